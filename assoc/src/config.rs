@@ -1,0 +1,274 @@
+//! Parameters of an endpoint, plain as the application gives them and checked as the protocol uses them.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// Parameters as the application gives them; the defaults are those of RFC 9260, section 16.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Retransmission time-outs.
+    pub rto: RtoOptions,
+    /// How often something is retransmitted before it is given up.
+    pub retransmission: RetransmissionOptions,
+    /// HEARTBEATs.
+    pub heartbeat: HeartbeatOptions,
+    /// Acknowledgements.
+    pub sack: SackOptions,
+    /// The state cookie.
+    pub cookie: CookieOptions,
+    /// Streams and buffers.
+    pub limits: LimitOptions,
+    /// The greatest IP packet in bytes, 512 to 65,535. Default 1,500.
+    pub path_mtu: u16,
+    /// The greatest number of packets sent to one path at a time (Max.Burst), 1 to 1,024. Default 4.
+    pub max_burst: u16,
+    /// The peer's UDP port that new associations are encapsulated towards (RFC 6951); `None` for raw IP.
+    pub udp_port: Option<u16>,
+    /// How long a graceful close may take (T5-shutdown-guard); at least 1 s. Default: 5 times the greatest RTO.
+    pub shutdown_guard: Option<Duration>,
+}
+
+/// Retransmission time-outs (RFC 9260, section 6.3.1); 1 ms to 1 h each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtoOptions {
+    /// RTO.Initial. Default 1 s.
+    pub initial: Duration,
+    /// RTO.Min. Default 1 s.
+    pub min: Duration,
+    /// RTO.Max. Default 60 s.
+    pub max: Duration,
+}
+
+/// Retransmission thresholds (RFC 9260, section 16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetransmissionOptions {
+    /// Association.Max.Retrans. Default 10.
+    pub association_max: u16,
+    /// Path.Max.Retrans. Default 5.
+    pub path_max: u16,
+    /// Max.Init.Retransmits. Default 8.
+    pub init_max: u16,
+}
+
+/// HEARTBEATs (RFC 9260, section 8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatOptions {
+    /// HB.interval, up to 24 h; `None` sends none to idle confirmed paths. Default 30 s.
+    pub interval: Option<Duration>,
+    /// HB.Max.Burst: how many paths are probed for confirmation in one RTO, 1 to 64. Default 1.
+    pub max_burst: u16,
+}
+
+/// Acknowledgements (RFC 9260, section 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SackOptions {
+    /// SACK.Delay, 0 to 500 ms. Default 200 ms.
+    pub delay: Duration,
+    /// After how many packets with DATA a SACK goes at once, 1 to 255. Default 2.
+    pub frequency: u8,
+}
+
+/// The state cookie (RFC 9260, section 5.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CookieOptions {
+    /// Valid.Cookie.Life, 1 s to 1 h. Default 60 s.
+    pub lifetime: Duration,
+    /// How long one secret key signs cookies, 10 s to 24 h; the key before it is still accepted. Default 10 min.
+    pub key_lifetime: Duration,
+}
+
+/// Streams, buffers and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitOptions {
+    /// Outbound streams asked for, 1 to 65,535. Default 10.
+    pub outbound_streams: u16,
+    /// Inbound streams allowed, 1 to 65,535. Default 65,535.
+    pub inbound_streams: u16,
+    /// Bytes received and not yet taken by the application, 4,096 to 2^30. Default 1 MiB.
+    pub receive_buffer: usize,
+    /// Bytes sent and not yet acknowledged, 4,096 to 2^30. Default 1 MiB.
+    pub send_buffer: usize,
+    /// Associations of the endpoint, at least 1. Default 100,000.
+    pub associations: usize,
+    /// Addresses of one peer, 1 to 255. Default 64.
+    pub peer_addresses: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rto: RtoOptions {
+                initial: Duration::from_secs(1),
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(60),
+            },
+            retransmission: RetransmissionOptions { association_max: 10, path_max: 5, init_max: 8 },
+            heartbeat: HeartbeatOptions { interval: Some(Duration::from_secs(30)), max_burst: 1 },
+            sack: SackOptions { delay: Duration::from_millis(200), frequency: 2 },
+            cookie: CookieOptions {
+                lifetime: Duration::from_secs(60),
+                key_lifetime: Duration::from_secs(600),
+            },
+            limits: LimitOptions {
+                outbound_streams: 10,
+                inbound_streams: u16::MAX,
+                receive_buffer: 1 << 20,
+                send_buffer: 1 << 20,
+                associations: 100_000,
+                peer_addresses: 64,
+            },
+            path_mtu: 1500,
+            max_burst: 4,
+            udp_port: None,
+            shutdown_guard: None,
+        }
+    }
+}
+
+/// Parameters whose ranges were checked: a `Config` that exists is valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    options: Options,
+}
+
+impl Config {
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// The first option out of its range, with its value and what would be right.
+    pub fn new(options: Options) -> Result<Self, ConfigError> {
+        check_rto(&options.rto)?;
+        check_timers(&options)?;
+        check_limits(&options.limits)?;
+        within("path_mtu", options.path_mtu.into(), 512..=65_535, "512 to 65,535 bytes")?;
+        within("max_burst", options.max_burst.into(), 1..=1024, "1 to 1,024 packets")?;
+        within("sack.frequency", options.sack.frequency.into(), 1..=255, "1 to 255 packets")?;
+        within("heartbeat.max_burst", options.heartbeat.max_burst.into(), 1..=64, "1 to 64")?;
+        if options.udp_port == Some(0) {
+            within("udp_port", 0, 1..=65_535, "1 to 65,535")?;
+        }
+        Ok(Self { options })
+    }
+
+    /// How long a graceful close may take: T5-shutdown-guard (RFC 9260, section 9.2).
+    pub fn shutdown_guard(&self) -> Duration {
+        self.options.shutdown_guard.unwrap_or(self.options.rto.max * 5)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { options: Options::default() }
+    }
+}
+
+impl std::ops::Deref for Config {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+/// How [`connectx`](crate::Endpoint::connectx) goes about its list.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectOptions {
+    /// How long the whole set-up may take; `None` leaves it to the number of attempts.
+    pub deadline: Option<Duration>,
+    /// What an ABORT from one address means for the others.
+    pub on_refused: OnRefused,
+    /// Whose timing of INITs is followed.
+    pub compat: Compat,
+    /// Outbound streams to ask for; `None` takes the endpoint's option.
+    pub outbound_streams: Option<u16>,
+    /// Max.Init.Retransmits; `None` takes the endpoint's option, or one INIT for each listed address if that is more.
+    pub init_max: Option<u16>,
+    /// Local addresses to list in INIT; `None` lists all the endpoint is bound to.
+    pub advertise: Option<Vec<IpAddr>>,
+}
+
+/// What a refusal by one listed address means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRefused {
+    /// The attempt fails at once, as in FreeBSD and Linux.
+    #[default]
+    Fail,
+    /// The next address is tried; the attempt fails when all have refused.
+    TryNext,
+}
+
+/// Whose timing of INITs is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compat {
+    /// RFC 9260: an RTO for each address, doubled when it fails; every listed address is tried at least once.
+    #[default]
+    Rfc,
+    /// One time-out for all, starting at 3 s and doubled after a full cycle; nine INITs in total.
+    Linux,
+    /// As `Rfc`, but nine INITs in total however many addresses are listed.
+    FreeBsd,
+}
+
+fn check_rto(rto: &RtoOptions) -> Result<(), ConfigError> {
+    const RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+    duration("rto.initial", rto.initial, RANGE, "1 ms to 1 h")?;
+    duration("rto.max", rto.max, RANGE, "1 ms to 1 h")?;
+    duration("rto.min", rto.min, RANGE, "1 ms to 1 h")?;
+    duration("rto.min", rto.min, Duration::ZERO..=rto.max, "at most rto.max")?;
+    duration("rto.initial", rto.initial, rto.min..=rto.max, "from rto.min to rto.max")
+}
+
+fn check_timers(options: &Options) -> Result<(), ConfigError> {
+    // RFC 9260, 6.2: the delay MUST NOT be more than 500 ms.
+    let half = Duration::from_millis(500);
+    duration("sack.delay", options.sack.delay, Duration::ZERO..=half, "0 to 500 ms")?;
+    let second = Duration::from_secs(1);
+    let hour = Duration::from_secs(3600);
+    duration("cookie.lifetime", options.cookie.lifetime, second..=hour, "1 s to 1 h")?;
+    let key = options.cookie.key_lifetime;
+    duration("cookie.key_lifetime", key, second * 10..=hour * 24, "10 s to 24 h")?;
+    if let Some(interval) = options.heartbeat.interval {
+        duration("heartbeat.interval", interval, Duration::ZERO..=hour * 24, "up to 24 h")?;
+    }
+    match options.shutdown_guard {
+        Some(guard) => duration("shutdown_guard", guard, second..=hour * 24, "1 s to 24 h"),
+        None => Ok(()),
+    }
+}
+
+fn check_limits(limits: &LimitOptions) -> Result<(), ConfigError> {
+    const BUFFER: RangeInclusive<usize> = 4096..=1 << 30;
+    within("limits.receive_buffer", limits.receive_buffer, BUFFER, "4,096 to 2^30 bytes")?;
+    within("limits.send_buffer", limits.send_buffer, BUFFER, "4,096 to 2^30 bytes")?;
+    within("limits.outbound_streams", limits.outbound_streams.into(), 1..=65_535, "1 to 65,535")?;
+    within("limits.inbound_streams", limits.inbound_streams.into(), 1..=65_535, "1 to 65,535")?;
+    within("limits.associations", limits.associations, 1..=usize::MAX, "at least 1")?;
+    within("limits.peer_addresses", limits.peer_addresses, 1..=255, "1 to 255")
+}
+
+fn within(
+    option: &'static str,
+    value: usize,
+    range: RangeInclusive<usize>,
+    expected: &'static str,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError { option, value: value.to_string(), expected })
+}
+
+fn duration(
+    option: &'static str,
+    value: Duration,
+    range: RangeInclusive<Duration>,
+    expected: &'static str,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError { option, value: format!("{value:?}"), expected })
+}

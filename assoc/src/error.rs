@@ -1,0 +1,187 @@
+//! What can be wrong with what the application asks for.
+
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+use crate::event::AssociationState;
+use crate::event::AssociationId;
+
+/// Why [`connectx`](crate::Endpoint::connectx) refused a list of addresses. Nothing was created and nothing sent.
+///
+/// Indices count from 0 in the caller's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The list is empty.
+    #[error("the list of peer addresses is empty: at least one is needed")]
+    Empty,
+    /// The list is too long.
+    #[error("{count} peer addresses were listed: at most {max} are allowed")]
+    TooMany {
+        /// How many were listed.
+        count: usize,
+        /// The limit in force.
+        max: usize,
+    },
+    /// A port is 0.
+    #[error("peer address {index} has port 0: a port from 1 to 65535 is needed")]
+    PortZero {
+        /// The address at fault.
+        index: usize,
+    },
+    /// A port differs from the first address's port: an association has one port on each side.
+    #[error("peer address {index} has port {port}, but the first one has port {first}: all must have the same port")]
+    PortMismatch {
+        /// The address at fault.
+        index: usize,
+        /// Its port.
+        port: u16,
+        /// The first address's port.
+        first: u16,
+    },
+    /// An address is 0.0.0.0 or `::`.
+    #[error("peer address {index} is the unspecified address: a host's own address is needed")]
+    Unspecified {
+        /// The address at fault.
+        index: usize,
+    },
+    /// An address is a multicast address.
+    #[error("peer address {index} ({address}) is a multicast address: a unicast address is needed")]
+    Multicast {
+        /// The address at fault.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address is 255.255.255.255.
+    #[error("peer address {index} is the broadcast address: a unicast address is needed")]
+    Broadcast {
+        /// The address at fault.
+        index: usize,
+    },
+    /// The endpoint has no local address of that family.
+    #[error("peer address {index} ({address}) is of a family of which this endpoint has no local address")]
+    FamilyDisabled {
+        /// The address at fault.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An IPv6 link-local address without its zone.
+    #[error("peer address {index} ({address}) is link-local and lacks its zone: write it with %interface")]
+    LinkLocalNoScope {
+        /// The address at fault.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address is already a peer address of an association of this endpoint.
+    #[error("peer address {index} ({address}) already belongs to association {association} ({state:?})")]
+    InUse {
+        /// The address at fault.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+        /// The association that has it.
+        association: AssociationId,
+        /// That association's state.
+        state: AssociationState,
+    },
+    /// An address and the port are the endpoint's own.
+    #[error("peer address {index} ({address}) and the port are this endpoint's own")]
+    SelfConnect {
+        /// The address at fault.
+        index: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The endpoint has as many associations as its configuration allows.
+    #[error("the endpoint has its limit of {max} associations")]
+    TooManyAssociations {
+        /// The limit in force.
+        max: usize,
+    },
+}
+
+impl ConnectError {
+    /// The `errno` that Linux's `sctp_connectx` gives in this case.
+    pub fn errno_linux(&self) -> i32 {
+        match self {
+            Self::InUse { state, .. } if state.is_synchronized() => EISCONN,
+            Self::InUse { .. } => EALREADY,
+            Self::TooManyAssociations { .. } => ENOMEM,
+            _ => EINVAL,
+        }
+    }
+
+    /// The `errno` that FreeBSD's `sctp_connectx` gives in this case.
+    pub fn errno_freebsd(&self) -> i32 {
+        match self {
+            Self::TooMany { .. } => E2BIG,
+            Self::InUse { .. } => FREEBSD_EALREADY,
+            Self::Unspecified { .. } | Self::TooManyAssociations { .. } => FREEBSD_ENOBUFS,
+            _ => EINVAL,
+        }
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The send buffer is full for now; [`Event::Writable`](crate::Event::Writable) tells when it is not.
+    #[error("the send buffer is full")]
+    WouldBlock,
+    /// The association is closing or closed.
+    #[error("the association takes no more messages: it is {state:?}")]
+    NotOpen {
+        /// The association's state.
+        state: AssociationState,
+    },
+    /// The stream was not agreed on.
+    #[error("stream {stream} does not exist: the association has outbound streams 0 to {}", streams.saturating_sub(1))]
+    NoSuchStream {
+        /// The stream asked for.
+        stream: u16,
+        /// How many there are.
+        streams: u16,
+    },
+    /// The message has no bytes, which no DATA chunk can carry (RFC 9260, section 3.3.1).
+    #[error("a message needs at least one byte")]
+    Empty,
+    /// The message can never fit the send buffer.
+    #[error("a message of {len} bytes is too large: at most {max} bytes are taken")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in force in bytes.
+        max: usize,
+    },
+}
+
+/// An address that is none of the association's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{0} is no confirmed address of this association's peer")]
+pub struct NoSuchPath(pub IpAddr);
+
+/// An option whose value is out of its range.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("option {option} is {value}: {expected}")]
+pub struct ConfigError {
+    /// The option's name.
+    pub option: &'static str,
+    /// The value given.
+    pub value: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+// Linux and FreeBSD agree on these two; the others differ by system.
+const E2BIG: i32 = 7;
+const EINVAL: i32 = 22;
+const ENOMEM: i32 = 12;
+const EISCONN: i32 = 106;
+const EALREADY: i32 = 114;
+const FREEBSD_EALREADY: i32 = 37;
+const FREEBSD_ENOBUFS: i32 = 55;

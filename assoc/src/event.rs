@@ -1,0 +1,181 @@
+//! What an association tells its application (RFC 9260, section 11.2; RFC 6458, section 6).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use usctp_chunk::CauseCode;
+
+use crate::message::Message;
+
+/// Names an association of an endpoint; never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AssociationId(pub u64);
+
+impl fmt::Display for AssociationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The states of RFC 9260, section 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AssociationState {
+    /// There is no association (any more).
+    Closed,
+    /// INIT was sent, INIT ACK is awaited.
+    CookieWait,
+    /// COOKIE ECHO was sent, COOKIE ACK is awaited.
+    CookieEchoed,
+    /// Messages flow both ways.
+    Established,
+    /// The application closed; outstanding messages are still being delivered.
+    ShutdownPending,
+    /// SHUTDOWN was sent.
+    ShutdownSent,
+    /// The peer's SHUTDOWN came; outstanding messages are still being delivered.
+    ShutdownReceived,
+    /// SHUTDOWN ACK was sent.
+    ShutdownAckSent,
+}
+
+impl AssociationState {
+    /// Whether the handshake is over and the association has not ended: both tags are known to both sides.
+    pub fn is_synchronized(self) -> bool {
+        !matches!(self, Self::Closed | Self::CookieWait | Self::CookieEchoed)
+    }
+}
+
+/// Something the application may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An INIT went out to a listed address.
+    Tried {
+        /// The address.
+        peer: IpAddr,
+        /// Which INIT it is, from 1.
+        attempt: u32,
+    },
+    /// A listed address was given up for now, and the next one is tried.
+    MovedOn {
+        /// The address left behind.
+        peer: IpAddr,
+        /// Why.
+        reason: MovedOn,
+    },
+    /// The association is established (COMMUNICATION UP).
+    CommUp {
+        /// Who asked for it.
+        role: Role,
+        /// The address that messages are sent to.
+        primary: IpAddr,
+        /// Streams to send on.
+        outbound_streams: u16,
+        /// Streams to receive on.
+        inbound_streams: u16,
+    },
+    /// The peer restarted and the association began anew; messages not yet acknowledged are lost (RFC 9260, section 5.2.4.1).
+    Restart,
+    /// The association ended without a graceful close (COMMUNICATION LOST), or could not be set up.
+    CommLost(LostReason),
+    /// The peer began a graceful close; no more messages can be sent.
+    PeerShutdown,
+    /// The graceful close is complete.
+    ShutdownComplete,
+    /// An address of the peer changed its state.
+    PeerAddressChange {
+        /// The address.
+        peer: IpAddr,
+        /// What changed.
+        change: AddressChange,
+    },
+    /// Messages can be received.
+    Readable,
+    /// After a refusal, the send buffer has room again.
+    Writable,
+    /// Everything sent so far was acknowledged.
+    SenderDry,
+    /// A message that had not been acknowledged when the association ended.
+    SendFailed(Message),
+    /// The peer reported an error that does not end the association.
+    RemoteError(CauseCode),
+}
+
+/// Which side opened an association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// This side called `connectx`.
+    Active,
+    /// The peer did.
+    Passive,
+}
+
+/// Why an INIT went to the next address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MovedOn {
+    /// No answer before T1-init expired.
+    Timeout,
+    /// A local send error, or an ICMP message that quotes our INIT.
+    Unreachable,
+    /// The peer answered with ABORT, or its host speaks no SCTP (only with [`OnRefused::TryNext`](crate::OnRefused)).
+    Refused,
+}
+
+/// How an address of the peer changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressChange {
+    /// It was learned from the peer and is not verified yet (RFC 9260, section 5.4).
+    Unconfirmed,
+    /// It answers.
+    Active,
+    /// It failed more than Path.Max.Retrans times in a row.
+    Inactive,
+    /// It became the primary path.
+    Primary,
+    /// It no longer belongs to the association.
+    Removed(RemovedReason),
+}
+
+/// Why an address was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovedReason {
+    /// The caller listed it and the peer's INIT ACK did not.
+    NotInInitAck,
+}
+
+/// Why an association was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// No peer address answered the INIT or COOKIE ECHO in as many attempts as allowed.
+    SetupTimeout,
+    /// [`ConnectOptions::deadline`](crate::ConnectOptions) passed before the association was established.
+    Deadline,
+    /// No listed address can be reached from this host (local send errors for all of them).
+    Unreachable,
+    /// A listed address refused with ABORT (with its first cause, if it gave one), or its host speaks no SCTP.
+    Refused {
+        /// The address that refused.
+        peer: IpAddr,
+        /// The first error cause of the ABORT.
+        cause: Option<CauseCode>,
+        /// Whether it was ICMP protocol unreachable in the place of an ABORT.
+        no_sctp: bool,
+    },
+    /// The peer aborted the association.
+    PeerAborted {
+        /// The first error cause.
+        cause: Option<CauseCode>,
+        /// The reason the peer's application gave, if any (cause User-Initiated Abort).
+        reason: Bytes,
+    },
+    /// This side's application aborted it.
+    LocalAbort,
+    /// Too many retransmissions without an answer (Association.Max.Retrans).
+    TooManyRetransmissions,
+    /// The peer broke the protocol and was sent an ABORT with this cause.
+    PeerViolation(CauseCode),
+    /// The graceful close did not end in time (T5-shutdown-guard, RFC 9260, section 9.2).
+    ShutdownTimeout,
+}

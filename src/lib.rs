@@ -1,0 +1,1 @@
+//! SCTP in user space.
