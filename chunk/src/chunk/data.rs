@@ -1,0 +1,161 @@
+//! DATA (RFC 9260, section 3.3.1) and I-DATA (RFC 8260, section 2.1), told apart by how they are numbered.
+
+use bytes::{Bytes, BytesMut};
+
+use super::ChunkType;
+use crate::error::DecodeError;
+use crate::field::{Field, Fixed, skip};
+use crate::number::{Fsn, Mid, Ppid, Ssn, StreamId, Tsn};
+use crate::tlv;
+
+/// A fragment of a message, or a whole one. One without payload decodes too: answering it with No User Data is
+/// the association's duty (RFC 9260, section 6.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// Its TSN.
+    pub tsn: Tsn,
+    /// The stream of the message.
+    pub stream: StreamId,
+    /// The number of the message within the stream; the variant is the type of the chunk.
+    pub sequence: Sequence,
+    /// The application's identifier. Of an I-DATA message only the first fragment carries it; 0 in the others.
+    pub ppid: Ppid,
+    /// The flags.
+    pub flags: DataFlags,
+    /// The bytes of the message.
+    pub payload: Bytes,
+}
+
+/// How a message is numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sequence {
+    /// DATA. Of an unordered message the number has no meaning.
+    Ssn(Ssn),
+    /// I-DATA.
+    Interleaved {
+        /// The number of the message.
+        mid: Mid,
+        /// The number of the fragment; the first one, which carries the PPID instead, is 0.
+        fsn: Fsn,
+    },
+}
+
+/// The flags of DATA and I-DATA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DataFlags {
+    /// I: the sender asks for a SACK at once (RFC 7053).
+    pub immediate: bool,
+    /// U: the message is delivered regardless of the order in its stream.
+    pub unordered: bool,
+    /// B: the first fragment of the message.
+    pub beginning: bool,
+    /// E: the last fragment of the message.
+    pub ending: bool,
+}
+
+impl DataFlags {
+    const IMMEDIATE: u8 = 0x08;
+    const UNORDERED: u8 = 0x04;
+    const BEGINNING: u8 = 0x02;
+    const ENDING: u8 = 0x01;
+
+    fn from_bits(bits: u8) -> Self {
+        Self {
+            immediate: bits & Self::IMMEDIATE != 0,
+            unordered: bits & Self::UNORDERED != 0,
+            beginning: bits & Self::BEGINNING != 0,
+            ending: bits & Self::ENDING != 0,
+        }
+    }
+
+    pub(super) fn bits(self) -> u8 {
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        bit(self.immediate, Self::IMMEDIATE)
+            | bit(self.unordered, Self::UNORDERED)
+            | bit(self.beginning, Self::BEGINNING)
+            | bit(self.ending, Self::ENDING)
+    }
+}
+
+impl Data {
+    /// Bytes before the payload of a DATA chunk, chunk header included.
+    pub const HEADER: usize = tlv::HEADER + 12;
+
+    /// Bytes before the payload of an I-DATA chunk, chunk header included.
+    pub const INTERLEAVED_HEADER: usize = tlv::HEADER + 16;
+
+    /// Bytes before the payload, chunk header included.
+    pub fn header_len(&self) -> usize {
+        match self.sequence {
+            Sequence::Ssn(_) => Self::HEADER,
+            Sequence::Interleaved { .. } => Self::INTERLEAVED_HEADER,
+        }
+    }
+
+    /// How many bytes [`encode`](Self::encode) appends: a multiple of 4.
+    pub fn encoded_len(&self) -> usize {
+        tlv::padded(tlv::length_with(super::Value::encoded_len(self)))
+    }
+
+    /// Appends the chunk with its padding.
+    pub fn encode(&self, out: &mut BytesMut) {
+        super::write(out, self.kind(), self.flags.bits(), self);
+    }
+
+    pub(super) fn kind(&self) -> ChunkType {
+        match self.sequence {
+            Sequence::Ssn(_) => ChunkType::DATA,
+            Sequence::Interleaved { .. } => ChunkType::I_DATA,
+        }
+    }
+
+    pub(super) fn read(flags: u8, from: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(Self {
+            tsn: Field::read(from)?,
+            stream: Field::read(from)?,
+            sequence: Sequence::Ssn(Field::read(from)?),
+            ppid: Field::read(from)?,
+            flags: DataFlags::from_bits(flags),
+            payload: Field::read(from)?,
+        })
+    }
+
+    pub(super) fn read_interleaved(flags: u8, from: &mut Bytes) -> Result<Self, DecodeError> {
+        let flags = DataFlags::from_bits(flags);
+        let tsn = Field::read(from)?;
+        let stream = Field::read(from)?;
+        skip(from, u16::SIZE)?;
+        let mid = Field::read(from)?;
+        // RFC 8260, section 2.1: the B bit says which of the two the field is.
+        let (ppid, fsn) = if flags.beginning {
+            (Field::read(from)?, Fsn::new(0))
+        } else {
+            (Ppid(0), Field::read(from)?)
+        };
+        let sequence = Sequence::Interleaved { mid, fsn };
+        Ok(Self { tsn, stream, sequence, ppid, flags, payload: Field::read(from)? })
+    }
+}
+
+impl super::Value for Data {
+    fn encoded_len(&self) -> usize {
+        self.header_len() - tlv::HEADER + self.payload.len()
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        self.tsn.put(out);
+        self.stream.put(out);
+        match self.sequence {
+            Sequence::Ssn(ssn) => {
+                ssn.put(out);
+                self.ppid.put(out);
+            }
+            Sequence::Interleaved { mid, fsn } => {
+                0u16.put(out);
+                mid.put(out);
+                if self.flags.beginning { self.ppid.put(out) } else { fsn.put(out) }
+            }
+        }
+        Field::write(&self.payload, out);
+    }
+}

@@ -1,0 +1,114 @@
+//! The one walk over type-length-value triples; chunks, parameters and error causes all go through it.
+//!
+//! The rules (RFC 9260, sections 3.2 and 3.2.1), for every container alike:
+//! - less than a header (4 bytes) left at the end of the container is an error ([`DecodeError::Truncated`]);
+//! - a length of less than 4 is an error ([`DecodeError::LengthTooSmall`]);
+//! - a length beyond the container is an error ([`DecodeError::LengthTooLarge`]);
+//! - missing or partial padding of the last triple is accepted: whether a container's length counts the padding
+//!   of its last parameter is not the same for all senders, and the RFC asks to accept both;
+//! - padding bytes are not looked at;
+//! - after an error the walk ends. Each step consumes 4 bytes at least, and nothing recurses.
+//!
+//! Written the other way round: a length that 16 bits cannot say does not exist on the wire, so a value that is
+//! longer than 65,531 bytes is cut to that. Only opaque values come near it (a chunk of 64 KiB quoted in an
+//! error cause), and no packet has room for them.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::DecodeError;
+
+/// Bytes in the header of a chunk, parameter or error cause.
+pub(crate) const HEADER: usize = 4;
+
+/// The greatest length that a length field can say.
+const GREATEST: usize = u16::MAX as usize;
+
+/// One type-length-value triple.
+pub(crate) struct Tlv {
+    /// The two bytes before the length: chunk type and flags, or the type of a parameter or cause.
+    pub(crate) head: [u8; 2],
+    /// What follows the header.
+    pub(crate) value: Bytes,
+    /// Header and value without padding.
+    pub(crate) bytes: Bytes,
+}
+
+/// The walk over the triples of a container.
+#[derive(Debug, Clone)]
+pub(crate) struct Walk {
+    rest: Bytes,
+}
+
+impl Walk {
+    pub(crate) fn new(container: Bytes) -> Self {
+        Self { rest: container }
+    }
+
+    /// What is behind the last triple that was returned; empty after an error.
+    pub(crate) fn into_rest(self) -> Bytes {
+        self.rest
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Tlv, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let tlv = split_first(&mut self.rest);
+        if tlv.is_err() {
+            self.rest.clear();
+        }
+        Some(tlv)
+    }
+}
+
+impl std::iter::FusedIterator for Walk {}
+
+fn split_first(rest: &mut Bytes) -> Result<Tlv, DecodeError> {
+    let Some(&[first, second, high, low]) = rest.first_chunk() else {
+        return Err(DecodeError::Truncated);
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length < HEADER {
+        return Err(DecodeError::LengthTooSmall);
+    }
+    if length > rest.len() {
+        return Err(DecodeError::LengthTooLarge);
+    }
+    let mut bytes = rest.split_to(padded(length).min(rest.len()));
+    bytes.truncate(length);
+    Ok(Tlv { head: [first, second], value: bytes.slice(HEADER..), bytes })
+}
+
+/// A length with its padding: the next multiple of 4.
+pub(crate) const fn padded(length: usize) -> usize {
+    length.next_multiple_of(4)
+}
+
+/// The length of a triple with a value of this length, without padding.
+pub(crate) fn length_with(value: usize) -> usize {
+    value.saturating_add(HEADER).min(GREATEST)
+}
+
+/// Appends a triple without padding.
+pub(crate) fn write(out: &mut BytesMut, head: [u8; 2], value: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_slice(&head);
+    out.put_u16(0);
+    value(out);
+    out.truncate(start + GREATEST);
+    // At most GREATEST, so the conversion loses nothing.
+    let length = (out.len() - start) as u16;
+    if let Some(field) = out.get_mut(start + 2..start + HEADER) {
+        field.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends the zero bytes that make what begins at `start` a multiple of 4 long.
+pub(crate) fn pad(out: &mut BytesMut, start: usize) {
+    let length = out.len() - start;
+    out.put_bytes(0, padded(length) - length);
+}
