@@ -20,7 +20,7 @@ tlv_table! {
     kind CauseCode;
 
     /// An error cause.
-    value Cause;
+    value Cause, code;
 
     /// One that no RFC known here defines.
     unknown Unknown {
@@ -81,13 +81,6 @@ tlv_table! {
         /// The HMAC identifier of the AUTH chunk.
         hmac_id: u16
     };
-}
-
-impl Cause {
-    /// Its code.
-    pub fn code(&self) -> CauseCode {
-        self.kind()
-    }
 }
 
 /// The types of the parameters that INIT or INIT ACK lacks; on the wire their number precedes them.

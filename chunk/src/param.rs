@@ -32,7 +32,7 @@ tlv_table! {
     kind ParameterType;
 
     /// A parameter. See [`ParameterType`] for the sections that define them.
-    value Parameter;
+    value Parameter, kind;
 
     /// One that no RFC known here defines.
     unknown Unknown (RawParameter): Self::Unknown(raw) => &raw.kind, Self::Unknown(raw) => &raw.value,

@@ -192,7 +192,7 @@ impl<K: Kind> std::iter::FusedIterator for RawTlvs<K> {}
 macro_rules! tlv_table {
     (
         $(#[$kind_meta:meta])* kind $kind:ident;
-        $(#[$value_meta:meta])* value $value:ident;
+        $(#[$value_meta:meta])* value $value:ident, $accessor:ident;
         $(#[$unknown_meta:meta])* unknown $unknown:ident $shape:tt:
             $kind_pattern:pat => $unknown_kind:expr, $value_pattern:pat => $unknown_value:expr,
             $build:expr;
@@ -248,7 +248,7 @@ macro_rules! tlv_table {
 
         impl $value {
             /// Its type number.
-            fn kind(&self) -> $kind {
+            pub fn $accessor(&self) -> $kind {
                 match self {
                     $(Self::$variant { .. } => $kind::$constant,)*
                     $kind_pattern => *$unknown_kind,
@@ -292,7 +292,7 @@ macro_rules! tlv_table {
             }
 
             fn write_tlv(&self, out: &mut bytes::BytesMut) {
-                $crate::tlv::write(out, self.kind().0.to_be_bytes(), |out| self.write_value(out));
+                $crate::tlv::write(out, self.$accessor().0.to_be_bytes(), |out| self.write_value(out));
             }
         }
     };

@@ -112,3 +112,54 @@ pub(crate) fn pad(out: &mut BytesMut, start: usize) {
     let length = out.len() - start;
     out.put_bytes(0, padded(length) - length);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(bytes: &'static [u8]) -> Vec<Result<Bytes, DecodeError>> {
+        Walk::new(Bytes::from_static(bytes)).map(|tlv| tlv.map(|tlv| tlv.value)).collect()
+    }
+
+    #[test]
+    fn triples_follow_each_other_behind_their_padding() {
+        let values = walked(&[0, 1, 0, 5, 9, 0xee, 0xee, 0xee, 0, 2, 0, 4, 0, 3, 0, 8, 1, 2, 3, 4]);
+        let expected: [&[u8]; 3] = [&[9], &[], &[1, 2, 3, 4]];
+        assert_eq!(values, expected.map(|value| Ok(Bytes::from_static(value))));
+    }
+
+    #[test]
+    fn the_last_triple_may_have_all_or_some_or_none_of_its_padding() {
+        for bytes in [&[0, 1, 0, 5, 9][..], &[0, 1, 0, 5, 9, 0], &[0, 1, 0, 5, 9, 0, 0, 0]] {
+            assert_eq!(walked(bytes), [Ok(Bytes::from_static(&[9]))]);
+        }
+    }
+
+    #[test]
+    fn less_than_a_header_at_the_end_is_an_error_and_ends_the_walk() {
+        for bytes in [&[0, 1, 0, 4, 7][..], &[0, 1, 0, 4, 7, 7], &[0, 1, 0, 4, 0, 2, 0]] {
+            assert_eq!(walked(bytes), [Ok(Bytes::new()), Err(DecodeError::Truncated)]);
+        }
+    }
+
+    #[test]
+    fn a_length_of_less_than_a_header_is_an_error_and_ends_the_walk() {
+        for bytes in [&[0, 1, 0, 0, 0, 1, 0, 4][..], &[0, 1, 0, 3, 0, 1, 0, 4]] {
+            assert_eq!(walked(bytes), [Err(DecodeError::LengthTooSmall)]);
+        }
+    }
+
+    #[test]
+    fn a_truncated_trailing_triple_ends_the_walk() {
+        let values = walked(&[0, 1, 0, 4, 0, 5, 0, 8, 192, 0, 2]);
+        assert_eq!(values, [Ok(Bytes::new()), Err(DecodeError::LengthTooLarge)]);
+    }
+
+    #[test]
+    fn a_value_longer_than_a_length_can_say_is_cut() {
+        let mut out = BytesMut::from(&[0xff][..]);
+        write(&mut out, [0, 6], |out| out.put_bytes(7, 70_000));
+        assert_eq!(out.len(), 1 + length_with(70_000));
+        assert_eq!(out[1..6], [0, 6, 0xff, 0xff, 7]);
+    }
+}
