@@ -1,1 +1,4 @@
-//! Fuzz targets live in `fuzz_targets`; this library holds what they share.
+//! What the fuzz targets hold against the code, and the seeds that they start from.
+
+pub mod codec;
+pub mod seeds;
