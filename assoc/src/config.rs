@@ -129,7 +129,7 @@ impl Default for Options {
 }
 
 /// Parameters whose ranges were checked: a `Config` that exists is valid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     options: Options,
 }
@@ -156,12 +156,6 @@ impl Config {
     /// How long a graceful close may take: T5-shutdown-guard (RFC 9260, section 9.2).
     pub fn shutdown_guard(&self) -> Duration {
         self.options.shutdown_guard.unwrap_or(self.options.rto.max * 5)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { options: Options::default() }
     }
 }
 
@@ -230,6 +224,8 @@ fn check_timers(options: &Options) -> Result<(), ConfigError> {
     duration("cookie.lifetime", options.cookie.lifetime, second..=hour, "1 s to 1 h")?;
     let key = options.cookie.key_lifetime;
     duration("cookie.key_lifetime", key, second * 10..=hour * 24, "10 s to 24 h")?;
+    let life = options.cookie.lifetime;
+    duration("cookie.key_lifetime", key, life..=Duration::MAX, "at least cookie.lifetime")?;
     if let Some(interval) = options.heartbeat.interval {
         duration("heartbeat.interval", interval, Duration::ZERO..=hour * 24, "up to 24 h")?;
     }

@@ -1,0 +1,133 @@
+//! What an association has in every state: who it is, its paths, its buffers, its events and its counts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use usctp_chunk::VerificationTag;
+
+use crate::config::Config;
+use crate::event::{AddressChange, AssociationId, Event, Role};
+use crate::outbox::Outbox;
+use crate::path::{PathId, PathState, Paths, Struck};
+use crate::recv::Inbox;
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) me: Identity,
+    pub(crate) config: Arc<Config>,
+    pub(crate) paths: Paths,
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Inbox,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) statistics: Statistics,
+    pub(crate) rng: StdRng,
+    /// The zero of the times that HEARTBEATs carry.
+    pub(crate) epoch: Instant,
+    /// The application was refused a message and waits to be told of room.
+    pub(crate) send_refused: bool,
+    /// The peer's addresses changed, so the endpoint's table must.
+    pub(crate) addresses_changed: bool,
+    /// The application wants nothing more of it.
+    pub(crate) released: bool,
+}
+
+/// Which association it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) id: AssociationId,
+    pub(crate) local_port: u16,
+    pub(crate) peer_port: u16,
+    /// The tag that the peer's packets carry.
+    pub(crate) local_tag: VerificationTag,
+    pub(crate) role: Role,
+}
+
+/// Counts of an association since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets received that passed the verification tag rules.
+    pub packets_received: u64,
+    /// Messages taken from the application.
+    pub messages_sent: u64,
+    /// Messages the application has taken.
+    pub messages_received: u64,
+    /// Payload bytes of the messages taken from the application.
+    pub bytes_sent: u64,
+    /// Payload bytes of the messages the application has taken.
+    pub bytes_received: u64,
+    /// DATA chunks sent, retransmissions included.
+    pub data_chunks_sent: u64,
+    /// DATA chunks sent again.
+    pub data_chunks_retransmitted: u64,
+    /// DATA chunks received, duplicates included.
+    pub data_chunks_received: u64,
+    /// DATA chunks received again.
+    pub duplicate_chunks: u64,
+    /// DATA chunks that found no room in the receive buffer.
+    pub dropped_chunks: u64,
+    /// Expiries of T3-rtx with something outstanding.
+    pub t3_expiries: u64,
+    /// Packets of fast retransmissions that cwnd did not hold back.
+    pub fast_retransmits: u64,
+    /// SACKs sent.
+    pub sacks_sent: u64,
+    /// Chunks that could not be decoded.
+    pub malformed_chunks: u64,
+    /// Bytes of the receive buffer in use, with the cost of holding them.
+    pub receive_buffered: usize,
+    /// Bytes of the send buffer in use, with the cost of holding them.
+    pub send_buffered: usize,
+}
+
+impl Context {
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn tell_path(&mut self, id: PathId, change: AddressChange) {
+        if let Some(peer) = self.paths.path(id).map(|path| path.peer) {
+            self.tell(Event::PeerAddressChange { peer, change });
+        }
+    }
+
+    /// Counts a failure of a path, and of the association if `whole`.
+    pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
+        let struck = self.paths.strike(id, whole, &self.config);
+        if struck == Struck::Inactive {
+            self.tell_path(id, AddressChange::Inactive);
+        }
+        struck
+    }
+
+    /// A path answered.
+    pub(crate) fn answered(&mut self, id: PathId) {
+        if self.paths.answered(id) {
+            self.tell_path(id, AddressChange::Active);
+        }
+    }
+
+    /// Sets when a path's next HEARTBEAT is due (RFC 9260, sections 5.4 and 8.3).
+    pub(crate) fn schedule_heartbeat(&mut self, now: Instant, id: PathId) {
+        let unconfirmed = self.paths.iter().filter(|path| !path.confirmed).count();
+        let burst = usize::from(self.config.heartbeat.max_burst);
+        let interval = self.config.heartbeat.interval;
+        let Some(path) = self.paths.path_mut(id) else { return };
+        let rto = path.rto.current();
+        if path.state == PathState::Unconfirmed {
+            // RFC 9260, 5.4: one probe in each RTO, and in all no more than HB.Max.Burst.
+            let turns = u32::try_from(unconfirmed.div_ceil(burst)).unwrap_or(u32::MAX);
+            path.heartbeat.schedule(now, rto.saturating_mul(turns));
+            return;
+        }
+        let Some(interval) = interval else { return };
+        // RFC 9260, 8.3: RTO plus HB.interval, with a jitter of half the RTO to either side.
+        let jitter = self.rng.random_range(Duration::ZERO..=rto);
+        path.heartbeat.schedule(now, interval + rto / 2 + jitter);
+    }
+}

@@ -1,0 +1,177 @@
+//! One destination transport address of the peer and all that is kept for it (RFC 9260, section 6.4).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::timer::{Timer, earliest};
+
+pub(crate) mod congestion;
+pub(crate) mod heartbeat;
+mod paths;
+pub(crate) mod rto;
+
+pub(crate) use congestion::Congestion;
+pub(crate) use heartbeat::Heartbeat;
+pub(crate) use paths::{Paths, Struck};
+pub(crate) use rto::Rto;
+
+/// Names a path within its association; stays the same while the path exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PathId(pub(crate) u16);
+
+/// The state of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathState {
+    /// The caller listed it, so it is confirmed; the peer's INIT ACK has not been seen yet.
+    Listed,
+    /// It was learned from the peer and gets nothing but HEARTBEATs until it has answered one (RFC 9260, section 5.4).
+    Unconfirmed,
+    /// It answers.
+    Active,
+    /// It failed more than Path.Max.Retrans times in a row (RFC 9260, section 8.2).
+    Inactive,
+}
+
+/// What an application can see of a path (RFC 6458, `sctp_paddrinfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStatus {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Its state.
+    pub state: PathState,
+    /// Whether it is the primary path.
+    pub primary: bool,
+    /// The smoothed round-trip time, once one was measured.
+    pub srtt: Option<Duration>,
+    /// The retransmission time-out in force.
+    pub rto: Duration,
+    /// The congestion window in bytes.
+    pub cwnd: usize,
+    /// The slow-start threshold in bytes.
+    pub ssthresh: usize,
+    /// Bytes sent here and neither acknowledged nor given up for lost.
+    pub flight: usize,
+    /// The greatest IP packet in bytes.
+    pub mtu: usize,
+    /// Failures in a row.
+    pub errors: u16,
+    /// Bytes of DATA chunks sent here, retransmissions included.
+    pub bytes_sent: u64,
+    /// DATA chunks sent here as retransmissions.
+    pub retransmitted_chunks: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Path {
+    pub(crate) id: PathId,
+    pub(crate) peer: IpAddr,
+    /// Where packets leave from; `None` leaves it to routing.
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) udp_port: Option<u16>,
+    pub(crate) state: PathState,
+    /// Whether the address was verified; an inactive path keeps it.
+    pub(crate) confirmed: bool,
+    pub(crate) mtu: usize,
+    pub(crate) rto: Rto,
+    pub(crate) congestion: Congestion,
+    pub(crate) t3: Timer,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) record: Record,
+}
+
+/// Counts and marks of a path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record {
+    /// Failures in a row.
+    pub(crate) errors: u16,
+    pub(crate) bytes_sent: u64,
+    pub(crate) retransmitted_chunks: u64,
+    /// When something that measures the round trip was last sent; HEARTBEATs wait for idleness.
+    pub(crate) used_at: Option<Instant>,
+    /// The DATA chunk whose acknowledgement measures the round trip (RFC 9260, 6.3.1, C4: one at a time).
+    pub(crate) probe: Option<Probe>,
+    /// During the set-up: why this address is not to be tried, if it is not.
+    pub(crate) mark: Option<SetupMark>,
+}
+
+/// Why an address is left out while the others are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetupMark {
+    /// The local system could not send; until the next round.
+    SendFailed,
+    /// The network said that it cannot be reached; until the next round.
+    Unreachable,
+    /// The peer refused there; for good.
+    Refused,
+}
+
+/// A DATA chunk sent once, by its number in the outstanding queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) number: u64,
+    pub(crate) sent_at: Instant,
+}
+
+impl Path {
+    pub(crate) fn new(id: PathId, peer: IpAddr, state: PathState, config: &Config) -> Self {
+        let udp_port = config.udp_port;
+        let mtu = usize::from(config.path_mtu);
+        let pmdcs = packet_limit(mtu, peer, udp_port).saturating_sub(COMMON_HEADER);
+        Self {
+            id,
+            peer,
+            local: None,
+            udp_port,
+            state,
+            confirmed: state != PathState::Unconfirmed,
+            mtu,
+            rto: Rto::new(&config.rto),
+            congestion: Congestion::new(pmdcs, peer),
+            t3: Timer::default(),
+            heartbeat: Heartbeat::default(),
+            record: Record::default(),
+        }
+    }
+
+    /// The greatest SCTP packet that fits, in bytes.
+    pub(crate) fn packet_limit(&self) -> usize {
+        packet_limit(self.mtu, self.peer, self.udp_port)
+    }
+
+    /// Whether DATA may be sent here and there is no sign against it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.confirmed && matches!(self.state, PathState::Active | PathState::Listed)
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        earliest([self.t3.deadline(), self.heartbeat.next_timeout()])
+    }
+
+    pub(crate) fn status(&self, primary: bool) -> PathStatus {
+        PathStatus {
+            peer: self.peer,
+            state: self.state,
+            primary,
+            srtt: self.rto.srtt(),
+            rto: self.rto.current(),
+            cwnd: self.congestion.cwnd(),
+            ssthresh: self.congestion.ssthresh(),
+            flight: self.congestion.flight(),
+            mtu: self.mtu,
+            errors: self.record.errors,
+            bytes_sent: self.record.bytes_sent,
+            retransmitted_chunks: self.record.retransmitted_chunks,
+        }
+    }
+}
+
+/// The greatest SCTP packet within an IP packet of `mtu` bytes, rounded down to whole words.
+fn packet_limit(mtu: usize, peer: IpAddr, udp_port: Option<u16>) -> usize {
+    let ip = if peer.is_ipv4() { 20 } else { 40 };
+    let udp = if udp_port.is_some() { 8 } else { 0 };
+    mtu.saturating_sub(ip + udp) & !3
+}
+
+pub(crate) const COMMON_HEADER: usize = 12;

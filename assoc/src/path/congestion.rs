@@ -1,0 +1,237 @@
+//! The congestion control of one path (RFC 9260, section 7.2).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// cwnd, ssthresh, partial_bytes_acked and what is in flight; all in bytes of DATA chunks with header and padding.
+#[derive(Debug, Clone)]
+pub(crate) struct Congestion {
+    cwnd: usize,
+    ssthresh: usize,
+    partial_bytes_acked: usize,
+    flight: usize,
+    /// The path's greatest DATA chunk (PMDCS).
+    pmdcs: usize,
+    /// After T3-rtx no more than one packet is in flight until something is acknowledged.
+    after_timeout: bool,
+    /// Whether cwnd, and not a lack of messages, ended the last sending.
+    fully_used: bool,
+    /// When idleness was last looked at, for the decay of an unused window.
+    used_at: Option<Instant>,
+}
+
+impl Congestion {
+    pub(crate) fn new(pmdcs: usize, peer: IpAddr) -> Self {
+        // RFC 9260, 7.2.1: the initial window; ssthresh is arbitrarily high.
+        let floor = if peer.is_ipv4() { 4404 } else { 4344 };
+        Self {
+            cwnd: (4 * pmdcs).min(floor.max(2 * pmdcs)),
+            ssthresh: usize::MAX / 2,
+            partial_bytes_acked: 0,
+            flight: 0,
+            pmdcs,
+            after_timeout: false,
+            fully_used: false,
+            used_at: None,
+        }
+    }
+
+    pub(crate) fn cwnd(&self) -> usize {
+        self.cwnd
+    }
+
+    pub(crate) fn ssthresh(&self) -> usize {
+        self.ssthresh
+    }
+
+    pub(crate) fn flight(&self) -> usize {
+        self.flight
+    }
+
+    /// Whether one more packet may be sent.
+    ///
+    /// RFC 9260, 6.1 (B): the packet that makes flight reach cwnd may exceed it by up to PMDCS - 1 bytes.
+    pub(crate) fn has_room(&self) -> bool {
+        if self.after_timeout { self.flight == 0 } else { self.flight < self.cwnd }
+    }
+
+    /// Notes why sending ended: whether messages were left that cwnd forbade.
+    pub(crate) fn note_fully_used(&mut self, fully_used: bool) {
+        self.fully_used = fully_used;
+    }
+
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize) {
+        self.flight += bytes;
+        self.used_at = Some(now);
+    }
+
+    /// Takes bytes out of flight: acknowledged, or marked for retransmission.
+    pub(crate) fn on_left_flight(&mut self, bytes: usize) {
+        self.flight = self.flight.saturating_sub(bytes);
+    }
+
+    /// Puts bytes back into flight that a Gap Ack Block had covered and no longer does.
+    pub(crate) fn on_reneged(&mut self, bytes: usize) {
+        self.flight += bytes;
+    }
+
+    /// A SACK newly acknowledged `bytes` of what was sent here.
+    ///
+    /// What counts as using the window fully is how the last sending ended, so that several SACKs read
+    /// in one go count alike.
+    pub(crate) fn on_acked(&mut self, bytes: usize, in_fast_recovery: bool) {
+        self.after_timeout = false;
+        if self.cwnd <= self.ssthresh {
+            // RFC 9260, 7.2.1: at most one PMDCS for each SACK (L = 1), not in Fast Recovery.
+            if self.fully_used && !in_fast_recovery {
+                self.cwnd += bytes.min(self.pmdcs);
+            }
+        } else {
+            self.avoid_congestion(bytes);
+        }
+        if self.flight == 0 {
+            self.partial_bytes_acked = 0;
+        }
+    }
+
+    /// RFC 9260, 7.2.2.
+    fn avoid_congestion(&mut self, bytes: usize) {
+        self.partial_bytes_acked += bytes;
+        if self.partial_bytes_acked < self.cwnd {
+            return;
+        }
+        if self.fully_used {
+            self.partial_bytes_acked -= self.cwnd;
+            self.cwnd += self.pmdcs;
+        } else {
+            self.partial_bytes_acked = self.cwnd;
+        }
+    }
+
+    /// RFC 9260, 7.2.3: loss seen by SACKs.
+    pub(crate) fn on_fast_retransmit(&mut self) {
+        self.ssthresh = (self.cwnd / 2).max(4 * self.pmdcs);
+        self.cwnd = self.ssthresh;
+        self.partial_bytes_acked = 0;
+    }
+
+    /// RFC 9260, 7.2.3 and 6.3.3 (E1): T3-rtx expired.
+    pub(crate) fn on_timeout(&mut self) {
+        self.ssthresh = (self.cwnd / 2).max(4 * self.pmdcs);
+        self.cwnd = self.pmdcs;
+        self.partial_bytes_acked = 0;
+        self.after_timeout = true;
+    }
+
+    /// RFC 9260, 7.2.1: a window that was not used decays once per RTO.
+    pub(crate) fn decay(&mut self, now: Instant, rto: Duration) {
+        let Some(used_at) = self.used_at else { return };
+        if self.flight > 0 || rto.is_zero() {
+            return;
+        }
+        let idle = now.saturating_duration_since(used_at);
+        // Sixteen halvings bring any window to its floor.
+        let halvings = (idle.as_nanos() / rto.as_nanos()).min(16);
+        if halvings == 0 {
+            return;
+        }
+        self.used_at = Some(now);
+        let floor = 4 * self.pmdcs;
+        if self.cwnd > floor {
+            self.ssthresh = self.cwnd;
+        }
+        for _ in 0..halvings {
+            self.cwnd = if self.cwnd > floor { (self.cwnd / 2).max(floor) } else { self.cwnd };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const PMDCS: usize = 1468;
+
+    fn congestion() -> Congestion {
+        Congestion::new(PMDCS, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    #[test]
+    fn the_initial_window_is_4404_bytes_at_the_usual_mtu() {
+        assert_eq!(congestion().cwnd(), 4404);
+        assert_eq!(Congestion::new(500, IpAddr::V4(Ipv4Addr::LOCALHOST)).cwnd(), 2000);
+        assert_eq!(Congestion::new(9000, IpAddr::V4(Ipv4Addr::LOCALHOST)).cwnd(), 18_000);
+    }
+
+    #[test]
+    fn slow_start_grows_by_at_most_one_chunk_for_each_sack_and_only_when_the_window_is_used() {
+        let mut c = congestion();
+        c.on_acked(3 * PMDCS, false);
+        assert_eq!(c.cwnd(), 4404, "the window was not fully used");
+        c.note_fully_used(true);
+        c.on_acked(3 * PMDCS, false);
+        assert_eq!(c.cwnd(), 4404 + PMDCS);
+        c.on_acked(100, false);
+        assert_eq!(c.cwnd(), 4404 + PMDCS + 100);
+        c.on_acked(PMDCS, true);
+        assert_eq!(c.cwnd(), 4404 + PMDCS + 100, "not in fast recovery");
+    }
+
+    #[test]
+    fn congestion_avoidance_adds_one_chunk_for_each_window_acknowledged() {
+        let mut c = congestion();
+        c.note_fully_used(true);
+        c.cwnd = 20 * PMDCS;
+        c.on_fast_retransmit();
+        assert_eq!(c.cwnd(), 10 * PMDCS);
+        c.cwnd += 1;
+        let before = c.cwnd();
+        c.flight = PMDCS;
+        for _ in 0..10 {
+            c.on_acked(PMDCS, false);
+        }
+        assert_eq!(c.cwnd(), before);
+        c.on_acked(PMDCS, false);
+        assert_eq!(c.cwnd(), before + PMDCS);
+    }
+
+    #[test]
+    fn after_a_timeout_one_packet_is_in_flight_until_an_acknowledgement() {
+        let mut c = congestion();
+        let now = base();
+        c.on_timeout();
+        assert_eq!(c.cwnd(), PMDCS);
+        assert!(c.has_room());
+        c.on_sent(now, 100);
+        assert!(!c.has_room(), "although cwnd is not reached");
+        c.on_left_flight(100);
+        c.on_acked(100, false);
+        c.on_sent(now, 100);
+        assert!(c.has_room());
+    }
+
+    #[test]
+    fn an_unused_window_is_halved_once_per_rto_down_to_four_chunks() {
+        let mut c = congestion();
+        let now = base();
+        let rto = Duration::from_secs(1);
+        c.cwnd = 20 * PMDCS;
+        c.on_sent(now, 10);
+        c.on_left_flight(10);
+        c.decay(now + rto, rto);
+        assert_eq!(c.cwnd(), 10 * PMDCS);
+        assert_eq!(c.ssthresh(), 20 * PMDCS);
+        c.decay(now + rto * 100, rto);
+        assert_eq!(c.cwnd(), 4 * PMDCS);
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an arbitrary starting point; nothing waits for it"
+    )]
+    fn base() -> Instant {
+        Instant::now()
+    }
+}

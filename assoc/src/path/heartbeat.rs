@@ -1,0 +1,108 @@
+//! The HEARTBEATs of one path: when one is due, and which answer is the right one (RFC 9260, sections 5.4 and 8.3).
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::PathId;
+use crate::timer::{Timer, earliest};
+
+/// At most one HEARTBEAT of a path is outstanding, and only its exact echo is believed.
+///
+/// The nonce, the path and the time are kept here and compared byte by byte, so the packet needs no MAC.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heartbeat {
+    /// When the next one is due.
+    next: Timer,
+    /// When the outstanding one counts as lost.
+    expiry: Timer,
+    outstanding: Option<Outstanding>,
+    due: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Outstanding {
+    info: [u8; INFO_LEN],
+    sent_at: Instant,
+}
+
+impl Heartbeat {
+    /// Sets when the next HEARTBEAT is due, in the place of what was set before.
+    pub(crate) fn schedule(&mut self, now: Instant, after: Duration) {
+        self.next.start(now, after);
+    }
+
+    /// Asks for one now.
+    pub(crate) fn request(&mut self) {
+        self.due = true;
+    }
+
+    /// Ends all sending, as closing does (RFC 9260, section 8.3).
+    pub(crate) fn stop(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.due
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        earliest([self.next.deadline(), self.expiry.deadline()])
+    }
+
+    /// Whether it is time to send one.
+    pub(crate) fn take_next(&mut self, now: Instant) -> bool {
+        self.next.take_expired(now)
+    }
+
+    /// Whether the outstanding one was not answered in time; it is forgotten then.
+    pub(crate) fn take_lost(&mut self, now: Instant) -> bool {
+        let lost = self.expiry.take_expired(now);
+        if lost {
+            self.outstanding = None;
+        }
+        lost
+    }
+
+    /// Makes the Heartbeat Info of one to be sent now: a fresh nonce, the path, and the time since `epoch`.
+    pub(crate) fn make(
+        &mut self,
+        now: Instant,
+        epoch: Instant,
+        rto: Duration,
+        path: PathId,
+        rng: &mut StdRng,
+    ) -> Bytes {
+        let mut info = BytesMut::with_capacity(INFO_LEN);
+        info.put_u64(rng.random());
+        info.put_u32(path.0.into());
+        let elapsed = now.saturating_duration_since(epoch).as_micros();
+        info.put_u64(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        let mut kept = [0; INFO_LEN];
+        kept.copy_from_slice(&info);
+        self.outstanding = Some(Outstanding { info: kept, sent_at: now });
+        self.expiry.start(now, rto);
+        self.due = false;
+        info.freeze()
+    }
+
+    /// The round-trip time if `info` is the exact echo of the outstanding HEARTBEAT, which it ends.
+    pub(crate) fn take_answer(&mut self, now: Instant, info: &[u8]) -> Option<Duration> {
+        let outstanding = self.outstanding.filter(|outstanding| outstanding.info == info)?;
+        self.outstanding = None;
+        self.expiry.stop();
+        Some(now.saturating_duration_since(outstanding.sent_at))
+    }
+}
+
+/// The path that a Heartbeat Info claims to belong to.
+pub(crate) fn path_of(info: &[u8]) -> Option<PathId> {
+    let (_nonce, rest) = info.split_first_chunk::<8>()?;
+    let (path, _) = rest.split_first_chunk::<4>()?;
+    u16::try_from(u32::from_be_bytes(*path)).ok().map(PathId)
+}
+
+// Nonce, path, time.
+const INFO_LEN: usize = 8 + 4 + 8;
