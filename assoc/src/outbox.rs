@@ -1,0 +1,186 @@
+//! Messages that have no TSN yet, and the stream sequence numbers they will get.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use usctp_chunk::{Data, DataFlags, Sequence, Ssn, StreamId, Tsn};
+
+use crate::message::Message;
+
+/// Messages in the order they were sent: first come, first served, whatever the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Message>,
+    /// The SSN of the message whose first fragment is gone and whose rest is at the front.
+    begun: Option<Ssn>,
+    next_ssns: BTreeMap<StreamId, Ssn>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, message: Message) {
+        self.bytes += cost(message.payload.len());
+        self.queue.push_back(message);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes held, with the cost of holding them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The payload of the next DATA chunk, in bytes, where at most `limit` fit; `None` if nothing is left.
+    pub(crate) fn next_len(&self, limit: usize) -> Option<usize> {
+        self.queue.front().map(|message| message.payload.len().min(limit))
+    }
+
+    /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9).
+    pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<Data> {
+        let message = self.queue.front_mut()?;
+        let payload = if message.payload.len() > limit {
+            message.payload.split_to(limit)
+        } else {
+            std::mem::take(&mut message.payload)
+        };
+        let ending = message.payload.is_empty();
+        let (stream, ppid, unordered) = (message.stream, message.ppid, message.unordered);
+        let immediate = ending && message.immediate;
+        if ending {
+            self.queue.pop_front();
+            self.bytes -= cost(payload.len());
+        } else {
+            self.bytes -= payload.len();
+        }
+        let beginning = self.begun.is_none();
+        let ssn = self.ssn(stream, unordered);
+        self.begun = (!ending).then_some(ssn);
+        let flags = DataFlags { immediate, unordered, beginning, ending };
+        Some(Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload })
+    }
+
+    /// Everything left, for the application to be told that it was not sent.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Message> + '_ {
+        self.bytes = 0;
+        // What is left of a message that was begun is no message of the application's.
+        let skip = usize::from(self.begun.take().is_some());
+        self.queue.drain(..).skip(skip)
+    }
+
+    /// Starts all streams anew, as a restart of the peer does; what is left of a begun message goes.
+    pub(crate) fn restart(&mut self) {
+        self.next_ssns.clear();
+        if self.begun.take().is_some()
+            && let Some(rest) = self.queue.pop_front()
+        {
+            self.bytes -= cost(rest.payload.len());
+        }
+    }
+
+    /// Takes out the messages for streams that were not agreed on.
+    pub(crate) fn take_beyond(&mut self, streams: u16) -> Vec<Message> {
+        let (kept, beyond): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|m| m.stream.0 < streams);
+        self.queue = kept;
+        self.bytes -= beyond.iter().map(|message| cost(message.payload.len())).sum::<usize>();
+        beyond.into()
+    }
+
+    /// RFC 9260, 6.5: one number for each ordered message, the same for all its fragments; none is used
+    /// up by unordered messages.
+    fn ssn(&mut self, stream: StreamId, unordered: bool) -> Ssn {
+        if let Some(ssn) = self.begun {
+            return ssn;
+        }
+        if unordered {
+            return Ssn::default();
+        }
+        let next = self.next_ssns.entry(stream).or_default();
+        let ssn = *next;
+        *next = ssn.next();
+        ssn
+    }
+}
+
+/// Puts DATA chunks together to the messages they are whole of; the rest of them is left out.
+pub(crate) fn whole_messages(chunks: impl Iterator<Item = Data>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut begun: Option<(Message, BytesMut)> = None;
+    for data in chunks {
+        let DataFlags { immediate, unordered, beginning, ending } = data.flags;
+        if beginning {
+            let Data { stream, ppid, .. } = data;
+            let message = Message { stream, ppid, unordered, immediate, payload: Bytes::new() };
+            begun = Some((message, BytesMut::new()));
+        }
+        let Some((_, payload)) = &mut begun else { continue };
+        payload.extend_from_slice(&data.payload);
+        if let Some((message, payload)) = begun.take_if(|_| ending) {
+            messages.push(Message { payload: payload.freeze(), ..message });
+        }
+    }
+    messages
+}
+
+/// What `len` bytes of payload cost to hold, here and while outstanding.
+pub(crate) fn cost(len: usize) -> usize {
+    len + ENTRY
+}
+
+pub(crate) const ENTRY: usize = std::mem::size_of::<Message>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks(outbox: &mut Outbox, limit: usize) -> Vec<(u16, u16, bool, bool, usize)> {
+        std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit))
+            .map(|data| {
+                let Sequence::Ssn(ssn) = data.sequence else { panic!("DATA was asked for") };
+                let DataFlags { beginning, ending, .. } = data.flags;
+                (data.stream.0, ssn.value(), beginning, ending, data.payload.len())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_large_message_becomes_fragments_of_one_ssn_with_begin_and_end() {
+        let mut outbox = Outbox::default();
+        outbox.push(Message::new(3, vec![0; 2500]));
+        outbox.push(Message::new(3, vec![0; 10]));
+        outbox.push(Message::new(4, vec![0; 1000]));
+        assert_eq!(
+            chunks(&mut outbox, 1000),
+            [
+                (3, 0, true, false, 1000),
+                (3, 0, false, false, 1000),
+                (3, 0, false, true, 500),
+                (3, 1, true, true, 10),
+                (4, 0, true, true, 1000),
+            ]
+        );
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn unordered_messages_use_up_no_ssn() {
+        let mut outbox = Outbox::default();
+        outbox.push(Message::new(1, "a"));
+        outbox.push(Message::new(1, "b").unordered());
+        outbox.push(Message::new(1, "c"));
+        let ssns: Vec<_> = chunks(&mut outbox, 100).into_iter().map(|chunk| chunk.1).collect();
+        assert_eq!(ssns, [0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_begun_message_is_not_given_back() {
+        let mut outbox = Outbox::default();
+        outbox.push(Message::new(0, vec![1; 20]));
+        outbox.push(Message::new(0, "whole"));
+        outbox.next_chunk(Tsn::default(), 8);
+        let left: Vec<_> = outbox.drain().collect();
+        assert_eq!(left, [Message::new(0, "whole")]);
+    }
+}

@@ -1,0 +1,196 @@
+//! The receiving half of an association: DATA in, messages and SACKs out (RFC 9260, section 6.2).
+
+use std::time::Instant;
+
+use usctp_chunk::{Data, Tsn};
+
+use crate::config::{LimitOptions, SackOptions};
+use crate::path::PathId;
+
+mod ack;
+mod inbox;
+mod reassembly;
+mod tsn_map;
+
+use ack::{Ack, Urgency};
+pub(crate) use inbox::Inbox;
+use reassembly::Reassembly;
+use tsn_map::Arrival;
+pub(crate) use tsn_map::TsnMap;
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    map: TsnMap,
+    ack: Ack,
+    reassembly: Reassembly,
+    window: Window,
+    streams: u16,
+    /// Where the last DATA came from: where SACKs go.
+    source: Option<PathId>,
+}
+
+/// What the peer was told of the receive buffer.
+#[derive(Debug)]
+struct Window {
+    limit: usize,
+    advertised: usize,
+    /// Bytes the application took since then.
+    taken: usize,
+}
+
+/// What became of a DATA chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accepted,
+    Duplicate,
+    /// There was no room, or it was too far ahead; the peer will send it again.
+    Dropped,
+    /// Acknowledged and thrown away; the peer is to be told (RFC 9260, section 6.5).
+    InvalidStream,
+    /// The association cannot go on.
+    Contradiction(&'static str),
+    /// A message larger than the receive buffer holds everything up.
+    OutOfResource,
+}
+
+impl Receiver {
+    pub(crate) fn new(peer_initial_tsn: Tsn, streams: u16, limits: &LimitOptions) -> Self {
+        let limit = limits.receive_buffer;
+        Self {
+            map: TsnMap::new(peer_initial_tsn),
+            ack: Ack::new(),
+            reassembly: Reassembly::default(),
+            window: Window { limit, advertised: limit, taken: 0 },
+            streams,
+            source: None,
+        }
+    }
+
+    pub(crate) fn cumulative_tsn(&self) -> Tsn {
+        self.map.cumulative()
+    }
+
+    pub(crate) fn map(&self) -> &TsnMap {
+        &self.map
+    }
+
+    pub(crate) fn source(&self) -> Option<PathId> {
+        self.source
+    }
+
+    /// Bytes held, in the reassembly and for the application, with the cost of holding them.
+    pub(crate) fn buffered(&self, inbox: &Inbox) -> usize {
+        self.reassembly.bytes() + inbox.bytes()
+    }
+
+    /// Takes a DATA chunk with at least one byte of payload in.
+    pub(crate) fn on_data(
+        &mut self,
+        data: Data,
+        from: Option<PathId>,
+        inbox: &mut Inbox,
+    ) -> Verdict {
+        self.source = from.or(self.source);
+        let index = match self.map.classify(data.tsn) {
+            Arrival::New(index) => index,
+            Arrival::Duplicate => {
+                // RFC 9260, 6.2: duplicates are answered at once.
+                self.map.record_duplicate(data.tsn);
+                self.ack.note(Urgency::Immediate);
+                return Verdict::Duplicate;
+            }
+            Arrival::TooFar => return self.dropped(),
+        };
+        if !self.has_room(&data, inbox) {
+            return if self.is_stuck(inbox) { Verdict::OutOfResource } else { self.dropped() };
+        }
+        let had_gaps = self.map.has_gaps();
+        self.map.record(data.tsn);
+        // RFC 9260, 6.7: a gap, and what fills it, is answered at once; so is the I bit (6.2).
+        let urgent = data.flags.immediate || had_gaps || self.map.has_gaps();
+        self.ack.note(if urgent { Urgency::Immediate } else { Urgency::Delayed });
+        if data.stream.0 >= self.streams {
+            return Verdict::InvalidStream;
+        }
+        match self.reassembly.insert(index, data, inbox) {
+            Ok(()) => Verdict::Accepted,
+            Err(contradiction) => Verdict::Contradiction(contradiction.0),
+        }
+    }
+
+    /// The packet is read; whether it held DATA.
+    pub(crate) fn end_of_packet(&mut self, now: Instant, options: &SackOptions) -> bool {
+        self.ack.end_of_packet(now, options)
+    }
+
+    /// The application took a message that had cost `bytes`.
+    pub(crate) fn on_taken(&mut self, bytes: usize) {
+        self.window.taken += bytes;
+        // RFC 9260, 6.2: a window update goes out when the window opened by a quarter of the buffer,
+        // and only where the peer may be waiting for it.
+        let quarter = self.window.limit / 4;
+        if self.window.taken >= quarter && self.window.advertised < 2 * quarter {
+            self.ack.request();
+        }
+    }
+
+    pub(crate) fn sack_is_due(&self) -> bool {
+        self.ack.is_due()
+    }
+
+    pub(crate) fn sack_is_pending(&self) -> bool {
+        self.ack.is_pending()
+    }
+
+    /// Asks for a SACK in any case.
+    pub(crate) fn request_sack(&mut self) {
+        self.ack.request();
+    }
+
+    /// The window to advertise in a SACK that goes out now.
+    pub(crate) fn advertise(&mut self, inbox: &Inbox) -> u32 {
+        let free = self.window.limit.saturating_sub(self.buffered(inbox));
+        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
+        let silly = SILLY_WINDOW.min(self.window.limit / 4);
+        self.window.advertised = if free < silly { 0 } else { free };
+        self.window.taken = 0;
+        u32::try_from(self.window.advertised).unwrap_or(u32::MAX)
+    }
+
+    /// A SACK (or, for what it can say, a SHUTDOWN) went out.
+    pub(crate) fn sack_sent(&mut self) {
+        self.ack.sent();
+        self.map.forget_duplicates();
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.ack.next_timeout()
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        self.ack.on_timeout(now);
+    }
+
+    fn dropped(&mut self) -> Verdict {
+        // RFC 9260, 6.2: a chunk that finds no room is answered at once.
+        self.ack.note(Urgency::Immediate);
+        Verdict::Dropped
+    }
+
+    /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
+    /// for what fills a gap, because nothing behind the gap can be delivered before. The peer has
+    /// counted such a chunk against the window already when it sent it first.
+    fn has_room(&self, data: &Data, inbox: &Inbox) -> bool {
+        let held = self.buffered(inbox) + data.payload.len();
+        let fills_gap = data.tsn.is_before(self.map.highest());
+        held <= self.window.limit || (fills_gap && held <= 2 * self.window.limit)
+    }
+
+    /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no
+    /// message left for the application to take.
+    fn is_stuck(&self, inbox: &Inbox) -> bool {
+        inbox.is_empty() && !self.map.has_gaps()
+    }
+}
+
+const SILLY_WINDOW: usize = 1400;

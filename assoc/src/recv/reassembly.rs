@@ -1,0 +1,248 @@
+//! From fragments to messages in the order of their streams (RFC 9260, sections 6.6 and 6.9).
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use usctp_chunk::{Data, Ppid, Sequence, Ssn, StreamId};
+
+use super::inbox::{Inbox, cost};
+use crate::message::Received;
+
+/// Holds what cannot be delivered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    /// Fragments with consecutive TSNs, by the number of the first one.
+    runs: BTreeMap<u64, Run>,
+    streams: BTreeMap<StreamId, Stream>,
+    bytes: usize,
+}
+
+/// The peer broke a rule that makes messages impossible to put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contradiction(pub(crate) &'static str);
+
+#[derive(Debug)]
+struct Run {
+    last: u64,
+    kind: Kind,
+    begins: bool,
+    ends: bool,
+    parts: Vec<Bytes>,
+}
+
+/// What all fragments of a message have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    stream: StreamId,
+    ssn: Ssn,
+    ppid: Ppid,
+    unordered: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    next: Ssn,
+    /// Whole messages ahead of their turn.
+    early: BTreeMap<u16, Received>,
+}
+
+impl Reassembly {
+    /// Bytes held back, with the cost of holding them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a fragment in and delivers what it completes; `index` is its TSN as a number that never wraps.
+    pub(crate) fn insert(
+        &mut self,
+        index: u64,
+        data: Data,
+        inbox: &mut Inbox,
+    ) -> Result<(), Contradiction> {
+        let Sequence::Ssn(ssn) = data.sequence else {
+            return Err(Contradiction("I-DATA without having agreed on it"));
+        };
+        let unordered = data.flags.unordered;
+        let kind = Kind { stream: data.stream, ssn, ppid: data.ppid, unordered };
+        if data.flags.beginning && data.flags.ending {
+            return self.complete(kind, data.payload, inbox);
+        }
+        self.bytes += cost(data.payload.len());
+        let run = Run {
+            last: index,
+            kind,
+            begins: data.flags.beginning,
+            ends: data.flags.ending,
+            parts: vec![data.payload],
+        };
+        let first = self.join(index, run)?;
+        match self.runs.get(&first) {
+            Some(run) if run.begins && run.ends => {}
+            _ => return Ok(()),
+        }
+        let Some(run) = self.runs.remove(&first) else { return Ok(()) };
+        self.bytes -= run.parts.iter().map(|part| cost(part.len())).sum::<usize>();
+        self.complete(run.kind, concatenated(&run.parts), inbox)
+    }
+
+    /// Joins a run with its neighbours and says where the result begins.
+    fn join(&mut self, index: u64, mut run: Run) -> Result<u64, Contradiction> {
+        if let Some(behind) = self.runs.remove(&(index + 1)) {
+            if run.follows_on(&behind)? {
+                run.append(behind);
+            } else {
+                self.runs.insert(index + 1, behind);
+            }
+        }
+        if let Some((&first, before)) = self.runs.range_mut(..index).next_back()
+            && before.last + 1 == index
+            && before.follows_on(&run)?
+        {
+            before.append(run);
+            return Ok(first);
+        }
+        self.runs.insert(index, run);
+        Ok(index)
+    }
+
+    fn complete(
+        &mut self,
+        kind: Kind,
+        payload: Bytes,
+        inbox: &mut Inbox,
+    ) -> Result<(), Contradiction> {
+        let Kind { stream, ssn, ppid, unordered } = kind;
+        let message = Received { stream, ppid, unordered, payload };
+        if unordered {
+            inbox.push(message);
+            return Ok(());
+        }
+        let state = self.streams.entry(stream).or_default();
+        if ssn.is_before(state.next) {
+            return Err(Contradiction("a stream sequence number was used again"));
+        }
+        if ssn != state.next {
+            self.bytes += cost(message.payload.len());
+            return match state.early.insert(ssn.value(), message) {
+                None => Ok(()),
+                Some(_) => Err(Contradiction("a stream sequence number was used again")),
+            };
+        }
+        inbox.push(message);
+        state.next = state.next.next();
+        while let Some(message) = state.early.remove(&state.next.value()) {
+            self.bytes -= cost(message.payload.len());
+            inbox.push(message);
+            state.next = state.next.next();
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    /// Whether `next`, whose TSNs follow directly, belongs to the same message.
+    fn follows_on(&self, next: &Run) -> Result<bool, Contradiction> {
+        match (self.ends, next.begins) {
+            (true, true) => Ok(false),
+            (false, false) if self.kind.agrees(next.kind) => Ok(true),
+            (false, false) => {
+                Err(Contradiction("fragments of a message differ in stream or order"))
+            }
+            (true, false) => Err(Contradiction("a fragment follows the end of a message")),
+            (false, true) => Err(Contradiction("a message begins within another one")),
+        }
+    }
+
+    fn append(&mut self, next: Run) {
+        self.last = next.last;
+        self.ends = next.ends;
+        self.parts.extend(next.parts);
+    }
+}
+
+impl Kind {
+    /// RFC 9260, 6.6: the SSN of unordered fragments has no meaning. The PPID is the first fragment's.
+    fn agrees(self, other: Kind) -> bool {
+        self.stream == other.stream
+            && self.unordered == other.unordered
+            && (self.unordered || self.ssn == other.ssn)
+    }
+}
+
+fn concatenated(parts: &[Bytes]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        whole.extend_from_slice(part);
+    }
+    whole.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use usctp_chunk::{DataFlags, Tsn};
+
+    use super::*;
+
+    fn data(index: u64, ssn: u16, beginning: bool, ending: bool, text: &'static str) -> Data {
+        Data {
+            tsn: Tsn::new(index as u32),
+            stream: StreamId(1),
+            sequence: Sequence::Ssn(Ssn::new(ssn)),
+            ppid: Ppid(7),
+            flags: DataFlags { immediate: false, unordered: false, beginning, ending },
+            payload: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    fn delivered(inbox: &mut Inbox) -> Vec<String> {
+        std::iter::from_fn(|| inbox.pop())
+            .map(|message| String::from_utf8(message.payload.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn fragments_in_any_order_make_the_message_once_the_last_one_is_there() {
+        let parts = [
+            (1, true, false, "a"),
+            (2, false, false, "b"),
+            (3, false, false, "c"),
+            (4, false, true, "d"),
+        ];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+            for (n, at) in order.into_iter().enumerate() {
+                assert!(n == 3 || inbox.pop().is_none());
+                let (index, b, e, text) = parts[at];
+                reassembly.insert(index, data(index, 0, b, e, text), &mut inbox).unwrap();
+            }
+            assert_eq!(delivered(&mut inbox), ["abcd"]);
+            assert_eq!(reassembly.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn ordered_messages_wait_for_their_turn_across_the_wrap() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.streams.entry(StreamId(1)).or_default().next = Ssn::new(65_535);
+        reassembly.insert(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
+        reassembly.insert(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
+        assert!(inbox.pop().is_none());
+        assert!(reassembly.bytes() > 0);
+        reassembly.insert(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
+        assert_eq!(delivered(&mut inbox), ["first", "second", "third"]);
+        assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn fragments_that_contradict_each_other_are_found() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.insert(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
+        let mut reassembly = Reassembly::default();
+        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.insert(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
+        let mut reassembly = Reassembly::default();
+        reassembly.insert(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
+        assert!(reassembly.insert(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
+    }
+}

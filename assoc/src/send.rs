@@ -1,0 +1,414 @@
+//! The sending half of an association: messages in, DATA out, SACKs in (RFC 9260, sections 6.1, 6.2.1, 6.3 and 7.2).
+
+use std::time::{Duration, Instant};
+
+use usctp_chunk::{Data, PacketBuilder, Sack, Tsn};
+
+use crate::config::Config;
+use crate::outbox::Outbox;
+use crate::path::{Path, PathId, Paths, Probe};
+use crate::timer::Timer;
+
+mod outstanding;
+
+pub(crate) use outstanding::{Acked, NeverSent};
+use outstanding::{Outstanding, Tally, chunk_len};
+
+#[derive(Debug)]
+pub(crate) struct Sender {
+    outstanding: Outstanding,
+    /// The peer's receive window as far as it is known, in bytes.
+    rwnd: usize,
+    /// Packets that may still be sent on this occasion (Max.Burst, RFC 9260, 6.1, D).
+    burst: usize,
+    recovery: Recovery,
+    window_probe: WindowProbe,
+    tallies: Vec<Tally>,
+    /// Whether the application is closing: the peer is asked to acknowledge at once.
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Recovery {
+    /// The number behind the highest chunk outstanding when Fast Recovery began.
+    exit: Option<u64>,
+    /// One packet of fast retransmissions may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
+    packet_due: bool,
+}
+
+/// Zero window probing (RFC 9260, section 6.1, A).
+#[derive(Debug, Default)]
+struct WindowProbe {
+    wait: Timer,
+    /// One chunk may leave although the window is closed.
+    due: bool,
+    /// A chunk sent into a closed window is outstanding.
+    outstanding: bool,
+    /// A SACK came since: the peer lives, its window is just closed.
+    answered: bool,
+}
+
+/// What the sender is told of a SACK that it took in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SackOutcome {
+    /// Something was newly acknowledged.
+    pub(crate) newly_acked: bool,
+}
+
+/// What was written into a packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) chunks: u64,
+    pub(crate) retransmitted: u64,
+    /// The packet left although cwnd would have held it back.
+    pub(crate) fast: bool,
+}
+
+impl Sender {
+    pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32) -> Self {
+        Self {
+            outstanding: Outstanding::new(initial_tsn),
+            rwnd: peer_rwnd as usize,
+            burst: 0,
+            recovery: Recovery::default(),
+            window_probe: WindowProbe::default(),
+            tallies: Vec::new(),
+            closing: false,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// The cost of what is outstanding to the send buffer, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        self.outstanding.cost()
+    }
+
+    /// The application sends no more: acknowledgements are wanted at once (RFC 9260, 6.1, the I bit).
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Something came in that may let packets out.
+    pub(crate) fn open_burst(&mut self, config: &Config) {
+        self.burst = self.burst.saturating_add(config.max_burst.into());
+    }
+
+    /// Nothing more can be sent on this occasion.
+    pub(crate) fn end_burst(&mut self) {
+        self.burst = 0;
+    }
+
+    /// The path that DATA is to go to now, if any may go.
+    pub(crate) fn destination(
+        &mut self,
+        now: Instant,
+        outbox: &Outbox,
+        paths: &mut Paths,
+    ) -> Option<PathId> {
+        if let Some((_, to, _)) = self.outstanding.first_lost() {
+            // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
+            let path = paths.path_mut(to)?;
+            if self.recovery.packet_due {
+                return Some(to);
+            }
+            let room = path.congestion.has_room();
+            path.congestion.note_fully_used(!room);
+            return (room && self.burst > 0).then_some(to);
+        }
+        let to = paths.for_data()?;
+        let limit = fragment_limit(paths);
+        let path = paths.path_mut(to)?;
+        let Some(len) = outbox.next_len(limit) else {
+            path.congestion.note_fully_used(false);
+            return None;
+        };
+        path.congestion.decay(now, path.rto.current());
+        let room = path.congestion.has_room();
+        path.congestion.note_fully_used(!room);
+        let open = room && self.window_allows(len, now, path.rto.current());
+        (open && self.window_is_tidy() && self.burst > 0).then_some(to)
+    }
+
+    /// Writes as much DATA for the path as the packet holds and the windows allow.
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        outbox: &mut Outbox,
+        paths: &mut Paths,
+    ) -> Written {
+        let mut written = Written::default();
+        self.write_lost(now, to, packet, paths, &mut written);
+        if self.outstanding.first_lost().is_none() {
+            self.write_new(now, to, packet, outbox, paths, &mut written);
+        }
+        if written.chunks > 0 {
+            self.burst = self.burst.saturating_sub(1);
+            written.fast = std::mem::take(&mut self.recovery.packet_due);
+        }
+        written
+    }
+
+    /// Takes a SACK in. A report of T3-rtx and congestion control is made to each path it concerns.
+    pub(crate) fn on_sack(
+        &mut self,
+        now: Instant,
+        sack: &Sack,
+        paths: &mut Paths,
+        config: &Config,
+        answered: impl FnMut(&mut Paths, PathId),
+    ) -> Result<Option<SackOutcome>, NeverSent> {
+        let mut tallies = std::mem::take(&mut self.tallies);
+        let gaps = sack.gaps.iter();
+        let acked = self.outstanding.on_sack(sack.cumulative_tsn, gaps, paths, &mut tallies);
+        let outcome = match acked {
+            Err(never_sent) => Err(never_sent),
+            Ok(None) => Ok(None),
+            Ok(Some(acked)) => {
+                self.credit_paths(now, &tallies, paths, config, answered);
+                self.detect_losses(now, acked, paths);
+                self.update_window(sack.a_rwnd);
+                Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
+            }
+        };
+        self.tallies = tallies;
+        self.open_burst(config);
+        outcome
+    }
+
+    /// Takes the Cumulative TSN Ack of a SHUTDOWN in, which says nothing of gaps and of the window.
+    pub(crate) fn on_cumulative(
+        &mut self,
+        now: Instant,
+        cumulative: Tsn,
+        paths: &mut Paths,
+        config: &Config,
+        answered: impl FnMut(&mut Paths, PathId),
+    ) -> Result<(), NeverSent> {
+        let mut tallies = std::mem::take(&mut self.tallies);
+        let acked = self.outstanding.on_cumulative(cumulative, paths, &mut tallies);
+        if let Ok(Some(_)) = acked {
+            self.credit_paths(now, &tallies, paths, config, answered);
+        }
+        self.tallies = tallies;
+        self.open_burst(config);
+        acked.map(|_| ())
+    }
+
+    /// T3-rtx of a path expired (RFC 9260, section 6.3.3). Whether that counts as a failure of the path.
+    pub(crate) fn on_t3(&mut self, path: PathId, paths: &mut Paths, config: &Config) -> bool {
+        let to = paths.for_retransmission(path).unwrap_or(path);
+        if !self.outstanding.lose_path(path, to, paths) {
+            return false;
+        }
+        if let Some(path) = paths.path_mut(path) {
+            path.congestion.on_timeout();
+            path.rto.back_off(&config.rto);
+        }
+        // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
+        self.recovery = Recovery::default();
+        self.open_burst(config);
+        // RFC 9260, 6.1 (A): a window probe that the peer refused to take is no failure.
+        let closed_window = self.window_probe.outstanding && self.window_probe.answered;
+        self.window_probe.answered = false;
+        !closed_window
+    }
+
+    /// A path failed: what was to be retransmitted there goes elsewhere.
+    pub(crate) fn on_path_failed(&mut self, path: PathId, paths: &Paths) {
+        if let Some(to) = paths.for_retransmission(path) {
+            self.outstanding.redirect_lost(path, to);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.window_probe.wait.deadline()
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
+        if self.window_probe.wait.take_expired(now) {
+            self.window_probe.due = true;
+            self.open_burst(config);
+        }
+    }
+
+    /// The payload of every chunk that was not acknowledged.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Data> + '_ {
+        self.outstanding.drain()
+    }
+
+    fn write_lost(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        paths: &mut Paths,
+        written: &mut Written,
+    ) {
+        while let Some((number, path, data)) = self.outstanding.first_lost() {
+            if path != to || !packet.push_data(data) {
+                return;
+            }
+            let (len, payload) = (chunk_len(data), data.payload.len());
+            let earliest = self.outstanding.is_earliest_on(to, number);
+            self.outstanding.resent(number);
+            self.rwnd = self.rwnd.saturating_sub(payload);
+            written.chunks += 1;
+            written.retransmitted += 1;
+            let Some(path) = paths.path_mut(to) else { return };
+            path.record.retransmitted_chunks += 1;
+            sent_on(path, now, len);
+            if earliest {
+                // RFC 9260, 6.1: the earliest outstanding chunk of the address is sent again.
+                path.t3.start(now, path.rto.current());
+            }
+        }
+    }
+
+    fn write_new(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        outbox: &mut Outbox,
+        paths: &mut Paths,
+        written: &mut Written,
+    ) {
+        if paths.for_data() != Some(to) {
+            return;
+        }
+        let limit = fragment_limit(paths);
+        let Some(path) = paths.path_mut(to) else { return };
+        while let Some(len) = outbox.next_len(limit) {
+            if (DATA_HEADER + len).next_multiple_of(4) > packet.remaining() {
+                return;
+            }
+            if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
+                return;
+            }
+            let Some(mut data) = outbox.next_chunk(self.outstanding.next_tsn(), limit) else {
+                return;
+            };
+            data.flags.immediate |= self.closing;
+            if !packet.push_data(&data) {
+                debug_assert!(false, "the room was checked");
+            }
+            self.window_probe.outstanding = self.rwnd < len;
+            self.window_probe.due = false;
+            self.rwnd = self.rwnd.saturating_sub(len);
+            let number = self.outstanding.next_number();
+            path.record.probe.get_or_insert(Probe { number, sent_at: now });
+            sent_on(path, now, chunk_len(&data));
+            path.record.used_at = Some(now);
+            self.outstanding.push(data, to);
+            written.chunks += 1;
+        }
+    }
+
+    /// RFC 9260, 6.1 (A): whether the peer's window has room for a chunk, or a probe of it is due.
+    fn window_allows(&mut self, len: usize, now: Instant, rto: Duration) -> bool {
+        if len <= self.rwnd {
+            self.window_probe.wait.stop();
+            return true;
+        }
+        if !self.outstanding.is_empty() {
+            return false;
+        }
+        if !self.window_probe.due && !self.window_probe.wait.is_running() {
+            self.window_probe.wait.start(now, rto);
+        }
+        self.window_probe.due
+    }
+
+    /// RFC 9260, 6.1: no TSN may lie 2^31 or more ahead; the Gap Ack Blocks of a SACK reach 2^16.
+    fn window_is_tidy(&self) -> bool {
+        self.outstanding.len() < MAX_OUTSTANDING
+    }
+
+    fn credit_paths(
+        &mut self,
+        now: Instant,
+        tallies: &[Tally],
+        paths: &mut Paths,
+        config: &Config,
+        mut answered: impl FnMut(&mut Paths, PathId),
+    ) {
+        let in_fast_recovery = self.recovery.exit.is_some();
+        for tally in tallies.iter().filter(|tally| tally.bytes > 0) {
+            let Some(path) = paths.path_mut(tally.path) else { continue };
+            if let Some(sent_at) = tally.measured_from {
+                path.rto.measure(now.saturating_duration_since(sent_at), &config.rto);
+            }
+            path.congestion.on_acked(tally.bytes, in_fast_recovery);
+            if path.congestion.flight() == 0 {
+                // RFC 9260, 6.3.2 (R2)
+                path.t3.stop();
+            } else if tally.earliest {
+                // RFC 9260, 6.3.2 (R3)
+                path.t3.start(now, path.rto.current());
+            }
+            answered(paths, tally.path);
+        }
+    }
+
+    fn detect_losses(&mut self, now: Instant, acked: Acked, paths: &mut Paths) {
+        if let Some(path) = acked.reneged.and_then(|path| paths.path_mut(path))
+            && !path.t3.is_running()
+        {
+            // RFC 9260, 6.3.2 (R4)
+            path.t3.start(now, path.rto.current());
+        }
+        if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
+            self.recovery.exit = None;
+        }
+        let in_fast_recovery = self.recovery.exit.is_some();
+        let mut struck: Option<PathId> = None;
+        self.outstanding.count_misses(acked, paths, in_fast_recovery, |paths, path| {
+            // RFC 9260, 7.2.4 (2): once for each address, and not while recovering.
+            if !in_fast_recovery && struck != Some(path) {
+                if let Some(path) = paths.path_mut(path) {
+                    path.congestion.on_fast_retransmit();
+                }
+            }
+            struck = Some(path);
+        });
+        let Some(path) = struck else { return };
+        if !in_fast_recovery {
+            self.recovery =
+                Recovery { exit: Some(self.outstanding.next_number()), packet_due: true };
+        }
+        if paths.path(path).is_some_and(|path| !path.is_usable()) {
+            self.on_path_failed(path, paths);
+        }
+    }
+
+    fn update_window(&mut self, a_rwnd: u32) {
+        // RFC 9260, 6.2.1 (D ii)
+        self.rwnd = (a_rwnd as usize).saturating_sub(self.outstanding.in_flight());
+        self.window_probe.answered = true;
+        if self.outstanding.is_empty() {
+            self.window_probe.outstanding = false;
+        }
+    }
+}
+
+/// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
+fn sent_on(path: &mut Path, now: Instant, len: usize) {
+    path.congestion.on_sent(now, len);
+    path.record.bytes_sent += len as u64;
+    if !path.t3.is_running() {
+        path.t3.start(now, path.rto.current());
+    }
+}
+
+/// The greatest payload of a DATA chunk that fits all paths (AMDCS, RFC 9260, section 6.9).
+fn fragment_limit(paths: &Paths) -> usize {
+    paths.smallest_limit().saturating_sub(crate::path::COMMON_HEADER + DATA_HEADER) & !3
+}
+
+const DATA_HEADER: usize = Data::HEADER;
+const MAX_OUTSTANDING: usize = 65_535;

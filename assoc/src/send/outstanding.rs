@@ -1,0 +1,421 @@
+//! DATA chunks sent and not yet cumulatively acknowledged, and what a SACK says of them (RFC 9260, section 6.2.1).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use usctp_chunk::{Data, GapBlock, Tsn};
+
+use crate::outbox::cost;
+use crate::path::{PathId, Paths};
+
+/// A window of chunks, indexed by their distance from its lower edge.
+///
+/// Chunks are numbered without wrap: the first DATA chunk of the association is number 0.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    chunks: VecDeque<Sent>,
+    /// The number of `chunks[0]`.
+    first: u64,
+    /// The Cumulative TSN Ack Point.
+    cumulative: Tsn,
+    /// Numbers of the chunks marked for retransmission.
+    lost: BTreeSet<u64>,
+    /// How many chunks are covered by Gap Ack Blocks, and how far these reach from the lower edge.
+    gapped: usize,
+    gapped_until: usize,
+    /// Cost of all chunks to the send buffer, and payload of those in flight, in bytes.
+    cost: usize,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Sent {
+    data: Data,
+    /// Where it went last, or where it is to go if it is lost.
+    path: PathId,
+    fate: Fate,
+    /// Missing reports (RFC 9260, section 7.2.4).
+    misses: u8,
+    /// Retransmitted already, so neither fit for another fast retransmission nor for Karn's algorithm.
+    again: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    InFlight,
+    Gapped,
+    Lost,
+}
+
+/// What a SACK newly acknowledged on one path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) path: PathId,
+    /// Bytes of DATA chunks with header and padding.
+    pub(crate) bytes: usize,
+    /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
+    pub(crate) earliest: bool,
+    /// The round trip of the chunk that measures it.
+    pub(crate) measured_from: Option<Instant>,
+    seen: bool,
+}
+
+/// The outcome of a SACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acked {
+    /// The Cumulative TSN Ack Point moved.
+    pub(crate) advanced: bool,
+    /// How far, from the new lower edge, chunks count as missing.
+    missing_before: usize,
+    /// The path of a chunk that a Gap Ack Block had covered and no longer does (R4).
+    pub(crate) reneged: Option<PathId>,
+}
+
+/// A SACK that cannot be: it acknowledges what was never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NeverSent;
+
+impl Outstanding {
+    pub(crate) fn new(initial_tsn: Tsn) -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            first: 0,
+            cumulative: initial_tsn.previous(),
+            lost: BTreeSet::new(),
+            gapped: 0,
+            gapped_until: 0,
+            cost: 0,
+            in_flight: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The cost of all chunks to the send buffer, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Payload bytes in flight, against which the peer's window counts.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The TSN that the next new chunk gets.
+    pub(crate) fn next_tsn(&self) -> Tsn {
+        self.cumulative.plus(self.chunks.len() as u32 + 1)
+    }
+
+    /// The number that the next new chunk gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first + self.chunks.len() as u64
+    }
+
+    /// The number of the earliest chunk.
+    pub(crate) fn first_number(&self) -> u64 {
+        self.first
+    }
+
+    /// A new chunk went out.
+    pub(crate) fn push(&mut self, data: Data, path: PathId) {
+        self.cost += cost(data.payload.len());
+        self.in_flight += data.payload.len();
+        self.chunks.push_back(Sent { data, path, fate: Fate::InFlight, misses: 0, again: false });
+    }
+
+    /// The first chunk marked for retransmission: its number, where it goes, and the chunk.
+    pub(crate) fn first_lost(&self) -> Option<(u64, PathId, &Data)> {
+        let &number = self.lost.first()?;
+        let sent = self.chunks.get(self.offset(number))?;
+        Some((number, sent.path, &sent.data))
+    }
+
+    /// A chunk marked for retransmission went out again.
+    pub(crate) fn resent(&mut self, number: u64) {
+        self.lost.remove(&number);
+        let at = self.offset(number);
+        if let Some(sent) = self.chunks.get_mut(at) {
+            sent.fate = Fate::InFlight;
+            self.in_flight += sent.data.payload.len();
+        }
+    }
+
+    /// Whether no earlier chunk is in flight on the path.
+    pub(crate) fn is_earliest_on(&self, path: PathId, number: u64) -> bool {
+        let before = self.offset(number);
+        !self.chunks.iter().take(before).any(|s| s.fate == Fate::InFlight && s.path == path)
+    }
+
+    /// Sends what is marked for retransmission on `from` to `to` instead, as when `from` fails.
+    pub(crate) fn redirect_lost(&mut self, from: PathId, to: PathId) {
+        for &number in &self.lost {
+            let at = (number - self.first) as usize;
+            if let Some(sent) = self.chunks.get_mut(at).filter(|sent| sent.path == from) {
+                sent.path = to;
+            }
+        }
+    }
+
+    /// RFC 9260, 6.3.3 (E3): everything in flight on a path whose T3-rtx expired is marked for
+    /// retransmission on `to`. Whether there was anything.
+    pub(crate) fn lose_path(&mut self, path: PathId, to: PathId, paths: &mut Paths) -> bool {
+        let mut any = false;
+        for at in 0..self.chunks.len() {
+            let Some(sent) = self.chunks.get_mut(at) else { break };
+            if sent.fate == Fate::InFlight && sent.path == path {
+                self.mark_lost(at, to, paths);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Takes a SACK in: `tallies` is filled with what it newly acknowledged on each path.
+    ///
+    /// # Errors
+    /// The Cumulative TSN Ack lies beyond what was sent. An old SACK changes nothing and gives `None`.
+    pub(crate) fn on_sack(
+        &mut self,
+        cumulative: Tsn,
+        gaps: impl Iterator<Item = GapBlock>,
+        paths: &mut Paths,
+        tallies: &mut Vec<Tally>,
+    ) -> Result<Option<Acked>, NeverSent> {
+        let Some(mut acked) = self.on_cumulative(cumulative, paths, tallies)? else {
+            return Ok(None);
+        };
+        let mut gaps = gaps.peekable();
+        if self.gapped > 0 || gaps.peek().is_some() {
+            self.on_gaps(gaps, paths, tallies, &mut acked);
+        }
+        Ok(Some(acked))
+    }
+
+    /// Takes a Cumulative TSN Ack in that says nothing of gaps, as SHUTDOWN does.
+    ///
+    /// # Errors
+    /// It lies beyond what was sent. An old one changes nothing and gives `None`.
+    pub(crate) fn on_cumulative(
+        &mut self,
+        cumulative: Tsn,
+        paths: &mut Paths,
+        tallies: &mut Vec<Tally>,
+    ) -> Result<Option<Acked>, NeverSent> {
+        tallies.clear();
+        // RFC 9260, 6.2.1 (D i)
+        if cumulative.is_before(self.cumulative) {
+            return Ok(None);
+        }
+        let advance = cumulative.since(self.cumulative) as usize;
+        if advance > self.chunks.len() {
+            return Err(NeverSent);
+        }
+        for _ in 0..advance {
+            self.pop(paths, tallies);
+        }
+        self.cumulative = cumulative;
+        self.gapped_until = self.gapped_until.saturating_sub(advance);
+        Ok(Some(Acked { advanced: advance > 0, missing_before: 0, reneged: None }))
+    }
+
+    /// Counts a missing report for each chunk that the SACK leaves out (RFC 9260, section 7.2.4); those
+    /// with the third one are marked for retransmission. Calls `hit` with their path.
+    pub(crate) fn count_misses(
+        &mut self,
+        acked: Acked,
+        paths: &mut Paths,
+        in_fast_recovery: bool,
+        mut hit: impl FnMut(&mut Paths, PathId),
+    ) {
+        // RFC 9260, 7.2.4: up to the highest TSN newly acknowledged; in Fast Recovery, when the
+        // Cumulative TSN Ack Point moved, all that are reported missing.
+        let all = in_fast_recovery && acked.advanced;
+        let before = if all { self.gapped_until } else { acked.missing_before };
+        for at in 0..before.min(self.chunks.len()) {
+            let Some(sent) = self.chunks.get_mut(at) else { break };
+            if sent.fate != Fate::InFlight || sent.again {
+                continue;
+            }
+            sent.misses = sent.misses.saturating_add(1);
+            if sent.misses >= MISSES_THAT_COUNT {
+                let path = sent.path;
+                self.mark_lost(at, path, paths);
+                hit(paths, path);
+            }
+        }
+    }
+
+    /// The payload of every chunk that was not acknowledged, for the application to be told.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Data> + '_ {
+        self.lost.clear();
+        self.chunks.drain(..).map(|sent| sent.data)
+    }
+
+    fn pop(&mut self, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+        let Some(sent) = self.chunks.pop_front() else { return };
+        let number = self.first;
+        self.first += 1;
+        self.cost -= cost(sent.data.payload.len());
+        match sent.fate {
+            Fate::Gapped => self.gapped -= 1,
+            Fate::Lost => {
+                self.lost.remove(&number);
+                tally(&sent, number, paths, tallies);
+            }
+            Fate::InFlight => {
+                self.in_flight -= sent.data.payload.len();
+                tally(&sent, number, paths, tallies);
+            }
+        }
+    }
+
+    /// One pass from the lower edge to the end of the blocks, however they overlap or repeat.
+    fn on_gaps(
+        &mut self,
+        gaps: impl Iterator<Item = GapBlock>,
+        paths: &mut Paths,
+        tallies: &mut Vec<Tally>,
+        acked: &mut Acked,
+    ) {
+        let mut at = 0;
+        for gap in gaps {
+            let start = usize::from(gap.start).saturating_sub(1).max(at);
+            let end = usize::from(gap.end).min(self.chunks.len());
+            if start >= end {
+                continue;
+            }
+            self.on_hole(at..start, paths, tallies, acked);
+            for covered in start..end {
+                if self.on_covered(covered, paths, tallies) {
+                    acked.missing_before = covered;
+                }
+            }
+            at = end;
+        }
+        let reach = self.gapped_until.min(self.chunks.len());
+        self.on_hole(at..reach.max(at), paths, tallies, acked);
+        self.gapped_until = at;
+    }
+
+    /// Chunks that no block covers: if one had been covered before, the peer has reneged.
+    fn on_hole(
+        &mut self,
+        hole: std::ops::Range<usize>,
+        paths: &mut Paths,
+        tallies: &mut Vec<Tally>,
+        acked: &mut Acked,
+    ) {
+        for sent in self.chunks.range_mut(hole) {
+            match sent.fate {
+                Fate::Gapped => {
+                    // RFC 9260, 6.2.1 (D iii): one missing report, and T3-rtx runs for it.
+                    sent.fate = Fate::InFlight;
+                    sent.misses = 1;
+                    self.gapped -= 1;
+                    self.in_flight += sent.data.payload.len();
+                    if let Some(path) = paths.path_mut(sent.path) {
+                        path.congestion.on_reneged(chunk_len(&sent.data));
+                    }
+                    acked.reneged = Some(sent.path);
+                }
+                Fate::InFlight => tally_for(sent.path, tallies).seen = true,
+                Fate::Lost => {}
+            }
+        }
+    }
+
+    /// A chunk that a block covers; whether that is new.
+    fn on_covered(&mut self, at: usize, paths: &mut Paths, tallies: &mut Vec<Tally>) -> bool {
+        let number = self.first + at as u64;
+        let Some(sent) = self.chunks.get_mut(at) else { return false };
+        match sent.fate {
+            Fate::Gapped => return false,
+            Fate::Lost => {
+                self.lost.remove(&number);
+            }
+            Fate::InFlight => self.in_flight -= sent.data.payload.len(),
+        }
+        tally(sent, number, paths, tallies);
+        sent.fate = Fate::Gapped;
+        self.gapped += 1;
+        true
+    }
+
+    /// Takes a chunk out of flight and marks it for retransmission on `to`.
+    fn mark_lost(&mut self, at: usize, to: PathId, paths: &mut Paths) {
+        let number = self.first + at as u64;
+        let Some(sent) = self.chunks.get_mut(at) else { return };
+        if let Some(path) = paths.path_mut(sent.path) {
+            path.congestion.on_left_flight(chunk_len(&sent.data));
+        }
+        // RFC 9260, 6.3.1 (C5): no round trip is measured by what was sent before a retransmission
+        // of something earlier.
+        for path in paths.iter_mut() {
+            path.record.probe = path.record.probe.filter(|probe| probe.number < number);
+        }
+        self.in_flight -= sent.data.payload.len();
+        sent.fate = Fate::Lost;
+        sent.path = to;
+        sent.misses = 0;
+        sent.again = true;
+        self.lost.insert(number);
+    }
+
+    fn offset(&self, number: u64) -> usize {
+        number.saturating_sub(self.first) as usize
+    }
+}
+
+/// Notes a newly acknowledged chunk for its path and takes it out of flight there.
+fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+    let len = chunk_len(&sent.data);
+    let tally = tally_for(sent.path, tallies);
+    tally.bytes += len;
+    if sent.fate != Fate::InFlight {
+        return;
+    }
+    if !std::mem::replace(&mut tally.seen, true) {
+        tally.earliest = true;
+    }
+    if let Some(path) = paths.path_mut(sent.path) {
+        path.congestion.on_left_flight(len);
+        if let Some(probe) = path.record.probe.take_if(|probe| probe.number == number) {
+            tally.measured_from = Some(probe.sent_at);
+        }
+    }
+}
+
+fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
+    let at = match tallies.iter().position(|tally| tally.path == path) {
+        Some(at) => at,
+        None => {
+            tallies.push(Tally {
+                path,
+                bytes: 0,
+                earliest: false,
+                measured_from: None,
+                seen: false,
+            });
+            tallies.len() - 1
+        }
+    };
+    #[expect(clippy::indexing_slicing, reason = "the index was found or made a line above")]
+    &mut tallies[at]
+}
+
+/// The length of the DATA chunk with header and padding, as congestion control counts it (RFC 9260, 7.2).
+pub(crate) fn chunk_len(data: &Data) -> usize {
+    (data.header_len() + data.payload.len()).next_multiple_of(4)
+}
+
+// RFC 9260, 7.2.4
+const MISSES_THAT_COUNT: u8 = 3;
+
+#[cfg(test)]
+mod tests;
