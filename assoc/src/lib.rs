@@ -1,13 +1,28 @@
 //! The state machine of SCTP: endpoints and multi-homed associations, without I/O, clock or randomness of their own.
 
+mod association;
 mod config;
+mod context;
+mod cookie;
+mod endpoint;
 mod error;
 mod event;
 mod message;
+mod negotiate;
+mod outbox;
+mod path;
+mod recv;
+mod reply;
+mod send;
+mod timer;
 mod wire;
 
+pub use association::{Association, InitSchedule, init_schedule};
 pub use config::*;
+pub use context::Statistics;
+pub use endpoint::{Counters, Endpoint, out_of_the_blue};
 pub use error::*;
 pub use event::*;
 pub use message::*;
+pub use path::{PathState, PathStatus};
 pub use wire::*;

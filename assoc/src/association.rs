@@ -1,0 +1,378 @@
+//! One association: what the application can do with it, and how packets and time reach its state (RFC 9260, section 4).
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use usctp_chunk::{Cause, Chunk, CommonHeader, StreamId, VerificationTag};
+
+use crate::context::{Context, Statistics};
+use crate::error::{NoSuchPath, SendError};
+use crate::event::{AddressChange, AssociationId, AssociationState, Event, LostReason, Role};
+use crate::message::{Message, Received};
+use crate::outbox;
+use crate::path::{PathId, PathStatus};
+use crate::reply::{Reply, Way};
+use crate::timer::earliest;
+use crate::wire::Transmit;
+
+mod close;
+pub(crate) mod collision;
+mod control;
+mod inbound;
+mod notice;
+mod packetize;
+mod restart;
+mod schedule;
+mod setup;
+mod tcb;
+mod timeouts;
+
+pub use schedule::{InitSchedule, init_schedule};
+pub(crate) use setup::{CookieWait, Setup};
+pub(crate) use tcb::abort_chunk;
+use tcb::{Phase, Tcb};
+
+/// An association, made by [`Endpoint::connectx`](crate::Endpoint::connectx) or by a peer.
+///
+/// After every call that takes `&mut self`, the endpoint it belongs to is to be drained: see
+/// [`Endpoint`](crate::Endpoint).
+#[derive(Debug)]
+pub struct Association {
+    pub(crate) ctx: Context,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    CookieWait(Box<CookieWait>),
+    Open(Box<Tcb>),
+    /// It is over; what is left to say is said once.
+    Closed(Option<Box<Reply>>),
+}
+
+/// Where a packet came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) header: CommonHeader,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) udp_port: Option<u16>,
+    /// The path of that source, if it has one.
+    pub(crate) path: Option<PathId>,
+}
+
+impl Arrival {
+    /// The way back.
+    pub(crate) fn way(&self) -> Way {
+        Way { local: Some(self.destination), peer: self.source, udp_port: self.udp_port }
+    }
+}
+
+/// What a chunk leads to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The next chunk is looked at.
+    Continue,
+    /// The rest of the packet is not.
+    Stop,
+    /// A stand-alone packet with this tag goes back; nothing else changes.
+    Answer(VerificationTag, Chunk),
+    /// The set-up begins again (RFC 9260, 5.2.6).
+    StaleCookie { extension_ms: u32 },
+    /// The association is over.
+    End(Ending),
+}
+
+/// How an association ends.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) event: Event,
+    pub(crate) last_words: Option<(Way, VerificationTag, Chunk)>,
+}
+
+impl Ending {
+    pub(crate) fn lost(reason: LostReason) -> Self {
+        Self { event: Event::CommLost(reason), last_words: None }
+    }
+
+    pub(crate) fn with_last_words(mut self, way: Way, tag: VerificationTag, chunk: Chunk) -> Self {
+        self.last_words = Some((way, tag, chunk));
+        self
+    }
+}
+
+impl Association {
+    pub(crate) fn connecting(mut ctx: Context, setup: Setup) -> Self {
+        let first = ctx.paths.primary();
+        let wait = CookieWait::new(setup, first, &mut ctx);
+        Self { ctx, state: State::CookieWait(Box::new(wait)) }
+    }
+
+    /// Its name within the endpoint.
+    pub fn id(&self) -> AssociationId {
+        self.ctx.me.id
+    }
+
+    /// Which side opened it.
+    pub fn role(&self) -> Role {
+        self.ctx.me.role
+    }
+
+    /// The peer's port.
+    pub fn port(&self) -> u16 {
+        self.ctx.me.peer_port
+    }
+
+    /// Its state (RFC 9260, section 4).
+    pub fn state(&self) -> AssociationState {
+        match &self.state {
+            State::CookieWait(_) => AssociationState::CookieWait,
+            State::Open(tcb) => tcb.state(),
+            State::Closed(_) => AssociationState::Closed,
+        }
+    }
+
+    /// Streams to send on; before the set-up is complete, how many were asked for.
+    pub fn outbound_streams(&self) -> u16 {
+        match &self.state {
+            State::CookieWait(wait) => wait.setup.offer.outbound_streams,
+            State::Open(tcb) => tcb.negotiated.outbound_streams,
+            State::Closed(_) => 0,
+        }
+    }
+
+    /// Streams to receive on; before the set-up is complete, how many are allowed.
+    pub fn inbound_streams(&self) -> u16 {
+        match &self.state {
+            State::CookieWait(wait) => wait.setup.offer.inbound_streams,
+            State::Open(tcb) => tcb.negotiated.inbound_streams,
+            State::Closed(_) => 0,
+        }
+    }
+
+    /// Takes a message to send, all of it or nothing (RFC 9260, section 11.1.5). During the set-up
+    /// messages wait until the association is established.
+    ///
+    /// # Errors
+    /// [`SendError::WouldBlock`] if the send buffer is full: [`Event::Writable`] follows once it has room.
+    /// Else what is wrong with the message, or that the association is closing.
+    pub fn send(&mut self, now: Instant, message: Message) -> Result<(), SendError> {
+        let _ = now;
+        self.judge(&message)?;
+        let limit = self.ctx.config.limits.send_buffer;
+        if self.send_buffered() + outbox::cost(message.payload.len()) > limit {
+            self.ctx.send_refused = true;
+            return Err(SendError::WouldBlock);
+        }
+        self.ctx.statistics.messages_sent += 1;
+        self.ctx.statistics.bytes_sent += message.payload.len() as u64;
+        self.ctx.outbox.push(message);
+        if let State::Open(tcb) = &mut self.state {
+            tcb.sender.open_burst(&self.ctx.config);
+        }
+        Ok(())
+    }
+
+    /// The next message received, also after the association has ended.
+    pub fn recv(&mut self, now: Instant) -> Option<Received> {
+        let _ = now;
+        let before = self.ctx.inbox.bytes();
+        let message = self.ctx.inbox.pop()?;
+        self.ctx.statistics.messages_received += 1;
+        self.ctx.statistics.bytes_received += message.payload.len() as u64;
+        if let State::Open(tcb) = &mut self.state {
+            tcb.receiver.on_taken(before - self.ctx.inbox.bytes());
+        }
+        Some(message)
+    }
+
+    /// Closes gracefully: no more messages are taken, and those taken are delivered (RFC 9260, section 9.2).
+    /// During the set-up there is nothing to close gracefully, and the attempt is given up.
+    pub fn shutdown(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Open(tcb) if !matches!(tcb.phase, Phase::CookieEchoed(_)) => {
+                tcb.shutdown(&mut self.ctx);
+            }
+            State::Closed(_) => {}
+            _ => self.abort(now, Bytes::new()),
+        }
+    }
+
+    /// Ends the association at once; the peer is told why (RFC 9260, section 9.1).
+    pub fn abort(&mut self, now: Instant, reason: Bytes) {
+        let _ = now;
+        let ending = Ending::lost(LostReason::LocalAbort);
+        let ending = match &self.state {
+            State::Closed(_) => return,
+            State::CookieWait(_) => ending,
+            State::Open(tcb) => {
+                let path = self.ctx.paths.for_data().and_then(|id| self.ctx.paths.path(id));
+                match path {
+                    Some(path) => {
+                        let most = path.packet_limit().saturating_sub(ABORT_OVERHEAD);
+                        let reason = reason.slice(..reason.len().min(most));
+                        let way =
+                            Way { local: path.local, peer: path.peer, udp_port: path.udp_port };
+                        let abort = abort_chunk(Some(Cause::UserInitiatedAbort(reason)));
+                        ending.with_last_words(way, tcb.peer_tag, abort)
+                    }
+                    None => ending,
+                }
+            }
+        };
+        self.end(ending);
+    }
+
+    /// Makes one of the peer's confirmed addresses the one that messages are sent to (RFC 9260, 11.1.6).
+    ///
+    /// # Errors
+    /// The address is none of the peer's, or is not confirmed.
+    pub fn set_primary(&mut self, peer: IpAddr) -> Result<(), NoSuchPath> {
+        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
+        if !self.ctx.paths.path(id).is_some_and(|path| path.confirmed) {
+            return Err(NoSuchPath(peer));
+        }
+        if self.ctx.paths.primary() != id {
+            self.ctx.paths.set_primary(id);
+            self.ctx.tell_path(id, AddressChange::Primary);
+        }
+        Ok(())
+    }
+
+    /// Asks for a HEARTBEAT to an address now (RFC 9260, section 11.1.8).
+    ///
+    /// # Errors
+    /// The address is none of the peer's, or the association is not established.
+    pub fn request_heartbeat(&mut self, now: Instant, peer: IpAddr) -> Result<(), NoSuchPath> {
+        let _ = now;
+        let open = matches!(&self.state, State::Open(tcb) if tcb.sends_data());
+        let id = self.ctx.paths.find(peer).filter(|_| open).ok_or(NoSuchPath(peer))?;
+        if let Some(path) = self.ctx.paths.path_mut(id) {
+            path.heartbeat.request();
+        }
+        Ok(())
+    }
+
+    /// The peer's addresses and how they fare, in the caller's order, learned ones last.
+    pub fn paths(&self) -> impl Iterator<Item = PathStatus> + '_ {
+        let primary = self.ctx.paths.primary();
+        self.ctx.paths.iter().map(move |path| path.status(path.id == primary))
+    }
+
+    /// Counts since the association began.
+    pub fn statistics(&self) -> Statistics {
+        let receive_buffered = match &self.state {
+            State::Open(tcb) => tcb.receiver.buffered(&self.ctx.inbox),
+            _ => self.ctx.inbox.bytes(),
+        };
+        let send_buffered = self.send_buffered();
+        Statistics { receive_buffered, send_buffered, ..self.ctx.statistics }
+    }
+
+    /// Bytes of the send buffer in use: taken and not yet acknowledged, with the cost of holding them.
+    pub fn send_buffered(&self) -> usize {
+        let outstanding = match &self.state {
+            State::Open(tcb) => tcb.sender.cost(),
+            _ => 0,
+        };
+        self.ctx.outbox.bytes() + outstanding
+    }
+
+    /// When the association wants [`handle_timeout`](crate::Endpoint::handle_timeout) to be called.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::CookieWait(wait) => {
+                earliest([wait.t1.deadline(), wait.setup.deadline.deadline()])
+            }
+            State::Open(tcb) => tcb.next_timeout(&self.ctx),
+            State::Closed(_) => None,
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let ending = match &mut self.state {
+            State::CookieWait(wait) => wait.on_timeout(now, &mut self.ctx),
+            State::Open(tcb) => tcb.on_timeout(now, &mut self.ctx),
+            State::Closed(_) => None,
+        };
+        if let Some(ending) = ending {
+            self.end(ending);
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> Option<Transmit> {
+        match &mut self.state {
+            State::CookieWait(wait) => wait.poll_transmit(now, out, &mut self.ctx),
+            State::Open(tcb) => tcb.poll_transmit(now, out, &mut self.ctx),
+            State::Closed(last_words) => {
+                let limit = usize::from(self.ctx.config.path_mtu).saturating_sub(LARGEST_HEADERS);
+                let transmit = last_words.take()?.write(out, limit)?;
+                self.ctx.statistics.packets_sent += 1;
+                Some(transmit)
+            }
+        }
+    }
+
+    /// Whether nothing is left of it but messages to be read.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.return_unsent();
+        let last_words = ending.last_words.map(|(way, verification_tag, chunk)| {
+            let me = self.ctx.me;
+            let header = CommonHeader {
+                source_port: me.local_port,
+                destination_port: me.peer_port,
+                verification_tag,
+            };
+            Box::new(Reply { way, header, chunk })
+        });
+        self.state = State::Closed(last_words);
+        self.ctx.addresses_changed = true;
+        if self.ctx.inbox.take_news() {
+            self.ctx.tell(Event::Readable);
+        }
+        tracing::debug!(association = %self.ctx.me.id, event = ?ending.event, "association ended");
+        self.ctx.tell(ending.event);
+    }
+
+    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1).
+    fn return_unsent(&mut self) {
+        let Context { outbox, events, .. } = &mut self.ctx;
+        if let State::Open(tcb) = &mut self.state {
+            let lost = outbox::whole_messages(tcb.sender.drain());
+            events.extend(lost.into_iter().map(Event::SendFailed));
+        }
+        events.extend(outbox.drain().map(Event::SendFailed));
+    }
+
+    fn judge(&self, message: &Message) -> Result<(), SendError> {
+        let state = self.state();
+        use AssociationState::{CookieEchoed, CookieWait, Established};
+        if !matches!(state, CookieWait | CookieEchoed | Established) {
+            return Err(SendError::NotOpen { state });
+        }
+        if message.payload.is_empty() {
+            return Err(SendError::Empty);
+        }
+        let streams = self.outbound_streams();
+        let StreamId(stream) = message.stream;
+        if stream >= streams {
+            return Err(SendError::NoSuchStream { stream, streams });
+        }
+        let max = self.ctx.config.limits.send_buffer - outbox::ENTRY;
+        let len = message.payload.len();
+        if len > max {
+            return Err(SendError::TooLarge { len, max });
+        }
+        Ok(())
+    }
+}
+
+// The common header, and those of the ABORT chunk and its cause.
+const ABORT_OVERHEAD: usize = 12 + 4 + 4 + 4;
+// IPv6 and UDP.
+const LARGEST_HEADERS: usize = 48;

@@ -1,0 +1,45 @@
+//! Control chunks that wait for their packet.
+
+use std::collections::VecDeque;
+
+use usctp_chunk::{Chunk, PacketBuilder};
+
+use crate::path::PathId;
+
+/// A bounded queue of control chunks, each bound for a path.
+///
+/// A peer that asks for more than fits between two sendings gets no answer to the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pending: VecDeque<(PathId, Chunk)>,
+}
+
+impl Control {
+    pub(crate) fn push(&mut self, to: PathId, chunk: Chunk) {
+        if self.pending.len() < MAX_PENDING {
+            self.pending.push_back((to, chunk));
+        }
+    }
+
+    /// Puts a chunk before all others: COOKIE ACK must be the first of its packet (RFC 9260, 5.1, D).
+    pub(crate) fn push_first(&mut self, to: PathId, chunk: Chunk) {
+        self.pending.truncate(MAX_PENDING - 1);
+        self.pending.push_front((to, chunk));
+    }
+
+    pub(crate) fn destination(&self) -> Option<PathId> {
+        self.pending.front().map(|(to, _)| *to)
+    }
+
+    /// Writes what is bound for a path, until one does not fit; one that fits no packet is thrown away.
+    pub(crate) fn write(&mut self, to: PathId, packet: &mut PacketBuilder<'_>) {
+        while let Some((_, chunk)) = self.pending.front().filter(|(path, _)| *path == to) {
+            if !packet.push(chunk) && !packet.is_empty() {
+                return;
+            }
+            self.pending.pop_front();
+        }
+    }
+}
+
+const MAX_PENDING: usize = 16;

@@ -1,0 +1,261 @@
+//! Packets for an association: chunk by chunk, each to the state it finds (RFC 9260, sections 5.1, 6.10 and 8.5).
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use rand::Rng;
+use usctp_chunk::{
+    Cause, Causes, Chunk, Init, MissingParameters, Packet, ParameterType, RawChunk,
+    ShutdownComplete, VerificationTag,
+};
+
+use super::setup::{CookieWait, Setup};
+use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk};
+use super::{Arrival, Association, Ending, Outcome, State};
+use crate::context::Context;
+use crate::cookie::Ties;
+use crate::event::{Event, LostReason};
+use crate::negotiate::{Negotiated, PeerOffer, Refusal};
+use crate::path::PathId;
+use crate::recv::Receiver;
+use crate::reply::Reply;
+use crate::send::Sender;
+use crate::timer::Timer;
+
+impl Association {
+    /// The tag that packets of this association reflect when they carry the T bit.
+    pub(crate) fn peer_tag(&self) -> Option<VerificationTag> {
+        match &self.state {
+            State::Open(tcb) => Some(tcb.peer_tag),
+            _ => None,
+        }
+    }
+
+    /// Acts on a packet whose ports fit and whose tag is this side's, or for ABORT and SHUTDOWN COMPLETE
+    /// with the T bit the peer's. `taken` tells addresses of other associations.
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Option<Reply> {
+        self.handle_chunks(now, packet, 0, arrival, taken)
+    }
+
+    /// The same from a chunk on: those before it were the endpoint's.
+    pub(crate) fn handle_chunks(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        skip: usize,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Option<Reply> {
+        self.ctx.statistics.packets_received += 1;
+        let mut reply = None;
+        for raw in packet.chunks().skip(skip) {
+            let chunk = raw.and_then(|raw| Ok((raw.decode()?, raw)));
+            let Ok((chunk, raw)) = chunk else {
+                // RFC 9260, 6.10: a partial chunk is dropped; nothing behind it can be found.
+                self.ctx.statistics.malformed_chunks += 1;
+                break;
+            };
+            match self.on_chunk(now, chunk, &raw, arrival, taken) {
+                Outcome::Continue => {}
+                Outcome::Stop => break,
+                Outcome::Answer(tag, chunk) => {
+                    reply = Some(Reply::to(arrival.header, arrival.way(), tag, chunk));
+                }
+                Outcome::StaleCookie { extension_ms } => {
+                    self.begin_again(extension_ms);
+                    break;
+                }
+                Outcome::End(ending) => {
+                    self.end(ending);
+                    return reply;
+                }
+            }
+        }
+        if let State::Open(tcb) = &mut self.state {
+            tcb.end_of_packet(now, &mut self.ctx);
+        }
+        reply
+    }
+
+    fn on_chunk(
+        &mut self,
+        now: Instant,
+        chunk: Chunk,
+        raw: &RawChunk,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Outcome {
+        match &mut self.state {
+            State::Open(tcb) => tcb.on_chunk(now, chunk, raw, arrival, &mut self.ctx),
+            State::CookieWait(_) => self.on_chunk_in_cookie_wait(now, chunk, arrival, taken),
+            State::Closed(_) => Outcome::Stop,
+        }
+    }
+
+    fn on_chunk_in_cookie_wait(
+        &mut self,
+        now: Instant,
+        chunk: Chunk,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Outcome {
+        match chunk {
+            Chunk::InitAck(init) => {
+                self.on_init_ack(now, &init, arrival, taken);
+                // RFC 9260, 6.10: INIT ACK is never bundled, so nothing may follow it.
+                Outcome::Stop
+            }
+            // RFC 9260, 8.5.1 (B): the peer's tag is not known, so a reflected tag cannot be right.
+            Chunk::Abort(abort) if !abort.tag_reflected => {
+                let cause = abort.causes.iter().next().and_then(Result::ok).map(|c| c.code());
+                let State::CookieWait(wait) = &mut self.state else { return Outcome::Stop };
+                let path = arrival.path.unwrap_or(wait.current);
+                match wait.on_refused(path, cause, false, &mut self.ctx) {
+                    Some(ending) => Outcome::End(ending),
+                    None => Outcome::Stop,
+                }
+            }
+            // RFC 9260, 8.5.1 (E) and 9.2: as if it were out of the blue; the set-up goes on.
+            Chunk::ShutdownAck => {
+                let complete = ShutdownComplete { tag_reflected: true };
+                Outcome::Answer(arrival.header.verification_tag, Chunk::ShutdownComplete(complete))
+            }
+            _ => Outcome::Stop,
+        }
+    }
+
+    /// RFC 9260, 5.1 (C): the INIT ACK's cookie goes back, and the addresses are settled.
+    fn on_init_ack(
+        &mut self,
+        now: Instant,
+        init: &Init,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) {
+        let State::CookieWait(wait) = &mut self.state else { return };
+        let most = self.ctx.config.limits.peer_addresses;
+        let offer = match PeerOffer::read(init, most) {
+            Ok(offer) => offer,
+            // RFC 9260, 3.3.3: with tag 0 the attempt is over.
+            Err(Refusal::Discard) if init.initiate_tag.is_zero() => {
+                let path = arrival.path.unwrap_or(wait.current);
+                if let Some(ending) = wait.on_refused(path, None, false, &mut self.ctx) {
+                    self.end(ending);
+                }
+                return;
+            }
+            Err(Refusal::Discard) => return,
+            Err(Refusal::Abort(cause)) => return self.refuse_init_ack(init, *cause, arrival),
+        };
+        if !wait.knows_one_of(arrival, &offer, &self.ctx) {
+            return;
+        }
+        let Some(cookie) = offer.cookie.clone() else {
+            let missing = [ParameterType::STATE_COOKIE].into_iter().collect::<MissingParameters>();
+            let cause = Cause::MissingMandatoryParameter(missing);
+            return self.refuse_init_ack(init, cause, arrival);
+        };
+        let path = wait.settle(now, arrival, &offer, taken, &mut self.ctx);
+        if arrival.path == Some(path)
+            && let Some(path) = self.ctx.paths.path_mut(path)
+        {
+            // What answered from here is reached from there as well.
+            path.local.get_or_insert(arrival.destination);
+            path.udp_port = arrival.udp_port;
+        }
+        let setup = wait.setup.clone();
+        let negotiated = setup.offer.agree(&offer);
+        let phase = Phase::CookieEchoed(Box::new(CookieEchoed {
+            cookie,
+            path,
+            due: true,
+            t1: Timer::default(),
+            attempts: 0,
+            sent_at: None,
+            unrecognized: unrecognized_causes(&offer, &self.ctx, path),
+            setup: setup.clone(),
+        }));
+        self.reject_streams(negotiated);
+        let tcb = new_tcb(phase, &setup, &offer, negotiated, &mut self.ctx);
+        self.state = State::Open(Box::new(tcb));
+    }
+
+    /// The set-up fails because of what the INIT ACK says; the peer is told (RFC 9260, 5.1).
+    fn refuse_init_ack(&mut self, init: &Init, cause: Cause, arrival: &Arrival) {
+        let lost = Ending::lost(LostReason::PeerViolation(cause.code()));
+        let abort = abort_chunk(Some(cause));
+        self.end(lost.with_last_words(arrival.way(), init.initiate_tag, abort));
+    }
+
+    /// RFC 9260, 5.2.6 (3). Messages are untouched: none gets a TSN before the association is established.
+    fn begin_again(&mut self, extension_ms: u32) {
+        let State::Open(tcb) = &self.state else { return };
+        let Phase::CookieEchoed(echoed) = &tcb.phase else { return };
+        if echoed.setup.attempts >= echoed.setup.budget {
+            return self.end(Ending::lost(LostReason::SetupTimeout));
+        }
+        let wait = CookieWait::after_stale_cookie(echoed.setup.clone(), echoed.path, extension_ms);
+        self.state = State::CookieWait(Box::new(wait));
+    }
+
+    /// Messages for streams that the peer does not want cannot be sent.
+    pub(super) fn reject_streams(&mut self, negotiated: Negotiated) {
+        let beyond = self.ctx.outbox.take_beyond(negotiated.outbound_streams);
+        self.ctx.events.extend(beyond.into_iter().map(Event::SendFailed));
+    }
+}
+
+/// A TCB for what the two sides offered each other.
+fn new_tcb(
+    phase: Phase,
+    setup: &Setup,
+    offer: &PeerOffer,
+    negotiated: Negotiated,
+    ctx: &mut Context,
+) -> Tcb {
+    Tcb {
+        phase,
+        peer_tag: offer.tag,
+        ties: new_ties(ctx),
+        negotiated,
+        control: Default::default(),
+        receiver: Receiver::new(offer.initial_tsn, negotiated.inbound_streams, &ctx.config.limits),
+        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd),
+        guard: Timer::default(),
+    }
+}
+
+/// RFC 9260, 5.2.2: random, and not 0.
+pub(super) fn new_ties(ctx: &mut Context) -> Ties {
+    Ties { local: ctx.rng.random_range(1..=u32::MAX), peer: ctx.rng.random_range(1..=u32::MAX) }
+}
+
+/// RFC 9260, 3.2.2: reported next to the COOKIE ECHO, as far as the packet has room.
+fn unrecognized_causes(offer: &PeerOffer, ctx: &Context, path: PathId) -> Causes {
+    let limit = ctx.paths.path(path).map_or(0, |path| path.packet_limit());
+    let cookie = offer.cookie.as_ref().map_or(0, |cookie| cookie.len() + CHUNK_AND_PADDING);
+    let room = limit.saturating_sub(HEADERS + cookie);
+    let mut parameters = bytes::BytesMut::new();
+    for parameter in &offer.unrecognized {
+        let len = parameter.len().next_multiple_of(4);
+        if parameters.len() + len > room {
+            break;
+        }
+        parameters.extend_from_slice(parameter);
+        parameters.resize(parameters.len().next_multiple_of(4), 0);
+    }
+    if parameters.is_empty() {
+        return Causes::default();
+    }
+    [Cause::UnrecognizedParameters(parameters.freeze())].into_iter().collect()
+}
+
+// The common header, and those of ERROR and its cause.
+const HEADERS: usize = 12 + 4 + 4;
+const CHUNK_AND_PADDING: usize = 4 + 3;

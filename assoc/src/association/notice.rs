@@ -1,0 +1,59 @@
+//! What the network says about packets of ours, if it can be believed (RFC 9260, section 10).
+
+use super::{Association, Ending, State};
+use crate::event::LostReason;
+use crate::path::SetupMark;
+use crate::wire::{NoticeKind, PathNotice};
+
+impl Association {
+    /// Acts on a notice about a packet for one of the peer's addresses.
+    pub(crate) fn handle_notice(&mut self, notice: &PathNotice) -> bool {
+        if !self.quotes_us(notice) {
+            return false;
+        }
+        let Some(id) = self.ctx.paths.find(notice.peer) else { return false };
+        let encapsulated = self.ctx.paths.path(id).is_some_and(|path| path.udp_port.is_some());
+        let ending = match &mut self.state {
+            State::CookieWait(wait) => {
+                let ctx = &mut self.ctx;
+                match notice.kind {
+                    NoticeKind::SendFailed => wait.on_unreachable(id, SetupMark::SendFailed, ctx),
+                    NoticeKind::Unreachable => wait.on_unreachable(id, SetupMark::Unreachable, ctx),
+                    // Nobody has the peer's UDP port: there is no SCTP behind it.
+                    NoticeKind::PortUnreachable if encapsulated => {
+                        wait.on_unreachable(id, SetupMark::Unreachable, ctx)
+                    }
+                    // (ICMP8) like an ABORT in the answer to INIT.
+                    NoticeKind::ProtocolUnreachable => wait.on_refused(id, None, true, ctx),
+                    // (ICMP3) and, before there is data, the path's MTU.
+                    NoticeKind::PortUnreachable | NoticeKind::PacketTooBig { .. } => None,
+                }
+            }
+            // (ICMP8) an ABORT with the T bit set, if the quoted packet was no INIT.
+            State::Open(_) if notice.kind == NoticeKind::ProtocolUnreachable => {
+                let no_init = notice.quote.initiate_tag.is_none();
+                let reason = LostReason::PeerAborted { cause: None, reason: Default::default() };
+                no_init.then(|| Ending::lost(reason))
+            }
+            // (ICMP9) is a MAY: timers find out what is really lost.
+            _ => None,
+        };
+        if let Some(ending) = ending {
+            self.end(ending);
+        }
+        true
+    }
+
+    /// (ICMP6) The quoted tag is the peer's; or it is 0, and the packet is an INIT with our tag.
+    fn quotes_us(&self, notice: &PathNotice) -> bool {
+        let quote = &notice.quote;
+        let me = &self.ctx.me;
+        let ports = quote.source_port == me.local_port && quote.destination_port == me.peer_port;
+        let tag = if quote.verification_tag.is_zero() {
+            quote.initiate_tag == Some(me.local_tag)
+        } else {
+            self.peer_tag() == Some(quote.verification_tag)
+        };
+        ports && tag
+    }
+}

@@ -1,0 +1,238 @@
+//! The one place that makes packets; it changes nothing but "this was sent" (RFC 9260, section 6.10).
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use usctp_chunk::{Chunk, CommonHeader, Heartbeat, PacketBuilder, Shutdown, VerificationTag};
+
+use super::setup::CookieWait;
+use super::tcb::{CookieEchoed, Phase, Tcb};
+use crate::context::Context;
+use crate::path::PathId;
+use crate::wire::{Ecn, Transmit};
+
+impl CookieWait {
+    /// INIT stands alone in its packet, with verification tag 0 (RFC 9260, 8.5.1, A).
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+    ) -> Option<Transmit> {
+        if !self.due {
+            return None;
+        }
+        let chunk = Chunk::Init(self.init());
+        let transmit = write(ctx, self.current, VerificationTag::ZERO, out, |packet, _| {
+            packet.push(&chunk);
+        });
+        self.init_sent(now, ctx);
+        transmit
+    }
+}
+
+impl Tcb {
+    /// Control chunks first, then SACK, then HEARTBEAT, then DATA; the first that wants to go somewhere
+    /// picks the path, and the others ride along.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+    ) -> Option<Transmit> {
+        // A chunk that fits no packet is thrown away, and what waits behind it has its turn.
+        for _ in 0..MAX_EMPTY {
+            let data_to = self.data_destination(now, ctx);
+            let Some(to) = self.destination(data_to, ctx) else { break };
+            let transmit = self.write_packet(now, to, data_to == Some(to), out, ctx);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        self.sender.end_burst();
+        None
+    }
+
+    fn write_packet(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        with_data: bool,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+    ) -> Option<Transmit> {
+        let tag = self.peer_tag;
+        write(ctx, to, tag, out, |packet, ctx| {
+            self.write_cookie_echo(now, to, packet, ctx);
+            self.control.write(to, packet);
+            self.write_closing(now, to, packet, ctx);
+            self.write_sack(to, with_data, packet, ctx);
+            write_heartbeat(now, to, packet, ctx);
+            if with_data {
+                self.write_data(now, to, packet, ctx);
+            }
+        })
+    }
+
+    fn data_destination(&mut self, now: Instant, ctx: &mut Context) -> Option<PathId> {
+        if !self.sends_data() {
+            return None;
+        }
+        let Context { paths, outbox, .. } = ctx;
+        self.sender.destination(now, outbox, paths)
+    }
+
+    fn destination(&self, data_to: Option<PathId>, ctx: &Context) -> Option<PathId> {
+        let phase = match &self.phase {
+            Phase::CookieEchoed(echoed) => echoed.due.then_some(echoed.path),
+            Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing) => {
+                closing.due.then_some(closing.path)
+            }
+            _ => None,
+        };
+        let sack = || self.receiver.sack_is_due().then(|| self.sack_destination(ctx)).flatten();
+        let heartbeat =
+            || ctx.paths.iter().find(|path| path.heartbeat.is_due()).map(|path| path.id);
+        phase.or_else(|| self.control.destination()).or_else(sack).or_else(heartbeat).or(data_to)
+    }
+
+    /// RFC 9260, 6.7: where the last DATA came from, unless that address is not to get anything yet.
+    fn sack_destination(&self, ctx: &Context) -> Option<PathId> {
+        let source = self.receiver.source().and_then(|id| ctx.paths.path(id));
+        source.filter(|path| path.confirmed).map(|path| path.id).or_else(|| ctx.paths.for_data())
+    }
+
+    fn write_cookie_echo(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        ctx: &mut Context,
+    ) {
+        let Phase::CookieEchoed(echoed) = &mut self.phase else { return };
+        if !echoed.due || echoed.path != to {
+            return;
+        }
+        packet.push(&Chunk::CookieEcho(echoed.cookie.clone()));
+        if !echoed.unrecognized.is_empty() {
+            packet.push(&Chunk::Error(echoed.unrecognized.clone()));
+        }
+        echoed.sent(now, ctx);
+        if let Some(path) = ctx.paths.path_mut(to).filter(|path| !path.confirmed) {
+            // RFC 9260, 5.4: an unconfirmed address gets the cookie only together with a nonce.
+            path.heartbeat.request();
+        }
+    }
+
+    fn write_closing(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        ctx: &Context,
+    ) {
+        let cumulative_tsn = self.receiver.cumulative_tsn();
+        match &mut self.phase {
+            Phase::ShutdownSent(closing) if closing.due && closing.path == to => {
+                if packet.push(&Chunk::Shutdown(Shutdown { cumulative_tsn })) {
+                    closing.sent(now, ctx);
+                    self.shutdown_sent(now, ctx);
+                }
+            }
+            Phase::ShutdownAckSent(closing) if closing.due && closing.path == to => {
+                if packet.push(&Chunk::ShutdownAck) {
+                    closing.sent(now, ctx);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// RFC 9260, 6.1: what is not acknowledged yet is so together with DATA.
+    fn write_sack(
+        &mut self,
+        to: PathId,
+        with_data: bool,
+        packet: &mut PacketBuilder<'_>,
+        ctx: &mut Context,
+    ) {
+        let here = self.sack_destination(ctx) == Some(to);
+        let wanted = if with_data {
+            self.receiver.sack_is_pending()
+        } else {
+            self.receiver.sack_is_due() && here
+        };
+        if !wanted {
+            return;
+        }
+        let a_rwnd = self.receiver.advertise(&ctx.inbox);
+        let map = self.receiver.map();
+        if packet.push_sack(map.cumulative(), a_rwnd, map.gaps(), map.duplicates()) {
+            self.receiver.sack_sent();
+            ctx.statistics.sacks_sent += 1;
+        }
+    }
+
+    fn write_data(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        ctx: &mut Context,
+    ) {
+        let Context { paths, outbox, statistics, .. } = ctx;
+        let written = self.sender.write(now, to, packet, outbox, paths);
+        statistics.data_chunks_sent += written.chunks;
+        statistics.data_chunks_retransmitted += written.retransmitted;
+        statistics.fast_retransmits += u64::from(written.fast);
+    }
+}
+
+impl CookieEchoed {
+    fn sent(&mut self, now: Instant, ctx: &Context) {
+        self.due = false;
+        self.attempts += 1;
+        self.sent_at = (self.attempts == 1).then_some(now);
+        if let Some(path) = ctx.paths.path(self.path) {
+            self.t1.start(now, path.rto.current());
+        }
+    }
+}
+
+fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx: &mut Context) {
+    let Context { paths, rng, epoch, .. } = ctx;
+    let Some(path) = paths.path_mut(to).filter(|path| path.heartbeat.is_due()) else { return };
+    let rto = path.rto.current();
+    let info = path.heartbeat.make(now, *epoch, rto, to, rng);
+    // If it does not fit now, it is lost, and found missing after the RTO.
+    packet.push(&Chunk::Heartbeat(Heartbeat { info }));
+    path.record.used_at = Some(now);
+}
+
+/// Appends a packet for a path; `None` if nothing was written.
+fn write(
+    ctx: &mut Context,
+    to: PathId,
+    verification_tag: VerificationTag,
+    out: &mut BytesMut,
+    fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
+) -> Option<Transmit> {
+    let path = ctx.paths.path(to)?;
+    let (source, destination, udp_port) = (path.local, path.peer, path.udp_port);
+    let header = CommonHeader {
+        source_port: ctx.me.local_port,
+        destination_port: ctx.me.peer_port,
+        verification_tag,
+    };
+    let mut packet = PacketBuilder::new(out, header, path.packet_limit());
+    fill(&mut packet, ctx);
+    if packet.is_empty() {
+        packet.cancel();
+        return None;
+    }
+    let len = packet.finish();
+    ctx.statistics.packets_sent += 1;
+    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, len })
+}
+
+const MAX_EMPTY: usize = 4;

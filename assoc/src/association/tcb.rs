@@ -1,0 +1,338 @@
+//! An association whose peer is known: its phase, its two halves, and what each chunk does to it (RFC 9260, section 4).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use usctp_chunk::{Abort, Cause, Causes, Chunk, Data, Heartbeat, RawChunk, Sack, VerificationTag};
+
+use super::close::Closing;
+use super::control::Control;
+use super::setup::Setup;
+use super::{Arrival, Ending, Outcome};
+use crate::context::Context;
+use crate::cookie::Ties;
+use crate::event::{AddressChange, AssociationState, Event, LostReason};
+use crate::negotiate::Negotiated;
+use crate::path::{PathId, PathState, heartbeat};
+use crate::recv::{Receiver, Verdict};
+use crate::send::Sender;
+use crate::timer::Timer;
+
+/// The transmission control block (RFC 9260, section 14).
+#[derive(Debug)]
+pub(crate) struct Tcb {
+    pub(crate) phase: Phase,
+    pub(crate) peer_tag: VerificationTag,
+    /// Nonces that tie a cookie to this association (RFC 9260, 5.2.2).
+    pub(crate) ties: Ties,
+    pub(crate) negotiated: Negotiated,
+    pub(crate) control: Control,
+    pub(crate) receiver: Receiver,
+    pub(crate) sender: Sender,
+    /// T5-shutdown-guard.
+    pub(crate) guard: Timer,
+}
+
+/// Where an association with a known peer stands, with the data of that state.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    CookieEchoed(Box<CookieEchoed>),
+    Established,
+    ShutdownPending,
+    ShutdownSent(Closing),
+    ShutdownReceived,
+    ShutdownAckSent(Closing),
+}
+
+/// COOKIE-ECHOED: the cookie was sent back, and COOKIE ACK is awaited.
+#[derive(Debug)]
+pub(crate) struct CookieEchoed {
+    pub(crate) setup: Setup,
+    pub(crate) cookie: Bytes,
+    /// Where COOKIE ECHO goes.
+    pub(crate) path: PathId,
+    pub(crate) due: bool,
+    pub(crate) t1: Timer,
+    pub(crate) attempts: u16,
+    pub(crate) sent_at: Option<Instant>,
+    /// Parameters of INIT ACK that are to be reported, in the packet of COOKIE ECHO (RFC 9260, 3.2.2).
+    pub(crate) unrecognized: Causes,
+}
+
+impl Tcb {
+    pub(crate) fn state(&self) -> AssociationState {
+        match self.phase {
+            Phase::CookieEchoed(_) => AssociationState::CookieEchoed,
+            Phase::Established => AssociationState::Established,
+            Phase::ShutdownPending => AssociationState::ShutdownPending,
+            Phase::ShutdownSent(_) => AssociationState::ShutdownSent,
+            Phase::ShutdownReceived => AssociationState::ShutdownReceived,
+            Phase::ShutdownAckSent(_) => AssociationState::ShutdownAckSent,
+        }
+    }
+
+    /// Whether messages may be sent, as far as the phase goes.
+    pub(crate) fn sends_data(&self) -> bool {
+        matches!(self.phase, Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived)
+    }
+
+    /// Acts on one chunk; the verification tag was checked.
+    pub(crate) fn on_chunk(
+        &mut self,
+        now: Instant,
+        chunk: Chunk,
+        raw: &RawChunk,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Outcome {
+        match chunk {
+            Chunk::Data(data) => self.on_data(data, arrival, ctx),
+            Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
+            Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
+            Chunk::HeartbeatAck(heartbeat) => on_heartbeat_ack(now, &heartbeat, ctx),
+            Chunk::CookieAck => self.on_cookie_ack(now, ctx),
+            Chunk::Error(causes) => self.on_error(now, &causes, ctx),
+            Chunk::Abort(abort) => self.on_abort(&abort, arrival),
+            Chunk::Shutdown(shutdown) => self.on_shutdown(now, shutdown, arrival, ctx),
+            Chunk::ShutdownAck => self.on_shutdown_ack(arrival, ctx),
+            Chunk::ShutdownComplete(complete) => self.on_shutdown_complete(complete),
+            // RFC 9260, 5.2.3: an unexpected INIT ACK is old. ECNE and CWR are reserved, and PAD is nothing.
+            Chunk::InitAck(_) | Chunk::Ecne(_) | Chunk::Cwr(_) | Chunk::Pad(_) => Outcome::Continue,
+            // The endpoint takes these where they may stand; elsewhere they are out of place.
+            Chunk::Init(_) | Chunk::CookieEcho(_) => Outcome::Stop,
+            _ => self.on_unrecognized(raw, arrival),
+        }
+    }
+
+    /// The packet is read: acknowledgements are decided on, and closing goes on if it can.
+    pub(crate) fn end_of_packet(&mut self, now: Instant, ctx: &mut Context) {
+        let had_data = self.receiver.end_of_packet(now, &ctx.config.sack);
+        if let Phase::ShutdownSent(closing) = &mut self.phase {
+            // RFC 9260, 9.2: any packet shows that the peer is at work.
+            closing.on_packet(now, had_data, ctx);
+        }
+        self.progress_shutdown(ctx);
+        if ctx.inbox.take_news() {
+            ctx.tell(Event::Readable);
+        }
+    }
+
+    /// The peer acknowledged the set-up, or sent its cookie back: messages may flow.
+    pub(crate) fn establish(&mut self, now: Instant, ctx: &mut Context) {
+        self.phase = Phase::Established;
+        ctx.paths.forget_errors();
+        let primary = ctx.paths.primary();
+        if let Some(peer) = ctx.paths.path(primary).map(|path| path.peer) {
+            ctx.tell(Event::CommUp {
+                role: ctx.me.role,
+                primary: peer,
+                outbound_streams: self.negotiated.outbound_streams,
+                inbound_streams: self.negotiated.inbound_streams,
+            });
+        }
+        self.start_heartbeats(now, ctx);
+        self.sender.open_burst(&ctx.config);
+    }
+
+    /// The peer restarted: the association is new, but for the application it goes on.
+    pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
+        ctx.tell(Event::Restart);
+        self.start_heartbeats(now, ctx);
+        self.sender.open_burst(&ctx.config);
+    }
+
+    /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.
+    fn start_heartbeats(&self, now: Instant, ctx: &mut Context) {
+        let burst = usize::from(ctx.config.heartbeat.max_burst);
+        let ids: Vec<(PathId, bool)> =
+            ctx.paths.iter().map(|path| (path.id, path.confirmed)).collect();
+        let mut turn = 0;
+        for (id, confirmed) in ids {
+            if confirmed {
+                ctx.schedule_heartbeat(now, id);
+                continue;
+            }
+            let rounds = u32::try_from(turn / burst).unwrap_or(u32::MAX);
+            turn += 1;
+            if let Some(path) = ctx.paths.path_mut(id) {
+                let wait = path.rto.current().saturating_mul(rounds);
+                path.heartbeat.schedule(now, wait);
+            }
+        }
+    }
+
+    fn on_data(&mut self, data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+        let receives = matches!(
+            self.phase,
+            Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
+        );
+        if !receives {
+            return Outcome::Continue;
+        }
+        ctx.statistics.data_chunks_received += 1;
+        if data.payload.is_empty() {
+            // RFC 9260, 6.2
+            return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
+        }
+        let stream = data.stream;
+        match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
+            Verdict::Accepted => {}
+            Verdict::Duplicate => ctx.statistics.duplicate_chunks += 1,
+            Verdict::Dropped => ctx.statistics.dropped_chunks += 1,
+            // RFC 9260, 6.5
+            Verdict::InvalidStream => {
+                self.report(Cause::InvalidStreamIdentifier { stream }, arrival);
+            }
+            Verdict::Contradiction(why) => {
+                let why = Bytes::from_static(why.as_bytes());
+                return self.abort(Cause::ProtocolViolation(why), arrival);
+            }
+            Verdict::OutOfResource => return self.abort(Cause::OutOfResource, arrival),
+        }
+        Outcome::Continue
+    }
+
+    fn on_sack(
+        &mut self,
+        now: Instant,
+        sack: &Sack,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Outcome {
+        if matches!(self.phase, Phase::CookieEchoed(_) | Phase::ShutdownAckSent(_)) {
+            return Outcome::Continue;
+        }
+        let Context { paths, events, config, .. } = &mut *ctx;
+        let answered = |paths: &mut crate::path::Paths, id| {
+            if paths.answered(id)
+                && let Some(peer) = paths.path(id).map(|path| path.peer)
+            {
+                events.push_back(Event::PeerAddressChange { peer, change: AddressChange::Active });
+            }
+        };
+        let outcome = self.sender.on_sack(now, sack, paths, config, answered);
+        match outcome {
+            Ok(Some(acked)) if acked.newly_acked => self.after_acknowledgement(ctx),
+            Ok(_) => {}
+            Err(_) => {
+                let why = Bytes::from_static(b"a SACK acknowledges what was never sent");
+                return self.abort(Cause::ProtocolViolation(why), arrival);
+            }
+        }
+        Outcome::Continue
+    }
+
+    /// The send buffer has room again, and may be empty.
+    pub(crate) fn after_acknowledgement(&mut self, ctx: &mut Context) {
+        let held = ctx.outbox.bytes() + self.sender.cost();
+        // Half of it, so that a sender is not woken for each message.
+        if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {
+            ctx.send_refused = false;
+            ctx.tell(Event::Writable);
+        }
+        if ctx.outbox.is_empty() && self.sender.is_idle() {
+            ctx.tell(Event::SenderDry);
+        }
+    }
+
+    fn on_heartbeat(&mut self, heartbeat: Heartbeat, arrival: &Arrival) -> Outcome {
+        // RFC 9260, 8.3: answered until SHUTDOWN or SHUTDOWN ACK was sent.
+        let silent = matches!(self.phase, Phase::ShutdownSent(_) | Phase::ShutdownAckSent(_));
+        if let Some(path) = arrival.path.filter(|_| !silent) {
+            self.control.push(path, Chunk::HeartbeatAck(heartbeat));
+        }
+        Outcome::Continue
+    }
+
+    fn on_cookie_ack(&mut self, now: Instant, ctx: &mut Context) -> Outcome {
+        let Phase::CookieEchoed(echoed) = &mut self.phase else {
+            // RFC 9260, 5.2.5
+            return Outcome::Continue;
+        };
+        let (id, sent_at) = (echoed.path, echoed.sent_at);
+        if let (Some(path), Some(sent_at)) = (ctx.paths.path_mut(id), sent_at) {
+            path.rto.measure(now.saturating_duration_since(sent_at), &ctx.config.rto);
+        }
+        self.establish(now, ctx);
+        Outcome::Continue
+    }
+
+    fn on_error(&mut self, now: Instant, causes: &Causes, ctx: &mut Context) -> Outcome {
+        for cause in causes.iter() {
+            let Ok(cause) = cause else { return Outcome::Stop };
+            if let (Cause::StaleCookie { .. }, Phase::CookieEchoed(echoed)) = (&cause, &self.phase)
+            {
+                // RFC 9260, 5.2.6: no more than a second beyond the measured round trip.
+                let trip = echoed.sent_at.map(|at| now.saturating_duration_since(at));
+                let trip_ms = trip.map_or(0, |trip| u32::try_from(trip.as_millis()).unwrap_or(0));
+                return Outcome::StaleCookie { extension_ms: trip_ms.saturating_add(1000) };
+            }
+            if !matches!(self.phase, Phase::CookieEchoed(_)) {
+                ctx.tell(Event::RemoteError(cause.code()));
+            }
+        }
+        Outcome::Continue
+    }
+
+    fn on_abort(&mut self, abort: &Abort, arrival: &Arrival) -> Outcome {
+        let first = abort.causes.iter().next().and_then(Result::ok);
+        let cause = first.as_ref().map(Cause::code);
+        if let Phase::CookieEchoed(_) = self.phase {
+            let peer = arrival.source;
+            return Outcome::End(Ending::lost(LostReason::Refused { peer, cause, no_sctp: false }));
+        }
+        let user = abort.causes.iter().find_map(|cause| match cause {
+            Ok(Cause::UserInitiatedAbort(reason)) => Some(reason),
+            _ => None,
+        });
+        let reason = user.unwrap_or_default();
+        Outcome::End(Ending::lost(LostReason::PeerAborted { cause, reason }))
+    }
+
+    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival) -> Outcome {
+        // RFC 9260, 3.2: the two high bits of the type decide.
+        let unrecognized = raw.kind.unrecognized();
+        if unrecognized.report {
+            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival);
+        }
+        if unrecognized.skip { Outcome::Continue } else { Outcome::Stop }
+    }
+
+    /// Reports an error that does not end the association, to where it came from.
+    fn report(&mut self, cause: Cause, arrival: &Arrival) {
+        if let Some(path) = arrival.path {
+            self.control.push(path, Chunk::Error([cause].into_iter().collect()));
+        }
+    }
+
+    /// Ends the association with an ABORT to where the packet came from.
+    pub(crate) fn abort(&self, cause: Cause, arrival: &Arrival) -> Outcome {
+        let reason = LostReason::PeerViolation(cause.code());
+        let abort = abort_chunk(Some(cause));
+        Outcome::End(Ending::lost(reason).with_last_words(arrival.way(), self.peer_tag, abort))
+    }
+}
+
+/// An ABORT with at most one cause, that does not reflect the tag.
+pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
+    Chunk::Abort(Abort { tag_reflected: false, causes: cause.into_iter().collect() })
+}
+
+fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> Outcome {
+    let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
+    let config = ctx.config.clone();
+    let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
+    let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
+        return Outcome::Continue;
+    };
+    path.rto.measure(trip, &config.rto);
+    let confirmed = std::mem::replace(&mut path.confirmed, true);
+    if !confirmed {
+        // RFC 9260, 5.4: now the address may carry everything.
+        path.state = PathState::Active;
+        ctx.tell_path(id, AddressChange::Active);
+    }
+    ctx.answered(id);
+    ctx.schedule_heartbeat(now, id);
+    Outcome::Continue
+}

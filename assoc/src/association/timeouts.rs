@@ -1,0 +1,135 @@
+//! What happens when a timer of an association with a known peer expires (RFC 9260, sections 5.1.4, 6.3.3, 8 and 9.2).
+
+use std::time::Instant;
+
+use super::Ending;
+use super::tcb::{CookieEchoed, Phase, Tcb};
+use crate::context::Context;
+use crate::event::LostReason;
+use crate::path::{PathId, Struck};
+use crate::timer::earliest;
+
+impl Tcb {
+    pub(crate) fn next_timeout(&self, ctx: &Context) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::CookieEchoed(echoed) => {
+                earliest([echoed.t1.deadline(), echoed.setup.deadline.deadline()])
+            }
+            Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing) => {
+                closing.next_timeout()
+            }
+            Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived => None,
+        };
+        earliest([
+            phase,
+            self.guard.deadline(),
+            ctx.paths.next_timeout(),
+            self.receiver.next_timeout(),
+            self.sender.next_timeout(),
+        ])
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
+        if let Phase::CookieEchoed(echoed) = &mut self.phase {
+            return echoed.on_timeout(now, ctx);
+        }
+        if let Some(ending) = self.on_closing_timeout(now, ctx) {
+            return Some(ending);
+        }
+        self.receiver.on_timeout(now);
+        self.sender.on_timeout(now, &ctx.config);
+        let ids: Vec<PathId> = ctx
+            .paths
+            .iter()
+            .filter(|path| path.next_timeout().is_some_and(|deadline| deadline <= now))
+            .map(|path| path.id)
+            .collect();
+        for id in ids {
+            self.on_path_timeout(now, id, ctx);
+        }
+        ctx.paths
+            .are_exhausted(&ctx.config)
+            .then(|| Ending::lost(LostReason::TooManyRetransmissions))
+    }
+
+    fn on_path_timeout(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let Some(path) = ctx.paths.path_mut(id) else { return };
+        let t3 = path.t3.take_expired(now);
+        let lost = path.heartbeat.take_lost(now);
+        let next = path.heartbeat.take_next(now);
+        if t3 {
+            self.on_t3(id, ctx);
+        }
+        if lost {
+            self.on_heartbeat_lost(now, id, ctx);
+        } else if next {
+            on_heartbeat_time(now, id, ctx);
+        }
+    }
+
+    /// RFC 9260, 6.3.3
+    fn on_t3(&mut self, id: PathId, ctx: &mut Context) {
+        let idle = self.sender.is_idle();
+        let config = ctx.config.clone();
+        let failed = self.sender.on_t3(id, &mut ctx.paths, &config);
+        if idle {
+            return;
+        }
+        ctx.statistics.t3_expiries += 1;
+        // RFC 9260, 8.2
+        if failed && ctx.strike(id, true) == Struck::Inactive {
+            self.sender.on_path_failed(id, &ctx.paths);
+        }
+    }
+
+    /// RFC 9260, 8.3 and 5.4: a HEARTBEAT was not answered within the RTO.
+    fn on_heartbeat_lost(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let config = ctx.config.clone();
+        let carries_data = ctx.paths.for_data() == Some(id);
+        let Some(path) = ctx.paths.path_mut(id) else { return };
+        path.rto.back_off(&config.rto);
+        // RFC 9260, 8.1: only the path that data uses speaks for the association.
+        let whole = carries_data && path.confirmed;
+        if ctx.strike(id, whole) == Struck::Inactive {
+            self.sender.on_path_failed(id, &ctx.paths);
+        }
+        ctx.schedule_heartbeat(now, id);
+    }
+}
+
+/// A HEARTBEAT goes out if the path was idle for the whole interval; else its time moves.
+fn on_heartbeat_time(now: Instant, id: PathId, ctx: &mut Context) {
+    let interval = ctx.config.heartbeat.interval;
+    let Some(path) = ctx.paths.path_mut(id) else { return };
+    let used = path.record.used_at.filter(|_| path.confirmed);
+    if let (Some(used), Some(interval)) = (used, interval)
+        && now.saturating_duration_since(used) < interval
+    {
+        path.heartbeat.schedule(now, interval.saturating_sub(now.saturating_duration_since(used)));
+        return;
+    }
+    path.heartbeat.request();
+    ctx.schedule_heartbeat(now, id);
+}
+
+impl CookieEchoed {
+    /// T1-cookie: the cookie goes out again, by the next confirmed address (RFC 9260, 5.1.4).
+    fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
+        if self.setup.deadline.take_expired(now) {
+            return Some(Ending::lost(LostReason::Deadline));
+        }
+        if !self.t1.take_expired(now) {
+            return None;
+        }
+        let config = ctx.config.clone();
+        if let Some(path) = ctx.paths.path_mut(self.path) {
+            path.rto.back_off(&config.rto);
+        }
+        if self.attempts > config.retransmission.init_max {
+            return Some(Ending::lost(LostReason::SetupTimeout));
+        }
+        self.path = ctx.paths.next_after(self.path, |path| path.confirmed).unwrap_or(self.path);
+        self.due = true;
+        None
+    }
+}

@@ -1,0 +1,446 @@
+//! An SCTP endpoint: a port, a set of local addresses, and the associations they have (RFC 9260, section 1.3).
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, VerificationTag};
+
+use crate::association::Association;
+use crate::config::Config;
+use crate::context::{Context, Identity, Statistics};
+use crate::cookie::KeyRing;
+use crate::event::{AssociationId, Event, Role};
+use crate::negotiate::LocalOffer;
+use crate::outbox::Outbox;
+use crate::path::{PathState, Paths};
+use crate::recv::Inbox;
+use crate::reply::Reply;
+use crate::wire::{Datagram, PathNotice, Transmit};
+
+mod connect;
+mod listen;
+mod ootb;
+mod table;
+
+pub use ootb::out_of_the_blue;
+use table::{Table, TimeWait};
+
+/// A port, its addresses and its associations, without I/O.
+///
+/// After one input (`handle_…`, [`connectx`](Self::connectx), or a change through
+/// [`association`](Self::association)), call [`poll_transmit`](Self::poll_transmit) until it gives
+/// nothing, then [`poll_event`](Self::poll_event) until it gives nothing, then ask
+/// [`poll_timeout`](Self::poll_timeout) when to call [`handle_timeout`](Self::handle_timeout). Several
+/// inputs may come before one draining. Time never runs back; a spurious `handle_timeout` does nothing.
+/// The same seed and the same calls give the same bytes.
+///
+/// An association that ended stays, with its unread messages, until [`release`](Self::release).
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Arc<Config>,
+    port: u16,
+    addresses: Vec<IpAddr>,
+    listening: bool,
+    table: Table,
+    keys: KeyRing,
+    time_wait: TimeWait,
+    replies: VecDeque<Reply>,
+    events: VecDeque<(AssociationId, Event)>,
+    counters: Counters,
+    rng: StdRng,
+    epoch: Instant,
+    last_id: u64,
+}
+
+/// Counts of packets and what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Packets received for this port.
+    pub packets_received: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets shorter than a common header, or whose INIT or first chunk cannot be read.
+    pub malformed: u64,
+    /// Packets with a wrong checksum.
+    pub bad_checksum: u64,
+    /// Packets whose verification tag or source address is not that of the association.
+    pub bad_tag: u64,
+    /// COOKIE ECHOs that are not ours, for other ports or tags, or used up.
+    pub bad_cookie: u64,
+    /// Packets that belong to no association.
+    pub out_of_the_blue: u64,
+    /// Packets that have no place where they came, such as INIT bundled with other chunks.
+    pub out_of_place: u64,
+    /// INITs answered with INIT ACK.
+    pub inits_answered: u64,
+    /// Associations that peers opened.
+    pub accepted: u64,
+    /// Notices that quoted none of our packets.
+    pub notices_not_believed: u64,
+}
+
+/// Why a packet was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dropped {
+    Malformed,
+    BadChecksum,
+    BadTag,
+    BadCookie,
+    OutOfTheBlue,
+    OutOfPlace,
+}
+
+impl Endpoint {
+    /// An endpoint on a port, with the addresses that INIT and INIT ACK list. All its randomness comes
+    /// from the seed, which must be unpredictable (RFC 4086) and used once.
+    pub fn new(
+        config: Config,
+        port: u16,
+        addresses: Vec<IpAddr>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let keys = KeyRing::new(now, config.cookie.key_lifetime, &mut rng);
+        Self {
+            config: Arc::new(config),
+            port,
+            addresses: addresses.into_iter().map(|address| address.to_canonical()).collect(),
+            listening: false,
+            table: Table::default(),
+            keys,
+            time_wait: TimeWait::default(),
+            replies: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            rng,
+            epoch: now,
+            last_id: 0,
+        }
+    }
+
+    /// The local port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The local addresses.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Whether peers may open associations. Off at first.
+    pub fn listen(&mut self, on: bool) {
+        self.listening = on;
+    }
+
+    /// Counts since the endpoint began.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Takes a packet in that was sent to this endpoint's port.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.counters.packets_received += 1;
+        if let Some(reply) = self.sort(now, &datagram) {
+            // One answer for each packet at most, and none is kept beyond the next draining.
+            self.replies.push_back(reply);
+        }
+    }
+
+    /// Takes in what the network, or the attempt to send, said about a packet of ours.
+    pub fn handle_notice(&mut self, now: Instant, notice: PathNotice) {
+        let _ = now;
+        let peer = notice.peer.to_canonical();
+        let id = self.table.find_address(peer, notice.quote.destination_port);
+        let believed = id
+            .and_then(|id| self.table.touch(id))
+            .is_some_and(|association| association.handle_notice(&PathNotice { peer, ..notice }));
+        if !believed {
+            self.counters.notices_not_believed += 1;
+        }
+    }
+
+    /// Lets timers expire.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(association) = self.table.take_expired(now) {
+            association.handle_timeout(now);
+        }
+    }
+
+    /// An association, to do something with it; drain the endpoint afterwards.
+    pub fn association(&mut self, id: AssociationId) -> Option<&mut Association> {
+        self.table.touch(id)
+    }
+
+    /// An association, to look at it.
+    pub fn view(&self, id: AssociationId) -> Option<&Association> {
+        self.table.view(id)
+    }
+
+    /// All associations, those that ended and were not released included, in no particular order.
+    pub fn associations(&self) -> impl Iterator<Item = AssociationId> + '_ {
+        self.table.ids()
+    }
+
+    /// Forgets an association that ended, with its unread messages. One that has not ended is aborted:
+    /// [`poll_transmit`](Self::poll_transmit) sends the ABORT, and then it is forgotten.
+    pub fn release(&mut self, now: Instant, id: AssociationId) {
+        let Some(association) = self.table.touch(id) else { return };
+        association.abort(now, bytes::Bytes::new());
+        association.ctx.released = true;
+    }
+
+    /// Appends one packet to `out` and says where it goes; `None` when nothing is left to send.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> Option<Transmit> {
+        while let Some(reply) = self.replies.pop_front() {
+            let limit = usize::from(self.config.path_mtu).saturating_sub(LARGEST_HEADERS);
+            if let Some(transmit) = reply.write(out, limit) {
+                self.counters.packets_sent += 1;
+                return Some(transmit);
+            }
+        }
+        while let Some(association) = self.table.first_touched() {
+            if let Some(transmit) = association.poll_transmit(now, out) {
+                self.counters.packets_sent += 1;
+                return Some(transmit);
+            }
+            self.first_drained(now);
+        }
+        None
+    }
+
+    /// The next thing that an application may want to know.
+    pub fn poll_event(&mut self) -> Option<(AssociationId, Event)> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next, if ever.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.table.next_deadline()
+    }
+
+    /// Finds out whose a packet is (RFC 9260, sections 8.4 and 8.5); an answer without state comes back.
+    fn sort(&mut self, now: Instant, datagram: &Datagram) -> Option<Reply> {
+        let Ok(packet) = Packet::parse(datagram.payload.clone()) else {
+            return self.drop_packet(Dropped::Malformed);
+        };
+        if packet.checksum() != Checksum::Valid {
+            return self.drop_packet(Dropped::BadChecksum);
+        }
+        if packet.header.destination_port != self.port || packet.header.source_port == 0 {
+            return self.drop_packet(Dropped::OutOfPlace);
+        }
+        let Some(Ok(first)) = packet.chunks().next() else {
+            return self.drop_packet(Dropped::Malformed);
+        };
+        if packet.header.verification_tag.is_zero() || first.kind == ChunkType::INIT {
+            return self.sort_init(now, datagram, &packet, &first);
+        }
+        if first.kind == ChunkType::COOKIE_ECHO {
+            return match first.decode() {
+                Ok(Chunk::CookieEcho(cookie)) => {
+                    self.on_cookie_echo(now, datagram, &packet, &cookie)
+                }
+                _ => self.drop_packet(Dropped::Malformed),
+            };
+        }
+        self.sort_to_association(now, datagram, &packet, &first)
+    }
+
+    /// RFC 9260, 8.5.1 (A): tag 0, and a single INIT, go together.
+    fn sort_init(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        first: &RawChunk,
+    ) -> Option<Reply> {
+        let alone = packet.chunks().nth(1).is_none();
+        if !packet.header.verification_tag.is_zero() || first.kind != ChunkType::INIT || !alone {
+            return self.drop_packet(Dropped::OutOfPlace);
+        }
+        let unicast = crate::negotiate::is_unicast;
+        if !unicast(datagram.source) || !unicast(datagram.destination) {
+            return self.drop_packet(Dropped::OutOfPlace);
+        }
+        match first.decode() {
+            Ok(Chunk::Init(init)) => self.on_init(now, datagram, packet, &init),
+            _ => self.drop_packet(Dropped::Malformed),
+        }
+    }
+
+    fn sort_to_association(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        first: &RawChunk,
+    ) -> Option<Reply> {
+        let header = packet.header;
+        let by_tag = self
+            .table
+            .find_tag(header.verification_tag)
+            .filter(|id| self.table.view(*id).is_some_and(|a| a.port() == header.source_port));
+        let by_address = self.table.find_address(datagram.source, header.source_port);
+        let id = match (by_tag, by_address) {
+            (Some(tag), Some(address)) if tag == address => tag,
+            // INIT ACK may come from an address that nobody listed (5.1.2, D).
+            (Some(tag), None) if first.kind == ChunkType::INIT_ACK => tag,
+            (_, Some(address)) if self.reflects(address, packet, first) => address,
+            // RFC 9260, 8.5.1 (E): in the answer to INIT or COOKIE ECHO it is out of the blue.
+            (None, Some(address)) if self.is_setting_up(address, first) => {
+                return self.out_of_the_blue(datagram, packet);
+            }
+            (None, None) => return self.out_of_the_blue(datagram, packet),
+            // RFC 9260, 8.5
+            _ => return self.drop_packet(Dropped::BadTag),
+        };
+        if by_tag.is_some() && carries_t_bit(first) && !self.reflects(id, packet, first) {
+            return self.drop_packet(Dropped::BadTag);
+        }
+        let arrival = self.arrival(id, datagram, packet);
+        let taken = self.taken_in(id, packet, first);
+        let association = self.table.touch(id)?;
+        let reply = association.handle_packet(now, packet, &arrival, &|peer| taken.contains(&peer));
+        self.table.reindex(id);
+        reply
+    }
+
+    /// RFC 9260, 8.5.1 (B, C): the T bit says that the tag is the one this side sends.
+    fn reflects(&self, id: AssociationId, packet: &Packet, first: &RawChunk) -> bool {
+        let peer_tag = self.table.view(id).and_then(Association::peer_tag);
+        carries_t_bit(first) && peer_tag == Some(packet.header.verification_tag)
+    }
+
+    fn is_setting_up(&self, id: AssociationId, first: &RawChunk) -> bool {
+        let synchronized = self.table.view(id).is_some_and(|a| a.state().is_synchronized());
+        first.kind == ChunkType::SHUTDOWN_ACK && !synchronized
+    }
+
+    fn out_of_the_blue(&mut self, datagram: &Datagram, packet: &Packet) -> Option<Reply> {
+        let _: Option<Reply> = self.drop_packet(Dropped::OutOfTheBlue);
+        ootb::answer(datagram, packet)
+    }
+
+    fn drop_packet(&mut self, why: Dropped) -> Option<Reply> {
+        let counter = match why {
+            Dropped::Malformed => &mut self.counters.malformed,
+            Dropped::BadChecksum => &mut self.counters.bad_checksum,
+            Dropped::BadTag => &mut self.counters.bad_tag,
+            Dropped::BadCookie => &mut self.counters.bad_cookie,
+            Dropped::OutOfTheBlue => &mut self.counters.out_of_the_blue,
+            Dropped::OutOfPlace => &mut self.counters.out_of_place,
+        };
+        *counter += 1;
+        tracing::trace!(?why, "packet dropped");
+        None
+    }
+
+    /// The first touched association has nothing more to send: its events are collected.
+    fn first_drained(&mut self, now: Instant) {
+        let Some(association) = self.table.first_touched() else { return };
+        let id = association.id();
+        let released = association.ctx.released;
+        let over = association.is_over();
+        let tag = association.ctx.me.local_tag;
+        if !released {
+            self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
+        }
+        self.table.first_drained();
+        if over {
+            self.time_wait.insert(now, tag, self.config.cookie.lifetime * 2);
+        }
+        if released {
+            self.table.remove(id);
+        }
+    }
+
+    /// The addresses of an INIT ACK or a cookie that other associations have (`connectx`: they are left alone).
+    fn taken_by_others(&self, id: AssociationId, port: u16, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let other = |peer: &IpAddr| self.table.find_address(*peer, port).is_some_and(|o| o != id);
+        addresses.iter().copied().filter(other).collect()
+    }
+
+    fn taken_in(&self, id: AssociationId, packet: &Packet, first: &RawChunk) -> Vec<IpAddr> {
+        match first.decode() {
+            Ok(Chunk::InitAck(init)) if first.kind == ChunkType::INIT_ACK => {
+                let listed = init.parameters.iter().filter_map(|p| p.ok()?.ip());
+                let listed: Vec<IpAddr> = listed.map(|ip| ip.to_canonical()).collect();
+                self.taken_by_others(id, packet.header.source_port, &listed)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn next_id(&mut self) -> AssociationId {
+        self.last_id += 1;
+        AssociationId(self.last_id)
+    }
+
+    /// RFC 9260, 5.3.1: random, not 0, and of no association.
+    fn fresh_tag(&mut self) -> VerificationTag {
+        loop {
+            let tag = VerificationTag(self.rng.random_range(1..=u32::MAX));
+            if self.table.find_tag(tag).is_none() {
+                return tag;
+            }
+        }
+    }
+
+    fn offer(
+        &mut self,
+        tag: VerificationTag,
+        addresses: Vec<IpAddr>,
+        outbound_streams: Option<u16>,
+    ) -> LocalOffer {
+        let limits = &self.config.limits;
+        LocalOffer {
+            tag,
+            initial_tsn: listen::random_tsn(&mut self.rng),
+            a_rwnd: u32::try_from(limits.receive_buffer).unwrap_or(u32::MAX),
+            outbound_streams: outbound_streams.unwrap_or(limits.outbound_streams).max(1),
+            inbound_streams: limits.inbound_streams,
+            addresses,
+        }
+    }
+
+    fn context(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        peer_port: u16,
+        local_tag: VerificationTag,
+        role: Role,
+        peers: &[IpAddr],
+    ) -> Context {
+        Context {
+            me: Identity { id, local_port: self.port, peer_port, local_tag, role },
+            paths: Paths::new(peers, PathState::Listed, &self.config),
+            config: self.config.clone(),
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
+            events: VecDeque::new(),
+            statistics: Statistics::default(),
+            rng: StdRng::from_rng(&mut self.rng),
+            epoch: now,
+            send_refused: false,
+            addresses_changed: false,
+            released: false,
+        }
+    }
+}
+
+fn carries_t_bit(first: &RawChunk) -> bool {
+    let has_flag = matches!(first.kind, ChunkType::ABORT | ChunkType::SHUTDOWN_COMPLETE);
+    has_flag && first.flags & 1 != 0
+}
+
+// IPv6 and UDP.
+const LARGEST_HEADERS: usize = 48;

@@ -1,0 +1,108 @@
+//! `connectx`: what is wrong with a list of peer addresses, and the association that begins with a right one.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::association::{Association, Setup};
+use crate::config::ConnectOptions;
+use crate::error::ConnectError;
+use crate::event::{AssociationId, Role};
+
+impl Endpoint {
+    /// Opens an association to a peer with several addresses (RFC 6458, `sctp_connectx`).
+    ///
+    /// The first INIT goes to the first address. When T1-init expires, or at once when the address cannot
+    /// be reached, the next one is tried in the order of the list, cyclic. Listed addresses are confirmed
+    /// (RFC 9260, section 5.4); those that the peer's INIT ACK omits are dropped, with an event. An
+    /// address that is listed twice counts once. The id is valid at once; the outcome is an event.
+    ///
+    /// # Errors
+    /// What is wrong with the list, with the index of the address at fault. Nothing was created then.
+    pub fn connectx(
+        &mut self,
+        now: Instant,
+        peers: &[SocketAddr],
+        options: ConnectOptions,
+    ) -> Result<AssociationId, ConnectError> {
+        let port = self.check_ports(peers)?;
+        let mut addresses: Vec<IpAddr> = Vec::with_capacity(peers.len());
+        for (index, peer) in peers.iter().enumerate() {
+            let address = peer.ip().to_canonical();
+            self.check_address(index, *peer, address)?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let max = self.config.limits.associations;
+        if self.table.len() >= max {
+            return Err(ConnectError::TooManyAssociations { max });
+        }
+        let id = self.next_id();
+        let tag = self.fresh_tag();
+        let listed = options.advertise.clone().unwrap_or_else(|| self.addresses.clone());
+        let offer = self.offer(tag, listed, options.outbound_streams);
+        let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
+        let ctx = self.context(now, id, port, tag, Role::Active, &addresses);
+        tracing::debug!(association = %id, ?addresses, port, "association begins");
+        self.table.insert(Association::connecting(ctx, setup));
+        self.table.touch(id);
+        Ok(id)
+    }
+
+    fn check_ports(&self, peers: &[SocketAddr]) -> Result<u16, ConnectError> {
+        let first = peers.first().ok_or(ConnectError::Empty)?.port();
+        let distinct: HashSet<IpAddr> = peers.iter().map(|p| p.ip().to_canonical()).collect();
+        let (count, max) = (distinct.len(), self.config.limits.peer_addresses);
+        if count > max {
+            return Err(ConnectError::TooMany { count, max });
+        }
+        for (index, peer) in peers.iter().enumerate() {
+            match peer.port() {
+                0 => return Err(ConnectError::PortZero { index }),
+                port if port != first => {
+                    return Err(ConnectError::PortMismatch { index, port, first });
+                }
+                _ => {}
+            }
+        }
+        Ok(first)
+    }
+
+    fn check_address(
+        &self,
+        index: usize,
+        peer: SocketAddr,
+        address: IpAddr,
+    ) -> Result<(), ConnectError> {
+        if address.is_unspecified() {
+            return Err(ConnectError::Unspecified { index });
+        }
+        if address.is_multicast() {
+            return Err(ConnectError::Multicast { index, address });
+        }
+        if matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) {
+            return Err(ConnectError::Broadcast { index });
+        }
+        if let (IpAddr::V6(v6), SocketAddr::V6(scoped)) = (address, peer)
+            && v6.is_unicast_link_local()
+            && scoped.scope_id() == 0
+        {
+            return Err(ConnectError::LinkLocalNoScope { index, address });
+        }
+        if !self.addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4()) {
+            return Err(ConnectError::FamilyDisabled { index, address });
+        }
+        if peer.port() == self.port && self.addresses.contains(&address) {
+            return Err(ConnectError::SelfConnect { index, address });
+        }
+        let owner = self.table.find_address(address, peer.port());
+        if let Some(association) = owner
+            && let Some(state) = self.table.view(association).map(Association::state)
+        {
+            return Err(ConnectError::InUse { index, address, association, state });
+        }
+        Ok(())
+    }
+}

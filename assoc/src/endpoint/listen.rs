@@ -1,0 +1,247 @@
+//! INIT and COOKIE ECHO: answers without state, and the state that an authentic cookie makes (RFC 9260, sections 5.1 and 5.2).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use usctp_chunk::{Cause, Chunk, Init, Packet, Parameter, Parameters, Tsn};
+
+use super::ootb::{abort, refuse_init};
+use super::{Dropped, Endpoint};
+use crate::association::collision::{CookieAction, InitAction};
+use crate::association::{Arrival, Association};
+use crate::cookie::{Cookie, Ports, Route, Tags, Ties};
+use crate::event::{AssociationId, Role};
+use crate::negotiate::{LocalOffer, PeerOffer, Refusal};
+use crate::reply::{Reply, Way};
+use crate::wire::Datagram;
+
+impl Endpoint {
+    /// Answers an INIT. Nothing is kept: all that matters is in the cookie (RFC 9260, 5.1, B).
+    pub(super) fn on_init(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        init: &Init,
+    ) -> Option<Reply> {
+        let offer = match PeerOffer::read(init, self.config.limits.peer_addresses) {
+            Ok(offer) => offer,
+            Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
+            Err(Refusal::Abort(cause)) => {
+                return Some(refuse_init(datagram, packet, init.initiate_tag, *cause));
+            }
+        };
+        let Some(id) = self.find_by_addresses(datagram.source, &offer, packet.header.source_port)
+        else {
+            if !self.listening {
+                // RFC 9260, 8.4 (3)
+                return super::ootb::answer(datagram, packet);
+            }
+            let own = self.fresh_offer();
+            return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
+        };
+        let association = self.table.touch(id)?;
+        match association.on_init(datagram.source, &offer) {
+            InitAction::AnswerAsOffered(ties) => {
+                let own = association.own_offer()?.clone();
+                self.init_ack(now, datagram, packet, own, &offer, ties)
+            }
+            InitAction::AnswerAnew(ties) => {
+                let own = self.fresh_offer();
+                self.init_ack(now, datagram, packet, own, &offer, ties)
+            }
+            InitAction::RefuseNewAddresses(new) => {
+                let new = new.into_iter().map(Parameter::from_ip).collect::<Parameters>();
+                let cause = Cause::RestartWithNewAddresses(new);
+                Some(refuse_init(datagram, packet, offer.tag, cause))
+            }
+            InitAction::RepeatShutdownAck => None,
+            InitAction::Discard => self.drop_packet(Dropped::OutOfPlace),
+        }
+    }
+
+    /// Acts on a COOKIE ECHO at the head of a packet (RFC 9260, 5.1.5 and 5.2.4).
+    pub(super) fn on_cookie_echo(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        bytes: &Bytes,
+    ) -> Option<Reply> {
+        let Some(cookie) = self.keys.open(now, bytes, &mut self.rng) else {
+            return self.drop_packet(Dropped::BadCookie);
+        };
+        // RFC 9260, 5.1.5 (3)
+        let header = packet.header;
+        let ports = Ports { local: header.destination_port, peer: header.source_port };
+        if cookie.ports != ports || cookie.tags.local != header.verification_tag {
+            return self.drop_packet(Dropped::BadCookie);
+        }
+        let known = self
+            .table
+            .find_tag(cookie.tags.local)
+            .or_else(|| self.table.find_address(datagram.source, ports.peer))
+            .or_else(|| self.table.find_address(cookie.route.peer, ports.peer));
+        let action = known.and_then(|id| Some((id, self.table.view(id)?.cookie_action(&cookie))));
+        // RFC 9260, 5.1.5 (4) and 5.2.4 (3): a repeated cookie may be late.
+        let repeated = matches!(action, Some((_, CookieAction::Duplicate)));
+        let age = now.saturating_duration_since(self.epoch).saturating_sub(cookie.created);
+        if age > cookie.lifetime && !repeated {
+            return Some(stale(datagram, packet, &cookie, age - cookie.lifetime));
+        }
+        match action {
+            Some((id, action)) => self.meet(now, id, action, datagram, packet, &cookie),
+            None => self.accept(now, datagram, packet, &cookie),
+        }
+    }
+
+    /// A valid cookie of an association that exists.
+    fn meet(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        action: CookieAction,
+        datagram: &Datagram,
+        packet: &Packet,
+        cookie: &Cookie,
+    ) -> Option<Reply> {
+        let arrival = self.arrival(id, datagram, packet);
+        let own = self.addresses.clone();
+        let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
+        let taken = |peer: IpAddr| taken.contains(&peer);
+        let association = self.table.touch(id)?;
+        let reply = association
+            .on_cookie(now, action, cookie, &arrival, &own, &taken)
+            .then(|| association.handle_chunks(now, packet, 1, &arrival, &taken));
+        self.table.reindex(id);
+        reply.flatten()
+    }
+
+    /// A valid cookie makes an association (RFC 9260, 5.1.5, 5).
+    fn accept(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        cookie: &Cookie,
+    ) -> Option<Reply> {
+        if !self.listening || self.time_wait.contains(now, cookie.tags.local) {
+            return self.drop_packet(Dropped::BadCookie);
+        }
+        if self.table.len() >= self.config.limits.associations {
+            let chunk = abort(false, Some(Cause::OutOfResource));
+            let way = Way::back(datagram);
+            return Some(Reply::to(packet.header, way, cookie.tags.peer, chunk));
+        }
+        let id = self.next_id();
+        let peer = cookie.route.peer;
+        let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
+        let taken = |peer: IpAddr| taken.contains(&peer);
+        let own = self.addresses.clone();
+        let tag = cookie.tags.local;
+        let ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
+        self.table.insert(Association::accepted(ctx, now, cookie, &own, &taken));
+        self.counters.accepted += 1;
+        let arrival = self.arrival(id, datagram, packet);
+        let association = self.table.touch(id)?;
+        tracing::debug!(association = %id, %peer, "association accepted");
+        association.handle_chunks(now, packet, 1, &arrival, &taken)
+    }
+
+    /// The INIT ACK for an INIT, from the address that was asked to the one that asked.
+    fn init_ack(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+        own: LocalOffer,
+        offer: &PeerOffer,
+        ties: Ties,
+    ) -> Option<Reply> {
+        let extension = Duration::from_millis(offer.preservative.unwrap_or(0).into());
+        let life = self.config.cookie.lifetime;
+        let cookie = Cookie {
+            created: now.saturating_duration_since(self.epoch),
+            // RFC 9260, 3.3.2.1.3: the receiver may ignore the wish; here it at most doubles the life.
+            lifetime: life + extension.min(life),
+            ports: Ports { local: packet.header.destination_port, peer: packet.header.source_port },
+            tags: Tags { local: own.tag, peer: offer.tag },
+            ties,
+            local_tsn: own.initial_tsn,
+            peer_tsn: offer.initial_tsn,
+            negotiated: own.agree(offer),
+            peer_rwnd: offer.a_rwnd,
+            route: Route {
+                local: datagram.destination,
+                peer: datagram.source,
+                udp_port: datagram.udp_port,
+            },
+            addresses: offer.addresses.clone(),
+        };
+        let sealed = self.keys.seal(now, &cookie, &mut self.rng);
+        let mut extra = vec![Parameter::StateCookie(sealed)];
+        extra.extend(self.reportable(offer));
+        let chunk = Chunk::InitAck(own.init(extra));
+        self.counters.inits_answered += 1;
+        Some(Reply::to(packet.header, Way::back(datagram), offer.tag, chunk))
+    }
+
+    /// RFC 9260, 3.2.2: what was not recognized is reported, as far as the packet has room.
+    fn reportable(&self, offer: &PeerOffer) -> Vec<Parameter> {
+        let mut room = usize::from(self.config.path_mtu) / 4;
+        let fitting = offer.unrecognized.iter().take_while(|parameter| {
+            let len = parameter.len().next_multiple_of(4) + 4;
+            let fits = len <= room;
+            room = room.saturating_sub(len);
+            fits
+        });
+        fitting.cloned().map(Parameter::UnrecognizedParameter).collect()
+    }
+
+    fn fresh_offer(&mut self) -> LocalOffer {
+        let tag = self.fresh_tag();
+        let addresses = self.addresses.clone();
+        self.offer(tag, addresses, None)
+    }
+
+    /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
+    fn find_by_addresses(
+        &self,
+        source: IpAddr,
+        offer: &PeerOffer,
+        port: u16,
+    ) -> Option<AssociationId> {
+        std::iter::once(source)
+            .chain(offer.addresses.iter().copied())
+            .find_map(|peer| self.table.find_address(peer, port))
+    }
+
+    pub(super) fn arrival(
+        &self,
+        id: AssociationId,
+        datagram: &Datagram,
+        packet: &Packet,
+    ) -> Arrival {
+        let association = self.table.view(id);
+        Arrival {
+            header: packet.header,
+            source: datagram.source,
+            destination: datagram.destination,
+            udp_port: datagram.udp_port,
+            path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
+        }
+    }
+}
+
+/// RFC 9260, 5.1.5 (4): how stale the cookie is, in microseconds.
+fn stale(datagram: &Datagram, packet: &Packet, cookie: &Cookie, staleness: Duration) -> Reply {
+    let staleness_us = u32::try_from(staleness.as_micros()).unwrap_or(u32::MAX);
+    let causes = [Cause::StaleCookie { staleness_us }].into_iter().collect();
+    Reply::to(packet.header, Way::back(datagram), cookie.tags.peer, Chunk::Error(causes))
+}
+
+/// A random TSN (RFC 9260, 3.3.2).
+pub(super) fn random_tsn(rng: &mut impl rand::Rng) -> Tsn {
+    Tsn::new(rng.random())
+}

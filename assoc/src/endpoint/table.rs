@@ -1,0 +1,216 @@
+//! Which association a packet belongs to, and when each wants to be woken.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use usctp_chunk::VerificationTag;
+
+use crate::association::Association;
+use crate::event::AssociationId;
+
+/// The associations of an endpoint with the indices that find them.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: HashMap<AssociationId, Entry>,
+    by_tag: HashMap<VerificationTag, AssociationId>,
+    by_address: HashMap<(IpAddr, u16), AssociationId>,
+    deadlines: BTreeSet<(Instant, AssociationId)>,
+    /// Associations that something was done to since they were drained.
+    touched: VecDeque<AssociationId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    association: Association,
+    /// What it is found by in `by_tag` and `by_address`.
+    tag: Option<VerificationTag>,
+    addresses: Vec<IpAddr>,
+    deadline: Option<Instant>,
+    touched: bool,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = AssociationId> + '_ {
+        self.entries.keys().copied()
+    }
+
+    pub(super) fn insert(&mut self, association: Association) {
+        let id = association.id();
+        let entry =
+            Entry { association, tag: None, addresses: Vec::new(), deadline: None, touched: false };
+        self.entries.insert(id, entry);
+        self.index(id);
+    }
+
+    pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
+        let entry = self.entries.remove(&id)?;
+        self.forget(id, &entry.addresses, entry.tag, &entry.association);
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        Some(entry.association)
+    }
+
+    pub(super) fn view(&self, id: AssociationId) -> Option<&Association> {
+        self.entries.get(&id).map(|entry| &entry.association)
+    }
+
+    /// The association, which is drained next.
+    pub(super) fn touch(&mut self, id: AssociationId) -> Option<&mut Association> {
+        let entry = self.entries.get_mut(&id)?;
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push_back(id);
+        }
+        Some(&mut entry.association)
+    }
+
+    pub(super) fn find_tag(&self, tag: VerificationTag) -> Option<AssociationId> {
+        self.by_tag.get(&tag).copied()
+    }
+
+    pub(super) fn find_address(&self, peer: IpAddr, port: u16) -> Option<AssociationId> {
+        self.by_address.get(&(peer, port)).copied()
+    }
+
+    /// The first association that something was done to, for draining.
+    pub(super) fn first_touched(&mut self) -> Option<&mut Association> {
+        loop {
+            let id = *self.touched.front()?;
+            if self.entries.contains_key(&id) {
+                return self.entries.get_mut(&id).map(|entry| &mut entry.association);
+            }
+            self.touched.pop_front();
+        }
+    }
+
+    /// The first association was drained: its tag, addresses and deadline are up to date again.
+    pub(super) fn first_drained(&mut self) {
+        let Some(id) = self.touched.pop_front() else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.touched = false;
+        if std::mem::take(&mut entry.association.ctx.addresses_changed) {
+            self.index(id);
+        }
+        self.note_deadline(id);
+    }
+
+    /// Whether the addresses of an association changed, which is to be noted before the next packet.
+    pub(super) fn reindex(&mut self, id: AssociationId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && std::mem::take(&mut entry.association.ctx.addresses_changed)
+        {
+            self.index(id);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// An association whose deadline has come; it is touched.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<&mut Association> {
+        let &(deadline, id) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        self.deadlines.remove(&(deadline, id));
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.deadline = None;
+        }
+        self.touch(id)
+    }
+
+    /// A deadline that moved further away stays noted as it was: the association is then asked early,
+    /// finds nothing to do, and is noted anew. That is rarer than the moves.
+    fn note_deadline(&mut self, id: AssociationId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let next = entry.association.next_timeout();
+        match (entry.deadline, next) {
+            (Some(noted), Some(next)) if noted <= next => return,
+            (None, None) => return,
+            _ => {}
+        }
+        if let Some(noted) = entry.deadline {
+            self.deadlines.remove(&(noted, id));
+        }
+        entry.deadline = next;
+        if let Some(next) = next {
+            self.deadlines.insert((next, id));
+        }
+    }
+
+    /// Makes the association found by its present tag and addresses; by none once it is over.
+    fn index(&mut self, id: AssociationId) {
+        let Some(mut entry) = self.entries.remove(&id) else { return };
+        self.forget(id, &entry.addresses, entry.tag, &entry.association);
+        let association = &entry.association;
+        let live = !association.is_over();
+        entry.tag = live.then_some(association.ctx.me.local_tag);
+        entry.addresses.clear();
+        if live {
+            entry.addresses.extend(association.ctx.paths.iter().map(|path| path.peer));
+        }
+        if let Some(tag) = entry.tag {
+            self.by_tag.insert(tag, id);
+        }
+        for &address in &entry.addresses {
+            self.by_address.entry((address, association.port())).or_insert(id);
+        }
+        self.entries.insert(id, entry);
+    }
+
+    fn forget(
+        &mut self,
+        id: AssociationId,
+        addresses: &[IpAddr],
+        tag: Option<VerificationTag>,
+        association: &Association,
+    ) {
+        if let Some(tag) = tag {
+            self.by_tag.remove(&tag);
+        }
+        for &address in addresses {
+            let key = (address, association.port());
+            if self.by_address.get(&key) == Some(&id) {
+                self.by_address.remove(&key);
+            }
+        }
+    }
+}
+
+/// Tags of associations that ended: a cookie that is still valid must not bring one back.
+#[derive(Debug, Default)]
+pub(super) struct TimeWait {
+    order: VecDeque<(Instant, VerificationTag)>,
+    tags: HashSet<VerificationTag>,
+}
+
+impl TimeWait {
+    pub(super) fn insert(&mut self, now: Instant, tag: VerificationTag, life: Duration) {
+        self.expire(now);
+        if self.order.len() >= MAX_TIME_WAIT
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.tags.remove(&oldest);
+        }
+        if self.tags.insert(tag) {
+            self.order.push_back((now + life, tag));
+        }
+    }
+
+    pub(super) fn contains(&mut self, now: Instant, tag: VerificationTag) -> bool {
+        self.expire(now);
+        self.tags.contains(&tag)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, tag)) = self.order.front().filter(|(until, _)| *until <= now) {
+            self.tags.remove(tag);
+            self.order.pop_front();
+        }
+    }
+}
+
+const MAX_TIME_WAIT: usize = 1 << 17;

@@ -1,0 +1,186 @@
+//! What the two peers offer each other in INIT and INIT ACK, and what follows from it (RFC 9260, sections 3.3.2 and 5.1).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use usctp_chunk::{
+    AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, Tsn, VerificationTag,
+};
+
+/// What this side offers; the same for every INIT of an association.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalOffer {
+    pub(crate) tag: VerificationTag,
+    pub(crate) initial_tsn: Tsn,
+    pub(crate) a_rwnd: u32,
+    pub(crate) outbound_streams: u16,
+    pub(crate) inbound_streams: u16,
+    /// The addresses to list.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// What the peer's INIT or INIT ACK offers.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerOffer {
+    pub(crate) tag: VerificationTag,
+    pub(crate) initial_tsn: Tsn,
+    pub(crate) a_rwnd: u32,
+    pub(crate) outbound_streams: u16,
+    pub(crate) inbound_streams: u16,
+    /// The addresses it lists, each once.
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) cookie: Option<Bytes>,
+    /// Cookie Preservative: what is to be added to the life of the cookie, in milliseconds.
+    pub(crate) preservative: Option<u32>,
+    /// Whole parameters that were not recognized and want to be reported.
+    pub(crate) unrecognized: Vec<Bytes>,
+}
+
+/// What holds for an association from its set-up on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Negotiated {
+    pub(crate) outbound_streams: u16,
+    pub(crate) inbound_streams: u16,
+}
+
+/// Why an INIT or INIT ACK is not processed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The packet is dropped without an answer.
+    Discard,
+    /// The sender is answered with an ABORT.
+    Abort(Box<Cause>),
+}
+
+impl LocalOffer {
+    /// The INIT, or with a cookie the INIT ACK, of this offer.
+    pub(crate) fn init(&self, extra: impl IntoIterator<Item = Parameter>) -> Init {
+        // A single address is the packet's source: listing it would only break behind a translator.
+        let listed = if self.addresses.len() > 1 { self.addresses.as_slice() } else { &[] };
+        let addresses = listed.iter().copied().map(Parameter::from_ip);
+        Init {
+            initiate_tag: self.tag,
+            a_rwnd: self.a_rwnd,
+            outbound_streams: self.outbound_streams,
+            inbound_streams: self.inbound_streams,
+            initial_tsn: self.initial_tsn,
+            parameters: addresses.chain(extra).collect::<Parameters>(),
+        }
+    }
+
+    /// The families that the endpoint can use, for INIT.
+    pub(crate) fn address_types(&self) -> Parameter {
+        let types = [
+            (self.addresses.iter().any(IpAddr::is_ipv4), ParameterType::IPV4_ADDRESS),
+            (self.addresses.iter().any(IpAddr::is_ipv6), ParameterType::IPV6_ADDRESS),
+        ];
+        let present = types.into_iter().filter(|(present, _)| *present);
+        Parameter::SupportedAddressTypes(present.map(|(_, kind)| kind.0).collect::<AddressTypes>())
+    }
+
+    /// RFC 9260, 5.1.1: each side sends on as many streams as both allow.
+    pub(crate) fn agree(&self, peer: &PeerOffer) -> Negotiated {
+        Negotiated {
+            outbound_streams: self.outbound_streams.min(peer.inbound_streams),
+            inbound_streams: self.inbound_streams.min(peer.outbound_streams),
+        }
+    }
+}
+
+impl PeerOffer {
+    /// Reads the fixed part and the parameters of an INIT or INIT ACK, taking at most `most` addresses.
+    pub(crate) fn read(init: &Init, most: usize) -> Result<Self, Refusal> {
+        let mut offer = Self {
+            tag: init.initiate_tag,
+            initial_tsn: init.initial_tsn,
+            a_rwnd: init.a_rwnd,
+            outbound_streams: init.outbound_streams,
+            inbound_streams: init.inbound_streams,
+            addresses: Vec::new(),
+            cookie: None,
+            preservative: None,
+            unrecognized: Vec::new(),
+        };
+        offer.judge_fixed_part()?;
+        for parameter in init.parameters.raw_iter() {
+            // A parameter that runs over the end makes the whole chunk doubtful: nothing of it is used.
+            let raw = parameter.map_err(|_| Refusal::Discard)?;
+            let parameter = raw.decode().map_err(|_| Refusal::Discard)?;
+            if !offer.take(parameter, &raw.bytes, raw.kind, most)? {
+                break;
+            }
+        }
+        Ok(offer)
+    }
+
+    /// RFC 9260, 3.3.2: values that must not be.
+    fn judge_fixed_part(&self) -> Result<(), Refusal> {
+        if self.tag.is_zero() {
+            return Err(Refusal::Discard);
+        }
+        let streams = self.outbound_streams > 0 && self.inbound_streams > 0;
+        if !streams || self.a_rwnd < SMALLEST_WINDOW {
+            return Err(Refusal::Abort(Box::new(Cause::InvalidMandatoryParameter)));
+        }
+        Ok(())
+    }
+
+    /// Takes a parameter in; whether the next one is to be looked at.
+    fn take(
+        &mut self,
+        parameter: Parameter,
+        bytes: &Bytes,
+        kind: ParameterType,
+        most: usize,
+    ) -> Result<bool, Refusal> {
+        match parameter {
+            Parameter::Ipv4Address(_) | Parameter::Ipv6Address(_) => {
+                if let Some(address) = parameter.ip().map(|ip| ip.to_canonical()) {
+                    self.take_address(address, most);
+                }
+            }
+            Parameter::StateCookie(cookie) => {
+                self.cookie.get_or_insert(cookie);
+            }
+            Parameter::CookiePreservative { increment_ms } => {
+                self.preservative = Some(increment_ms)
+            }
+            // RFC 9260, 5.1.2 (B)
+            Parameter::HostName(_) => {
+                return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(bytes.clone()))));
+            }
+            Parameter::SupportedAddressTypes(_)
+            | Parameter::UnrecognizedParameter(_)
+            | Parameter::SupportedExtensions(_)
+            | Parameter::Padding(_) => {}
+            // Whatever else there is belongs to an extension that is not offered, so the type's high
+            // bits decide as if it were unknown (RFC 9260, 3.2.1).
+            _ => {
+                let unrecognized = kind.unrecognized();
+                if unrecognized.report {
+                    self.unrecognized.push(bytes.clone());
+                }
+                return Ok(unrecognized.skip);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_address(&mut self, address: IpAddr, most: usize) {
+        let known = self.addresses.contains(&address);
+        if !known && self.addresses.len() < most && is_unicast(address) {
+            self.addresses.push(address);
+        }
+    }
+}
+
+/// Whether an address can be a host's own and reached without knowing an interface.
+pub(crate) fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+    }
+}
+
+// RFC 9260, 3.3.2
+const SMALLEST_WINDOW: u32 = 1500;
