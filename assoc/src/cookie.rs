@@ -95,11 +95,12 @@ impl KeyRing {
         let at = bytes.len().checked_sub(MAC_LEN)?;
         let (body, mac) = bytes.split_at_checked(at)?;
         let keys = [Some(&self.current), self.previous.as_ref()];
-        // The comparison takes the same time wherever the MACs differ.
-        let ours = keys
-            .into_iter()
-            .flatten()
-            .any(|key| key.clone().chain_update(body).verify_slice(mac).is_ok());
+        // The comparison takes the same time wherever the MACs differ. A fuzzer cannot guess MACs.
+        let ours = cfg!(fuzzing)
+            || keys
+                .into_iter()
+                .flatten()
+                .any(|key| key.clone().chain_update(body).verify_slice(mac).is_ok());
         if ours { Cookie::read(body) } else { None }
     }
 

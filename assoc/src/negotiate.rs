@@ -143,7 +143,7 @@ impl PeerOffer {
                 self.cookie.get_or_insert(cookie);
             }
             Parameter::CookiePreservative { increment_ms } => {
-                self.preservative = Some(increment_ms)
+                self.preservative = Some(increment_ms);
             }
             // RFC 9260, 5.1.2 (B)
             Parameter::HostName(_) => {

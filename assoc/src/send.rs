@@ -366,23 +366,28 @@ impl Sender {
             self.recovery.exit = None;
         }
         let in_fast_recovery = self.recovery.exit.is_some();
-        let mut struck: Option<PathId> = None;
-        self.outstanding.count_misses(acked, paths, in_fast_recovery, |paths, path| {
-            // RFC 9260, 7.2.4 (2): once for each address, and not while recovering.
-            if !in_fast_recovery && struck != Some(path) {
-                if let Some(path) = paths.path_mut(path) {
-                    path.congestion.on_fast_retransmit();
-                }
+        let mut struck: Vec<PathId> = Vec::new();
+        self.outstanding.count_misses(acked, paths, in_fast_recovery, |paths, id| {
+            if struck.contains(&id) {
+                return;
             }
-            struck = Some(path);
+            struck.push(id);
+            // RFC 9260, 7.2.4 (2): once for each address, and not while recovering.
+            if let Some(path) = paths.path_mut(id).filter(|_| !in_fast_recovery) {
+                path.congestion.on_fast_retransmit();
+            }
         });
-        let Some(path) = struck else { return };
+        if struck.is_empty() {
+            return;
+        }
         if !in_fast_recovery {
             self.recovery =
                 Recovery { exit: Some(self.outstanding.next_number()), packet_due: true };
         }
-        if paths.path(path).is_some_and(|path| !path.is_usable()) {
-            self.on_path_failed(path, paths);
+        for id in struck {
+            if paths.path(id).is_some_and(|path| !path.is_usable()) {
+                self.on_path_failed(id, paths);
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl Tcb {
         let mut live = Vec::new();
         let acked =
             self.sender.on_cumulative(now, shutdown.cumulative_tsn, paths, config, |_, path| {
-                live.push(path)
+                live.push(path);
             });
         for path in live {
             ctx.answered(path);

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{Event, LostReason};
 use crate::negotiate::{Negotiated, PeerOffer, Refusal};
-use crate::path::PathId;
+use crate::path::{Path, PathId};
 use crate::recv::Receiver;
 use crate::reply::Reply;
 use crate::send::Sender;
@@ -238,7 +238,7 @@ pub(super) fn new_ties(ctx: &mut Context) -> Ties {
 
 /// RFC 9260, 3.2.2: reported next to the COOKIE ECHO, as far as the packet has room.
 fn unrecognized_causes(offer: &PeerOffer, ctx: &Context, path: PathId) -> Causes {
-    let limit = ctx.paths.path(path).map_or(0, |path| path.packet_limit());
+    let limit = ctx.paths.path(path).map_or(0, Path::packet_limit);
     let cookie = offer.cookie.as_ref().map_or(0, |cookie| cookie.len() + CHUNK_AND_PADDING);
     let room = limit.saturating_sub(HEADERS + cookie);
     let mut parameters = bytes::BytesMut::new();

@@ -132,19 +132,17 @@ impl Tcb {
         ctx: &Context,
     ) {
         let cumulative_tsn = self.receiver.cumulative_tsn();
-        match &mut self.phase {
-            Phase::ShutdownSent(closing) if closing.due && closing.path == to => {
-                if packet.push(&Chunk::Shutdown(Shutdown { cumulative_tsn })) {
-                    closing.sent(now, ctx);
-                    self.shutdown_sent(now, ctx);
-                }
-            }
-            Phase::ShutdownAckSent(closing) if closing.due && closing.path == to => {
-                if packet.push(&Chunk::ShutdownAck) {
-                    closing.sent(now, ctx);
-                }
-            }
-            _ => {}
+        let (chunk, closing) = match &mut self.phase {
+            Phase::ShutdownSent(closing) => (Chunk::Shutdown(Shutdown { cumulative_tsn }), closing),
+            Phase::ShutdownAckSent(closing) => (Chunk::ShutdownAck, closing),
+            _ => return,
+        };
+        if !closing.due || closing.path != to || !packet.push(&chunk) {
+            return;
+        }
+        closing.sent(now, ctx);
+        if matches!(self.phase, Phase::ShutdownSent(_)) {
+            self.shutdown_sent(now, ctx);
         }
     }
 
