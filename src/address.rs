@@ -70,16 +70,16 @@ pub fn wildcard(choice: Wildcard) -> Vec<IpAddr> {
     choose(addresses(), choice)
 }
 
-/// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind to it (as to
-/// all of 127.0.0.0/8, and to what a local route covers).
+/// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind
+/// to it (as to all of 127.0.0.0/8, and to what a local route covers).
 pub fn is_local(address: IpAddr) -> bool {
     is_usable(&address)
         && (UdpSocket::bind(SocketAddr::new(address, 0)).is_ok() || addresses().contains(&address))
 }
 
-/// The address that packets to `destination` are to leave from: what routing would choose if it is among
-/// `allowed`, otherwise the first of `allowed` that reaches the destination. An empty `allowed` stands for
-/// every address. `None` if none reaches it. No packet is sent.
+/// The address that packets to `destination` are to leave from: what routing would choose if it is
+/// among `allowed`, otherwise the first of `allowed` that reaches the destination. An empty
+/// `allowed` stands for every address. `None` if none reaches it. No packet is sent.
 ///
 /// It costs some system calls: keep the answer for a while.
 pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
@@ -90,12 +90,14 @@ pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
         return Some(chosen);
     }
     let family = allowed.iter().filter(|address| address.is_ipv4() == destination.is_ipv4());
-    let reaching =
-        |address: &&IpAddr| route(destination, Some(**address)).is_ok() && spans(**address, destination);
+    let reaching = |address: &&IpAddr| {
+        route(destination, Some(**address)).is_ok() && spans(**address, destination)
+    };
     family.copied().find(|address| reaching(&address))
 }
 
-/// A UDP socket "connected" to the destination: the kernel has looked up the route, and sent nothing.
+/// A UDP socket "connected" to the destination: the kernel has looked up the route, and sent
+/// nothing.
 pub(crate) fn route(destination: IpAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
     /// Any port but 0 serves; this is "discard".
     const PORT: u16 = 9;

@@ -18,9 +18,10 @@ use crate::link::ip::{SCTP, UDP};
 /// How long a packet stays in the buffer at most.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes every packet that passes the links to a file, with an IP header (and UDP header) made up around it:
-/// addresses, ports, ECN field, lengths and checksums are right; identification and time to live are not those
-/// on the wire. The file is written through a buffer that is flushed every second and on drop.
+/// Writes every packet that passes the links to a file, with an IP header (and UDP header) made up
+/// around it: addresses, ports, ECN field, lengths and checksums are right; identification and time
+/// to live are not those on the wire. The file is written through a buffer that is flushed every
+/// second and on drop.
 pub struct Capture {
     file: Arc<Mutex<PcapNg>>,
     flusher: Option<(Sender<()>, JoinHandle<()>)>,
@@ -98,7 +99,8 @@ impl Drop for Capture {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.flusher.take() {
             drop(stop);
-            // A thread that panicked has nothing left to flush; what the buffer holds is written below.
+            // A thread that panicked has nothing left to flush; what the buffer holds is written
+            // below.
             let _ = thread.join();
         }
         self.file.lock().unwrap_or_else(PoisonError::into_inner).flush();
@@ -130,7 +132,8 @@ struct Captured<'a> {
     packet: &'a [u8],
 }
 
-/// A pcapng file being written (draft-ietf-opsawg-pcapng): one section, one interface of bare IP packets.
+/// A pcapng file being written (draft-ietf-opsawg-pcapng): one section, one interface of bare IP
+/// packets.
 struct PcapNg {
     writer: BufWriter<Box<dyn Write + Send>>,
     /// The headers of the packet at hand.
@@ -164,17 +167,17 @@ impl PcapNg {
             failed: false,
         };
         let mut body = Vec::new();
-        body.extend(BYTE_ORDER_MAGIC.to_ne_bytes());
-        body.extend(1_u16.to_ne_bytes());
-        body.extend(0_u16.to_ne_bytes());
+        body.extend(BYTE_ORDER_MAGIC.to_le_bytes());
+        body.extend(1_u16.to_le_bytes());
+        body.extend(0_u16.to_le_bytes());
         // The section's length is not known in advance.
-        body.extend((-1_i64).to_ne_bytes());
+        body.extend((-1_i64).to_le_bytes());
         file.block(SECTION_HEADER, &body)?;
         body.clear();
-        body.extend(LINKTYPE_RAW.to_ne_bytes());
-        body.extend(0_u16.to_ne_bytes());
+        body.extend(LINKTYPE_RAW.to_le_bytes());
+        body.extend(0_u16.to_le_bytes());
         // No snapshot limit: packets are written whole.
-        body.extend(0_u32.to_ne_bytes());
+        body.extend(0_u32.to_le_bytes());
         option(&mut body, OPTION_RESOLUTION, &[NANOSECONDS]);
         option(&mut body, OPTION_END, &[]);
         file.block(INTERFACE_DESCRIPTION, &body)?;
@@ -212,15 +215,15 @@ impl PcapNg {
         let len_field = u32::try_from(len).unwrap_or(u32::MAX);
         let nanoseconds = captured.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         // The halves of a 64-bit count, which lasts until the year 2554.
-        body.extend(0_u32.to_ne_bytes());
-        body.extend(((nanoseconds >> 32) as u32).to_ne_bytes());
-        body.extend((nanoseconds as u32).to_ne_bytes());
-        body.extend(len_field.to_ne_bytes());
-        body.extend(len_field.to_ne_bytes());
+        body.extend(0_u32.to_le_bytes());
+        body.extend(((nanoseconds >> 32) as u32).to_le_bytes());
+        body.extend((nanoseconds as u32).to_le_bytes());
+        body.extend(len_field.to_le_bytes());
+        body.extend(len_field.to_le_bytes());
         body.extend_from_slice(&headers);
         body.extend_from_slice(captured.packet);
         pad(&mut body);
-        option(&mut body, OPTION_FLAGS, &(captured.direction as u32).to_ne_bytes());
+        option(&mut body, OPTION_FLAGS, &(captured.direction as u32).to_le_bytes());
         option(&mut body, OPTION_END, &[]);
         if let Err(error) = self.block(ENHANCED_PACKET, &body) {
             self.fail(&error);
@@ -229,13 +232,14 @@ impl PcapNg {
         self.block = body;
     }
 
-    /// Writes one block: type, length, body, length again; the body is a multiple of four bytes long.
+    /// Writes one block: type, length, body, length again; the body is a multiple of four bytes
+    /// long.
     fn block(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
         let len = u32::try_from(body.len() + 12).map_err(io::Error::other)?;
-        self.writer.write_all(&kind.to_ne_bytes())?;
-        self.writer.write_all(&len.to_ne_bytes())?;
+        self.writer.write_all(&kind.to_le_bytes())?;
+        self.writer.write_all(&len.to_le_bytes())?;
         self.writer.write_all(body)?;
-        self.writer.write_all(&len.to_ne_bytes())
+        self.writer.write_all(&len.to_le_bytes())
     }
 
     fn flush(&mut self) {
@@ -254,9 +258,9 @@ impl PcapNg {
 
 /// Appends an option: code, length, value, padding.
 fn option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
-    body.extend(code.to_ne_bytes());
+    body.extend(code.to_le_bytes());
     // The options written here are four bytes long at most.
-    body.extend((value.len() as u16).to_ne_bytes());
+    body.extend((value.len() as u16).to_le_bytes());
     body.extend_from_slice(value);
     pad(body);
 }

@@ -37,8 +37,8 @@ enum Family {
     V6,
 }
 
-/// The open sockets of a stack. All methods that carry packets take `&self` and hold no lock, so that an
-/// application's thread sends while the I/O thread receives.
+/// The open sockets of a stack. All methods that carry packets take `&self` and hold no lock, so
+/// that an application's thread sends while the I/O thread receives.
 #[derive(Debug, Default)]
 pub struct Links {
     raw_v4: Option<RawLink>,
@@ -78,7 +78,8 @@ pub struct LinkCounters {
     pub refused: u64,
     /// Packets given up because the sending socket stayed full, as a network drops them.
     pub send_drops: u64,
-    /// Packets that arrived whole but without a sound IP header, or not addressed to this host alone.
+    /// Packets that arrived whole but without a sound IP header, or not addressed to this host
+    /// alone.
     pub malformed: u64,
     /// Packets that the kernel dropped because a receive buffer was full.
     pub receive_drops: u64,
@@ -114,12 +115,12 @@ impl Links {
         Self::default()
     }
 
-    /// Opens raw IPv4 and, where the host has it, raw IPv6, with ICMP sockets for what the network reports.
-    /// They hear nothing until [`accept_ports`](Self::accept_ports).
+    /// Opens raw IPv4 and, where the host has it, raw IPv6, with ICMP sockets for what the network
+    /// reports. They hear nothing until [`accept_ports`](Self::accept_ports).
     ///
     /// # Errors
-    /// [`LinkError::NoPermission`] without the capability CAP_NET_RAW in the network namespace's user
-    /// namespace; [`LinkError::Io`] otherwise.
+    /// [`LinkError::NoPermission`] without the capability CAP_NET_RAW in the network namespace's
+    /// user namespace; [`LinkError::Io`] otherwise.
     pub fn open_raw(&mut self) -> Result<(), LinkError> {
         let (v4, v6) = raw::open_both()?;
         self.icmp_v4 = IcmpLink::open(Family::V4);
@@ -129,12 +130,12 @@ impl Links {
         Ok(())
     }
 
-    /// Opens UDP encapsulation (RFC 6951) on a local port of all addresses, 0 for any free one; returns the
-    /// port. IANA's port for SCTP over UDP is 9899.
+    /// Opens UDP encapsulation (RFC 6951) on a local port of all addresses, 0 for any free one;
+    /// returns the port. IANA's port for SCTP over UDP is 9899.
     ///
     /// # Errors
-    /// [`LinkError::AddressInUse`] if another socket has the port, [`LinkError::NoPermission`] for a port
-    /// below 1,024 without the capability, [`LinkError::Io`] otherwise.
+    /// [`LinkError::AddressInUse`] if another socket has the port, [`LinkError::NoPermission`] for
+    /// a port below 1,024 without the capability, [`LinkError::Io`] otherwise.
     pub fn open_udp(&mut self, port: u16) -> Result<u16, LinkError> {
         let link = UdpLink::open(port)?;
         let port = link.port();
@@ -142,13 +143,14 @@ impl Links {
         Ok(port)
     }
 
-    /// Takes sockets that were opened elsewhere, so that an application may drop its privileges or be handed
-    /// the sockets by a supervisor. Each is known by its own kind: raw SCTP and raw ICMP sockets of either
-    /// family, UDP sockets bound to one port. The options that the links need are set here and want no privilege.
+    /// Takes sockets that were opened elsewhere, so that an application may drop its privileges or
+    /// be handed the sockets by a supervisor. Each is known by its own kind: raw SCTP and raw ICMP
+    /// sockets of either family, UDP sockets bound to one port. The options that the links need are
+    /// set here and want no privilege.
     ///
     /// # Errors
-    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, or of a second one of
-    /// the same kind; [`LinkError::Io`] if an option cannot be set.
+    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, or of a
+    /// second one of the same kind; [`LinkError::Io`] if an option cannot be set.
     pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, LinkError> {
         let mut links = Self::new();
         for (index, fd) in fds.into_iter().enumerate() {
@@ -162,8 +164,8 @@ impl Links {
         self.capture = Some(capture);
     }
 
-    /// Says which destination ports the raw sockets shall hear; with `all` those of everybody, which is for
-    /// the process that answers packets out of the blue. The kernel drops the others.
+    /// Says which destination ports the raw sockets shall hear; with `all` those of everybody,
+    /// which is for the process that answers packets out of the blue. The kernel drops the others.
     ///
     /// # Errors
     /// [`LinkError::Io`] if the kernel refuses the filter.
@@ -191,8 +193,8 @@ impl Links {
         }
     }
 
-    /// Sleeps until a link has something, `wake` is readable, or the time is over (`None`: no limit).
-    /// A signal ends it early.
+    /// Sleeps until a link has something, `wake` is readable, or the time is over (`None`: no
+    /// limit). A signal ends it early.
     ///
     /// # Errors
     /// What `ppoll` says; none is expected of open descriptors.
@@ -215,7 +217,8 @@ impl Links {
         sys::poll(polled, timeout)?;
         let mut ready = Ready { woken: false, sockets: 0 };
         for (fd, bit) in polled.iter().zip(bits) {
-            // Errors show without being asked for: an error queue that has something makes its socket ready.
+            // Errors show without being asked for: an error queue that has something makes its
+            // socket ready.
             if fd.any().unwrap_or(true) {
                 ready.woken |= bit == 0;
                 ready.sockets |= bit;
@@ -224,8 +227,8 @@ impl Links {
         Ok(ready)
     }
 
-    /// Takes one batch from every link that is ready, at most 64 system-call messages each, without waiting.
-    /// A link that has more is ready again at the next [`wait`](Self::wait).
+    /// Takes one batch from every link that is ready, at most 64 system-call messages each, without
+    /// waiting. A link that has more is ready again at the next [`wait`](Self::wait).
     pub fn receive(
         &self,
         inbox: &mut Inbox,
@@ -275,12 +278,13 @@ impl Links {
         }
     }
 
-    /// Hands packets to the kernel: `packets` holds them one behind the other, `transmits` says for each in
-    /// order how long it is and where it goes. Runs of equal length to one destination over UDP leave as one
-    /// segmentation-offload call. What the local system refuses comes back in `notices`.
+    /// Hands packets to the kernel: `packets` holds them one behind the other, `transmits` says for
+    /// each in order how long it is and where it goes. Runs of equal length to one destination over
+    /// UDP leave as one segmentation-offload call. What the local system refuses comes back in
+    /// `notices`.
     ///
-    /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the packets
-    /// concerned are dropped as a network would, and counted.
+    /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
+    /// packets concerned are dropped as a network would, and counted.
     pub fn send(&self, packets: &[u8], transmits: &[Transmit], notices: &mut Vec<PathNotice>) {
         send::send(self, packets, transmits, notices);
     }

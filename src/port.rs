@@ -43,8 +43,9 @@ impl Port {
     /// Claims a port; 0 claims a random ephemeral one.
     ///
     /// # Errors
-    /// [`LinkError::AddressInUse`] if the port is claimed, also by this process; [`LinkError::NoFreePort`] if
-    /// all ephemeral ones are; [`LinkError::Io`] if the system has no sockets left.
+    /// [`LinkError::AddressInUse`] if the port is claimed, also by this process;
+    /// [`LinkError::NoFreePort`] if all ephemeral ones are; [`LinkError::Io`] if the system has no
+    /// sockets left.
     pub fn claim(carrier: Carrier, number: u16) -> Result<Self, LinkError> {
         if number == 0 {
             return Self::claim_ephemeral(carrier);
@@ -86,31 +87,43 @@ pub fn is_claimed(carrier: Carrier, number: u16) -> bool {
     }
 }
 
-/// The role of the one process in a network namespace that answers packets out of the blue (RFC 9260, section
-/// 8.4), for ports that nobody has claimed. Given up on drop.
+/// The role of the one process in a network namespace that answers packets out of the blue (RFC
+/// 9260, section 8.4), for ports that nobody has claimed. Given up on drop.
 #[derive(Debug)]
 pub struct Responder {
     _name: UnixDatagram,
 }
 
 impl Responder {
-    /// Takes the role if nobody has it and the kernel does not speak SCTP itself. `None` otherwise: packets out
-    /// of the blue are then left without an answer by this process. When the holder ends, another may take
-    /// the role by calling this again.
+    /// Takes the role if nobody has it. `None` if somebody has, or if the kernel speaks SCTP itself
+    /// (this is logged as a warning): packets out of the blue are then left without an answer by
+    /// this process. When the holder ends, another may take the role by calling this again.
     pub fn claim() -> Option<Self> {
+        if kernel_speaks_sctp() {
+            tracing::warn!(
+                "the kernel speaks SCTP too: it takes packets to ports of this stack for strays and answers them \
+                 with ABORT, so peers may see their associations over raw IP refused or broken. Unload the kernel's \
+                 SCTP (modprobe -r sctp, and keep it out with \"install sctp /bin/false\" in /etc/modprobe.d), or use \
+                 UDP encapsulation. This stack answers no strays as long as the kernel does"
+            );
+            return None;
+        }
         bind("usctp/responder").ok().map(|name| Self { _name: name })
     }
 }
 
-/// Whether the kernel has SCTP of its own loaded. It then answers what it takes to be out of the blue, which
-/// ABORTs our associations' packets.
+/// Whether the kernel has SCTP of its own loaded. It then takes our associations' packets to be out
+/// of the blue and answers them with ABORT.
 pub fn kernel_speaks_sctp() -> bool {
     let listed = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
     Path::new("/proc/net/sctp").exists() || lists_sctp(&listed)
 }
 
 fn lists_sctp(protocols: &str) -> bool {
-    protocols.lines().filter_map(|line| line.split_whitespace().next()).any(|name| name.starts_with("SCTP"))
+    protocols
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .any(|name| name.starts_with("SCTP"))
 }
 
 fn port_name(carrier: Carrier, number: u16) -> String {

@@ -21,7 +21,7 @@ const SIZES: [usize; 3] = [2_048, 9_216, GREATEST_PACKET + 1];
 const QUIET_BATCHES: u32 = 1_024;
 
 /// Bytes of slots given away that are remembered for use again.
-const LENT_LIMIT: usize = 1 << 20;
+const LENT_LIMIT: usize = 2 << 20;
 
 /// A stock of initialised buffers of one size that come back when nobody reads them any more.
 #[derive(Debug)]
@@ -71,7 +71,8 @@ impl Pool {
 pub(super) struct Slots {
     pool: Pool,
     slots: Vec<BytesMut>,
-    /// One stretch of [`Slots::OVERFLOW`] bytes for each slot; the system gives pages when they are touched.
+    /// One stretch of [`Slots::OVERFLOW`] bytes for each slot; the system gives pages when they are
+    /// touched.
     overflow: Vec<u8>,
     /// Slots to offer to the next call; follows the load, because offering them costs time too.
     offer: usize,
@@ -79,7 +80,8 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Bytes of overflow behind each slot: together with the smallest slot it holds the greatest packet.
+    /// Bytes of overflow behind each slot: together with the smallest slot it holds the greatest
+    /// packet.
     pub(super) const OVERFLOW: usize = GREATEST_PACKET + 1 - SIZES[0];
 
     /// Slots offered when little comes in.
@@ -105,7 +107,8 @@ impl Slots {
         (self.slots.get_mut(..self.offer).unwrap_or_default(), &mut self.overflow)
     }
 
-    /// The packet of `len` bytes that arrived in slot `index`; `None` if it was longer than slot and overflow.
+    /// The packet of `len` bytes that arrived in slot `index`; `None` if it was longer than slot
+    /// and overflow.
     pub(super) fn take_packet(&mut self, index: usize, len: usize) -> Option<Bytes> {
         let slot = self.slots.get_mut(index)?;
         if len <= slot.len() {
@@ -119,7 +122,8 @@ impl Slots {
         Some(packet.freeze())
     }
 
-    /// Fits number and size of the slots to what the last call brought: packets and the longest of them.
+    /// Fits number and size of the slots to what the last call brought: packets and the longest of
+    /// them.
     pub(super) fn adapt(&mut self, packets: usize, longest: usize) {
         self.offer = (packets * 2).clamp(Self::LEAST, BATCH);
         let fitting = SIZES.into_iter().find(|size| longest <= *size).unwrap_or(SIZES[0]);

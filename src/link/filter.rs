@@ -5,7 +5,8 @@ use libc::sock_filter;
 use super::Family;
 use super::ip::SCTP;
 
-/// Ports that are told apart one by one; more are let through as one range (the stack drops what is not its own).
+/// Ports that are told apart one by one; more are let through as one range (the stack drops what is
+/// not its own).
 const LISTED_PORTS: usize = 512;
 
 const ACCEPT: sock_filter = statement(libc::BPF_RET | libc::BPF_K, u32::MAX);
@@ -20,8 +21,8 @@ pub(super) fn destination_ports(family: Family, ports: &[u16], all: bool) -> Vec
         return vec![DROP];
     };
     let half = libc::BPF_LD | libc::BPF_H;
-    // The destination port is the second half-word of the common header (RFC 9260, section 3.1). An IPv4
-    // raw socket's packets begin with the IP header, an IPv6 raw socket's behind it.
+    // The destination port is the second half-word of the common header (RFC 9260, section 3.1). An
+    // IPv4 raw socket's packets begin with the IP header, an IPv6 raw socket's behind it.
     let mut program = match family {
         Family::V4 => vec![
             // X = 4 * (first octet & 0xf): the length of the IP header.
@@ -46,12 +47,13 @@ pub(super) fn destination_ports(family: Family, ports: &[u16], all: bool) -> Vec
     program
 }
 
-/// Accepts ICMP errors that quote an SCTP packet; for IPv6 only such where SCTP follows the IPv6 header at
-/// once, as it does in all packets of ours.
+/// Accepts ICMP errors that quote an SCTP packet; for IPv6 only such where SCTP follows the IPv6
+/// header at once, as it does in all packets of ours.
 pub(super) fn quotes_sctp(family: Family) -> Vec<sock_filter> {
     let mut program = match family {
         Family::V4 => vec![
-            // Behind the outer header come 8 octets of ICMP and the quoted header, its protocol at octet 9.
+            // Behind the outer header come 8 octets of ICMP and the quoted header, its protocol at
+            // octet 9.
             statement(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0),
             statement(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, 8 + 9),
         ],

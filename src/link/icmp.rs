@@ -12,7 +12,8 @@ use super::ip::{IpHeader, SCTP};
 use super::sys::{self, Arrived, QueuedError};
 use super::{Family, filter};
 
-/// Bytes of a quoted packet that we look at: common header and the first 8 of an INIT, with room to spare.
+/// Bytes of a quoted packet that we look at: common header and the first 8 of an INIT, with room to
+/// spare.
 const QUOTE: usize = 128;
 
 /// Entries taken from an error queue at once; the rest waits for the next turn.
@@ -26,7 +27,8 @@ pub(super) struct IcmpLink {
 }
 
 impl IcmpLink {
-    /// Opens the socket; `None` where that is not allowed: the associations then do without the reports.
+    /// Opens the socket; `None` where that is not allowed: the associations then do without the
+    /// reports.
     pub(super) fn open(family: Family) -> Option<Self> {
         let protocol = match family {
             Family::V4 => TransportProtocol::Ipv4(IpNextHeaderProtocols::Icmp),
@@ -130,7 +132,8 @@ fn read_v6(message: &[u8]) -> Option<PathNotice> {
     notice(kind, header, quoted)
 }
 
-/// The MTU stands in the second half of an ICMP message's second word (RFC 1191, section 4); old routers leave 0.
+/// The MTU stands in the second half of an ICMP message's second word (RFC 1191, section 4); old
+/// routers leave 0.
 fn next_hop_mtu([_, _, high, low]: [u8; 4]) -> u32 {
     u32::from(u16::from_be_bytes([high, low]))
 }
@@ -155,9 +158,9 @@ fn read_queued(error: &QueuedError, quoted: &[u8]) -> Option<PathNotice> {
     Some(PathNotice { peer: error.peer?, local: error.local, kind, quote })
 }
 
-/// ICMP types and codes (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1) as RFC 9260, section 10,
-/// has them treated. Codes for a type of service (11 to 13, with 13 "administratively prohibited") count as
-/// unreachable like the others.
+/// ICMP types and codes (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1) as RFC
+/// 9260, section 10, has them treated. Codes for a type of service (11 to 13, with 13
+/// "administratively prohibited") count as unreachable like the others.
 fn kind_v4(kind: u8, code: u8, mtu: u32) -> Option<NoticeKind> {
     // RFC 9260, section 10, ICMP1: everything but "destination unreachable" is ignored.
     if kind != DESTINATION_UNREACHABLE_V4 {

@@ -21,7 +21,8 @@ pub(super) struct IpHeader {
     pub(super) protocol: u8,
     /// The type-of-service or traffic-class octet.
     pub(super) tos: u8,
-    /// Where the payload lies. It ends with the IP packet, or with the bytes there are if a quote cut it off.
+    /// Where the payload lies. It ends with the IP packet, or with the bytes there are if a quote
+    /// cut it off.
     pub(super) payload: Range<usize>,
     /// The whole IP packet is there.
     pub(super) complete: bool,
@@ -37,7 +38,8 @@ impl IpHeader {
             || header_len < Ipv4Packet::minimum_packet_size()
             || total_len < header_len
             || bytes.len() < header_len
-            // A later fragment has no transport header at its front; the kernel reassembles what it delivers.
+            // A later fragment has no transport header at its front; the kernel reassembles what it
+            // delivers.
             || packet.get_fragment_offset() != 0
         {
             return None;
@@ -52,8 +54,8 @@ impl IpHeader {
         })
     }
 
-    /// Reads an IPv6 header (RFC 8200, section 3) at the start of `bytes` and steps over the extension headers
-    /// that routers may have left before the transport header.
+    /// Reads an IPv6 header (RFC 8200, section 3) at the start of `bytes` and steps over the
+    /// extension headers that routers may have left before the transport header.
     pub(super) fn parse_v6(bytes: &[u8]) -> Option<Self> {
         let packet = Ipv6Packet::new(bytes)?;
         if packet.get_version() != 6 {
@@ -63,8 +65,8 @@ impl IpHeader {
         let end = fixed + usize::from(packet.get_payload_length());
         let mut protocol = packet.get_next_header().0;
         let mut start = fixed;
-        // Hop-by-hop options 0, routing 43, destination options 60: length in units of 8 bytes beyond the
-        // first (RFC 8200, section 4). Each step moves on by 8 bytes at least.
+        // Hop-by-hop options 0, routing 43, destination options 60: length in units of 8 bytes
+        // beyond the first (RFC 8200, section 4). Each step moves on by 8 bytes at least.
         while let 0 | 43 | 60 = protocol {
             let [next, len] = *bytes.get(start..)?.first_chunk::<2>()?;
             protocol = next;
@@ -84,8 +86,8 @@ impl IpHeader {
     }
 }
 
-/// Whether an address can be the one end of an association: no multicast, no broadcast, not unspecified
-/// (RFC 9260, section 8.4 (1), and section 5.1.2).
+/// Whether an address can be the one end of an association: no multicast, no broadcast, not
+/// unspecified (RFC 9260, section 8.4 (1), and section 5.1.2).
 pub(super) fn is_unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

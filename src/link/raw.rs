@@ -43,6 +43,9 @@ impl RawLink {
         let fd = link.fd.as_fd();
         match family {
             Family::V4 => {
+                // The kernel writes the IP header of what we send, also on a socket opened
+                // elsewhere.
+                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
                 sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
                 // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
                 let probe = libc::IP_PMTUDISC_PROBE;

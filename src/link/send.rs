@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use usctp_assoc::{NoticeKind, PathNotice, Quote, Transmit};
 
+use super::Links;
 use super::raw::{RawLink, family_of};
 use super::sys::{self, Outgoing};
 use super::udp::UdpSocket;
-use super::Links;
 use crate::address;
 
 /// How long one call waits for full sockets altogether.
@@ -75,7 +75,8 @@ pub(super) fn send(
         };
         match (result, &route) {
             (Ok(sent), _) => {
-                // The kernel takes one at least; were it none, the first is given up rather than tried for ever.
+                // The kernel takes one at least; were it none, the first is given up rather than
+                // tried for ever.
                 let sent = sent.max(1);
                 links.counters.sent.add(sent);
                 if let Some(capture) = &links.capture {
@@ -137,9 +138,7 @@ pub(super) fn outgoing<'a>((transmit, packet): (&Transmit, &'a [u8])) -> Outgoin
 fn route<'a>(links: &'a Links, transmit: &Transmit) -> Option<Route<'a>> {
     match transmit.udp_port {
         None => links.raw_for(transmit.destination).map(Route::Raw),
-        Some(_) => {
-            links.udp.as_ref()?.sender(family_of(transmit.destination)).map(Route::Udp)
-        }
+        Some(_) => links.udp.as_ref()?.sender(family_of(transmit.destination)).map(Route::Udp),
     }
 }
 

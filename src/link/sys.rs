@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -11,32 +11,24 @@ use libc::{c_int, c_void};
 use nix::poll::PollFd;
 use usctp_assoc::Ecn;
 
+use self::control::{
+    CONTROL, Control, Name, each_control, read_name, read_packet_info, write_control, write_name,
+};
+
+mod control;
+
 /// Packets that one system call receives or sends at most.
 pub(super) const BATCH: usize = 64;
 
 /// The greatest IP packet in bytes (RFC 791, section 3.1; RFC 8200, section 3, without jumbograms).
 pub(super) const GREATEST_PACKET: usize = 65_535;
 
-/// Bytes asked for the receive buffer of a socket: what arrives in some 10 ms at 5 Gbit/s, since the kernel counts
-/// about twice what a packet holds.
+/// Bytes asked for the receive buffer of a socket: what arrives in some 10 ms at 5 Gbit/s, since
+/// the kernel counts about twice what a packet holds.
 const RECEIVE_BUFFER: c_int = 16 << 20;
 
 /// Bytes asked for the send buffer of a socket.
 const SEND_BUFFER: c_int = 4 << 20;
-
-/// Room for the control messages of one packet in bytes; more than any set of options we turn on needs.
-const CONTROL: usize = 128;
-
-/// The control messages' buffer; `cmsghdr` wants the alignment of `usize`.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL]);
-
-/// A socket address of either family.
-#[repr(C)]
-union Name {
-    v4: libc::sockaddr_in,
-    v6: libc::sockaddr_in6,
-}
 
 /// One packet to send.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +69,6 @@ pub(super) struct QueuedError {
     pub(super) len: usize,
     /// The destination of the offending packet.
     pub(super) peer: Option<IpAddr>,
-    /// The UDP port of that destination.
-    pub(super) peer_port: u16,
     /// Our own address, as the packet information says.
     pub(super) local: Option<IpAddr>,
     /// Who found the error: `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP`, `SO_EE_ORIGIN_ICMP6`.
@@ -120,7 +110,8 @@ pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
 }
 
-/// Asks for large socket buffers: beyond the system's limit where we are privileged, up to it otherwise.
+/// Asks for large socket buffers: beyond the system's limit where we are privileged, up to it
+/// otherwise.
 pub(super) fn enlarge_buffers(fd: BorrowedFd) {
     let options = [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
@@ -150,7 +141,12 @@ pub(super) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Res
 }
 
 /// Sets a socket option whose value is a C `int`.
-pub(super) fn set_option(fd: BorrowedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    fd: BorrowedFd,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
     set_bytes(fd, level, name, &value.to_ne_bytes())
 }
 
@@ -194,12 +190,14 @@ fn option_words<const N: usize>(fd: BorrowedFd, level: c_int, name: c_int) -> io
     if result == 0 { Ok(words) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets through only what a classic BPF program accepts; the program replaces an earlier one at once.
+/// Lets through only what a classic BPF program accepts; the program replaces an earlier one at
+/// once.
 pub(super) fn attach_filter(fd: BorrowedFd, program: &[libc::sock_filter]) -> io::Result<()> {
     let len = libc::c_ushort::try_from(program.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     let size = libc::socklen_t::try_from(mem::size_of_val(&program)).map_err(io::Error::other)?;
-    // SAFETY: the kernel copies `len` instructions out of the slice, which outlives the call, and writes nothing.
+    // SAFETY: the kernel copies `len` instructions out of the slice, which outlives the call, and
+    // writes nothing.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -245,9 +243,9 @@ pub(super) fn send_batch<'a>(
     if count == 0 {
         return Ok(0);
     }
-    // SAFETY: the first `count` headers are written and point to names, vectors and control buffers in
-    // arrays of this frame and to packets that the iterator lent for `'a`; the kernel reads all of these
-    // and writes only `msg_len` of the headers. `count` is at most BATCH.
+    // SAFETY: the first `count` headers are written and point to names, vectors and control buffers
+    // in arrays of this frame and to packets that the iterator lent for `'a`; the kernel reads all
+    // of these and writes only `msg_len` of the headers. `count` is at most BATCH.
     let sent = unsafe {
         libc::sendmmsg(
             fd.as_raw_fd(),
@@ -259,8 +257,8 @@ pub(super) fn send_batch<'a>(
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Receives packets with one call, each into its slot and, what the slot cannot hold, into its overflow.
-/// As many as there are slots, overflows and entries in `arrived`, at most [`BATCH`].
+/// Receives packets with one call, each into its slot and, what the slot cannot hold, into its
+/// overflow. As many as there are slots, overflows and entries in `arrived`, at most [`BATCH`].
 ///
 /// # Errors
 /// `WouldBlock` if there is none; otherwise the kernel's.
@@ -281,15 +279,18 @@ pub(super) fn receive_batch(
     for ((((name, vector), control), header), (slot, overflow)) in frames.zip(rooms) {
         let vector = vector.write([
             libc::iovec { iov_base: slot.as_mut_ptr().cast::<c_void>(), iov_len: slot.len() },
-            libc::iovec { iov_base: overflow.as_mut_ptr().cast::<c_void>(), iov_len: overflow.len() },
+            libc::iovec {
+                iov_base: overflow.as_mut_ptr().cast::<c_void>(),
+                iov_len: overflow.len(),
+            },
         ]);
         // SAFETY: all-zero bytes are a valid `mmsghdr`: integers and null pointers.
         let header = header.write(unsafe { mem::zeroed() });
         receive_header(&mut header.msg_hdr, name, vector, control);
         count += 1;
     }
-    // SAFETY: the first `count` headers are written and point to buffers that are exclusively borrowed,
-    // do not overlap and outlive the call, each with its true length.
+    // SAFETY: the first `count` headers are written and point to buffers that are exclusively
+    // borrowed, do not overlap and outlive the call, each with its true length.
     let received = unsafe {
         libc::recvmmsg(
             fd.as_raw_fd(),
@@ -301,14 +302,16 @@ pub(super) fn receive_batch(
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for header in headers.iter().take(received) {
-        // SAFETY: the kernel filled no more headers than it was given, and those were all written above.
+        // SAFETY: the kernel filled no more headers than it was given, and those were all written
+        // above.
         let header = unsafe { header.assume_init_ref() };
         arrived.push(read_arrived(header));
     }
     Ok(())
 }
 
-/// Takes one entry from the socket's error queue; the start of the offending packet's payload goes to `quote`.
+/// Takes one entry from the socket's error queue; the start of the offending packet's payload goes
+/// to `quote`.
 ///
 /// # Errors
 /// `WouldBlock` if the queue is empty; otherwise the kernel's.
@@ -324,11 +327,10 @@ pub(super) fn receive_error(fd: BorrowedFd, quote: &mut [u8]) -> io::Result<Queu
     // SAFETY: the header points to buffers of this frame and to `quote`, each with its true length.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
-    let (peer, peer_port) = read_name(&header);
+    let peer = read_name(&header);
     let mut error = QueuedError {
         len: len.min(quote.len()),
         peer,
-        peer_port,
         local: None,
         origin: libc::SO_EE_ORIGIN_NONE,
         kind: 0,
@@ -366,65 +368,8 @@ fn receive_header(
     header.msg_controllen = CONTROL;
 }
 
-fn write_name(
-    name: &mut MaybeUninit<Name>,
-    address: IpAddr,
-    port: u16,
-) -> (*mut c_void, libc::socklen_t) {
-    let len = match address {
-        IpAddr::V4(address) => {
-            name.write(Name {
-                v4: libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: port.to_be(),
-                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
-                    sin_zero: [0; 8],
-                },
-            });
-            mem::size_of::<libc::sockaddr_in>()
-        }
-        IpAddr::V6(address) => {
-            name.write(Name {
-                v6: libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: port.to_be(),
-                    sin6_flowinfo: 0,
-                    sin6_addr: libc::in6_addr { s6_addr: address.octets() },
-                    sin6_scope_id: 0,
-                },
-            });
-            mem::size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (name.as_mut_ptr().cast::<c_void>(), len as libc::socklen_t)
-}
-
-/// Reads the address that the kernel wrote to the header's name, whose room is a [`Name`].
-fn read_name(header: &libc::msghdr) -> (Option<IpAddr>, u16) {
-    let len = header.msg_namelen as usize;
-    if header.msg_name.is_null() || len < mem::size_of::<libc::sa_family_t>() {
-        return (None, 0);
-    }
-    // SAFETY: the name is a `Name`, which is aligned for either structure, and the kernel has written `len`
-    // bytes of it; the family leads both structures, and the structure read is no longer than `len`.
-    unsafe {
-        let family = c_int::from(header.msg_name.cast::<libc::sa_family_t>().read());
-        if family == libc::AF_INET && len >= mem::size_of::<libc::sockaddr_in>() {
-            let name = header.msg_name.cast::<libc::sockaddr_in>().read();
-            let address = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
-            (Some(IpAddr::V4(address)), u16::from_be(name.sin_port))
-        } else if family == libc::AF_INET6 && len >= mem::size_of::<libc::sockaddr_in6>() {
-            let name = header.msg_name.cast::<libc::sockaddr_in6>().read();
-            let address = Ipv6Addr::from(name.sin6_addr.s6_addr);
-            (Some(IpAddr::V6(address)), u16::from_be(name.sin6_port))
-        } else {
-            (None, 0)
-        }
-    }
-}
-
 fn read_arrived(header: &libc::mmsghdr) -> Arrived {
-    let (source, _) = read_name(&header.msg_hdr);
+    let source = read_name(&header.msg_hdr);
     let mut arrived = Arrived {
         len: header.msg_len as usize,
         source,
@@ -451,107 +396,4 @@ fn read_arrived(header: &libc::mmsghdr) -> Arrived {
         }
     });
     arrived
-}
-
-/// The destination in a packet-information message, and whether it is this host's alone.
-fn read_packet_info(level: c_int, kind: c_int, data: &[u8]) -> Option<(IpAddr, bool)> {
-    match (level, kind) {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            // struct in_pktinfo: interface index, the local address of the packet, the header's destination.
-            let [_, _, _, _, l0, l1, l2, l3, d0, d1, d2, d3] = *data.first_chunk::<12>()?;
-            let address = Ipv4Addr::new(d0, d1, d2, d3);
-            // The two differ exactly for broadcast and multicast (ip(7), IP_PKTINFO).
-            Some((IpAddr::V4(address), address == Ipv4Addr::new(l0, l1, l2, l3)))
-        }
-        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            let address = Ipv6Addr::from(*data.first_chunk::<16>()?);
-            Some((IpAddr::V6(address), !address.is_multicast()))
-        }
-        _ => None,
-    }
-}
-
-/// Appends the control messages that choose the source address, the ECN field and the segmentation.
-fn write_control(header: &mut libc::msghdr, control: &mut MaybeUninit<Control>, packet: &Outgoing) {
-    let v4 = packet.destination.is_ipv4();
-    let mut len = 0;
-    match packet.source {
-        Some(IpAddr::V4(source)) => {
-            let [s0, s1, s2, s3] = source.octets();
-            let info = [0, 0, 0, 0, s0, s1, s2, s3, 0, 0, 0, 0];
-            len += append_control(control, len, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-        }
-        Some(IpAddr::V6(source)) => {
-            let mut info = [0; 20];
-            if let Some(address) = info.first_chunk_mut::<16>() {
-                *address = source.octets();
-            }
-            len += append_control(control, len, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-        }
-        None => {}
-    }
-    if packet.ecn != Ecn::NotEct {
-        let tos = c_int::from(tos_of(packet.ecn)).to_ne_bytes();
-        let (level, kind) = if v4 {
-            (libc::IPPROTO_IP, libc::IP_TOS)
-        } else {
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-        };
-        len += append_control(control, len, level, kind, &tos);
-    }
-    if let Some(segment) = packet.segment {
-        let segment = segment.to_ne_bytes();
-        len += append_control(control, len, libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
-    }
-    if len > 0 {
-        header.msg_control = control.as_mut_ptr().cast::<c_void>();
-        header.msg_controllen = len;
-    }
-}
-
-/// Writes one control message at `offset` and returns the room it takes; none if it does not fit.
-fn append_control(
-    control: &mut MaybeUninit<Control>,
-    offset: usize,
-    level: c_int,
-    kind: c_int,
-    data: &[u8],
-) -> usize {
-    let data_len = data.len() as libc::c_uint;
-    // SAFETY: these two compute sizes from a number and touch no memory.
-    let (space, len) = unsafe { (libc::CMSG_SPACE(data_len), libc::CMSG_LEN(data_len)) };
-    let space = space as usize;
-    if offset + space > CONTROL {
-        debug_assert!(false, "the control buffer holds every message we send");
-        return 0;
-    }
-    // SAFETY: `offset + space` lies within the buffer; `offset` is a sum of CMSG_SPACE values, so the header
-    // is aligned in the 8-aligned buffer; CMSG_DATA of it has room for `data` because `space` includes it.
-    // Padding up to `space` is zeroed first, so that no uninitialised byte reaches the kernel.
-    unsafe {
-        let at = control.as_mut_ptr().cast::<u8>().add(offset);
-        std::ptr::write_bytes(at, 0, space);
-        let message = at.cast::<libc::cmsghdr>();
-        (*message).cmsg_level = level;
-        (*message).cmsg_type = kind;
-        (*message).cmsg_len = len as usize;
-        std::ptr::copy_nonoverlapping(data.as_ptr(), libc::CMSG_DATA(message), data.len());
-    }
-    space
-}
-
-/// Calls `each` with level, type and data of every control message the kernel delivered.
-fn each_control(header: &libc::msghdr, mut each: impl FnMut(c_int, c_int, &[u8])) {
-    // SAFETY: the kernel wrote `msg_controllen` bytes of well-formed control messages into the header's own
-    // buffer; CMSG_FIRSTHDR and CMSG_NXTHDR stay within them, and the data of a message is as long as its
-    // length without the header says (CMSG_LEN(0) is the header's aligned size).
-    unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while let Some(found) = message.as_ref() {
-            let len = found.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
-            let data = std::slice::from_raw_parts(libc::CMSG_DATA(message), len);
-            each(found.cmsg_level, found.cmsg_type, data);
-            message = libc::CMSG_NXTHDR(header, message);
-        }
-    }
 }

@@ -18,7 +18,8 @@ use super::send::{Batch, outgoing};
 use super::sys::{self, BATCH, GREATEST_PACKET, Outgoing};
 use super::{Counters, Family, LinkError, icmp};
 
-/// The greatest payload of an IPv4 UDP packet, and so of what is given to the kernel for segmentation.
+/// The greatest payload of an IPv4 UDP packet, and so of what is given to the kernel for
+/// segmentation.
 const GREATEST_PAYLOAD: usize = GREATEST_PACKET - 20 - 8;
 
 /// Attempts at one call when the socket reports the fate of an earlier packet instead.
@@ -169,6 +170,9 @@ impl Side {
     fn new(socket: Socket) -> io::Result<Self> {
         // Packet information, ECN, no fragmentation, coalesced receive, non-blocking.
         let state = UdpSocketState::new((&socket).into())?;
+        // It turns time stamps on too, which nobody reads here; with them its room for control
+        // messages is too small for the ECN field of coalesced packets (quinn-udp 0.6.3).
+        sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 0)?;
         state.enable_transport_errors((&socket).into())?;
         sys::enlarge_buffers(socket.as_fd());
         Ok(Self { socket, state, unsegmented: AtomicBool::new(false) })
@@ -190,8 +194,8 @@ impl Side {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = {
             let mut buffers = slots.each_mut().map(|slot| IoSliceMut::new(slot));
-            // With the error queue on, a call may return the fate of an earlier packet instead; the queue
-            // tells it in full.
+            // With the error queue on, a call may return the fate of an earlier packet instead; the
+            // queue tells it in full.
             persist(|| self.state.recv((&self.socket).into(), &mut buffers, &mut metas))?
         };
         for (slot, meta) in slots.iter_mut().zip(&metas).take(count) {
@@ -203,8 +207,8 @@ impl Side {
 }
 
 impl UdpSocket<'_> {
-    /// Sends from the front of the batch what goes through this socket: runs of packets of one length to one
-    /// destination as one message each, which the kernel cuts again.
+    /// Sends from the front of the batch what goes through this socket: runs of packets of one
+    /// length to one destination as one message each, which the kernel cuts again.
     pub(super) fn send(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
         let segments = if self.0.unsegmented.load(Ordering::Relaxed) {
             1
@@ -225,15 +229,15 @@ impl UdpSocket<'_> {
         }
     }
 
-    /// Sends the first packet alone after the kernel refused a run, or reported an earlier packet's fate.
+    /// Sends the first packet alone after the kernel refused a run, or reported an earlier packet's
+    /// fate.
     fn send_single(&self, batch: Batch<'_>, error: &io::Error, in_run: bool) -> io::Result<usize> {
         if !may_be_stale(error) {
             return Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)));
         }
-        let sent =
-            persist(|| sys::send_batch(self.as_fd(), batch.iter().take(1).map(outgoing)))?;
-        // Refused in a run, taken alone: the device does not segment (EIO, on some EINVAL). A run that is too
-        // big for the path (EMSGSIZE) says nothing of that kind.
+        let sent = persist(|| sys::send_batch(self.as_fd(), batch.iter().take(1).map(outgoing)))?;
+        // Refused in a run, taken alone: the device does not segment (EIO, on some EINVAL). A run
+        // that is too big for the path (EMSGSIZE) says nothing of that kind.
         let unable = matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL));
         if in_run && unable && !self.0.unsegmented.swap(true, Ordering::Relaxed) {
             tracing::info!(%error, "UDP segmentation offload is off");
@@ -248,8 +252,8 @@ impl AsFd for UdpSocket<'_> {
     }
 }
 
-/// The packets at the front that the kernel can cut out of one message: same way, same length, the last one
-/// shorter at most. `None` if the first goes through another socket.
+/// The packets at the front that the kernel can cut out of one message: same way, same length, the
+/// last one shorter at most. `None` if the first goes through another socket.
 fn next_run(batch: Batch<'_>, v4: bool, segments: usize) -> Option<(Outgoing<'_>, usize)> {
     let mut packets = batch.iter();
     let (first, packet) = packets.next()?;
