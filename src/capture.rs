@@ -361,3 +361,6 @@ impl Sum {
         (!(sum as u16)).to_be_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests;
