@@ -145,3 +145,81 @@ impl Slots {
         self.quiet = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills slot `index` as the kernel would with `len` bytes that count up from `mark`.
+    fn fill(slots: &mut Slots, index: usize, len: usize, mark: u8) -> Vec<u8> {
+        let bytes: Vec<u8> = (0..len).map(|at| mark.wrapping_add(at as u8)).collect();
+        let (offered, overflow) = slots.offer();
+        let slot = &mut offered[index];
+        let (front, back) = bytes.split_at(len.min(slot.len()));
+        slot[..front.len()].copy_from_slice(front);
+        let start = index * Slots::OVERFLOW;
+        overflow[start..start + back.len()].copy_from_slice(back);
+        bytes
+    }
+
+    #[test]
+    fn packets_of_every_size_come_out_as_they_came_in() {
+        let mut slots = Slots::new();
+        for len in [0, 1, 1_023, 1_024, 2_047, 2_048, 2_049, 9_000, 65_535, 65_536, 40, 9_216] {
+            let sent = fill(&mut slots, 3, len, 9);
+            assert_eq!(slots.take_packet(3, len).unwrap(), sent, "{len}");
+            slots.adapt(1, len);
+        }
+    }
+
+    #[test]
+    fn a_packet_longer_than_slot_and_overflow_is_given_up() {
+        let mut slots = Slots::new();
+        slots.offer();
+        assert_eq!(slots.take_packet(0, usize::MAX), None);
+        assert_eq!(slots.take_packet(0, GREATEST_PACKET + 2), None);
+    }
+
+    #[test]
+    fn a_small_packet_leaves_its_slot_behind_and_a_large_one_takes_it_along() {
+        let mut slots = Slots::new();
+        let place = slots.offer().0[0].as_ptr();
+        let small = slots.take_packet(0, 100).unwrap();
+        assert_eq!(slots.offer().0[0].as_ptr(), place);
+        assert_ne!(small.as_ptr(), place);
+        let large = slots.take_packet(0, 1_024).unwrap();
+        assert_eq!(large.as_ptr(), place, "not copied");
+        assert_ne!(slots.offer().0[0].as_ptr(), place, "the slot was replaced");
+    }
+
+    #[test]
+    fn a_buffer_comes_back_when_its_last_reader_is_gone_and_not_before() {
+        let mut pool = Pool::new(2_048);
+        let mut slot = pool.take();
+        let place = slot.as_ptr();
+        let packet = pool.take_packet(&mut slot, 1_500);
+        let slice = packet.slice(100..200);
+        drop(packet);
+        assert_ne!(pool.take().as_ptr(), place, "still read");
+        drop(slice);
+        let packet = pool.take_packet(&mut slot, 2_000);
+        let place = packet.as_ptr();
+        drop(packet);
+        let back = pool.take();
+        assert_eq!((back.as_ptr(), back.len()), (place, 2_048));
+    }
+
+    #[test]
+    fn slots_grow_at_once_and_shrink_after_a_long_quiet() {
+        let mut slots = Slots::new();
+        slots.adapt(64, 60_000);
+        assert_eq!(slots.pool.size, GREATEST_PACKET + 1);
+        assert_eq!(slots.offer().0.len(), BATCH);
+        for _ in 1..QUIET_BATCHES {
+            slots.adapt(1, 1_500);
+        }
+        assert_eq!(slots.pool.size, GREATEST_PACKET + 1);
+        slots.adapt(1, 1_500);
+        assert_eq!((slots.pool.size, slots.offer().0.len()), (2_048, Slots::LEAST));
+    }
+}

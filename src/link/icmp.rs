@@ -186,3 +186,6 @@ fn kind_v6(kind: u8, code: u8, mtu: u32) -> Option<NoticeKind> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,105 @@ pub(super) fn is_unicast(address: IpAddr) -> bool {
         IpAddr::V6(address) => address != Ipv6Addr::UNSPECIFIED && !address.is_multicast(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn v4(ihl: u8, total: u16, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0x40 | ihl, 0b01, 0, 0, 0, 0, 0x40, 0, 64, SCTP, 0, 0];
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes.extend([192, 0, 2, 1, 192, 0, 2, 2]);
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    fn v6(next: u8, payload: u16, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+        bytes[4..6].copy_from_slice(&payload.to_be_bytes());
+        bytes.extend([1; 16]);
+        bytes.extend([2; 16]);
+        bytes.extend(rest);
+        bytes
+    }
+
+    #[test]
+    fn an_ipv4_header_is_stripped_by_its_own_length() {
+        let header = IpHeader::parse_v4(&v4(7, 50, 60)).unwrap();
+        assert_eq!((header.payload, header.complete, header.tos), (28..50, true, 1));
+        assert_eq!(header.source, IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(header.destination, IpAddr::from([192, 0, 2, 2]));
+        assert_eq!(header.protocol, SCTP);
+    }
+
+    #[test]
+    fn an_ipv4_packet_that_was_cut_off_says_so() {
+        let header = IpHeader::parse_v4(&v4(5, 1_500, 28)).unwrap();
+        assert_eq!((header.payload, header.complete), (20..28, false));
+    }
+
+    #[test]
+    fn impossible_ipv4_headers_are_refused() {
+        for (bytes, what) in [
+            (v4(5, 20, 20)[..19].to_vec(), "shorter than a header"),
+            (v4(4, 40, 40), "header length below 20"),
+            (v4(15, 60, 59), "options cut off"),
+            (v4(6, 23, 40), "total length within the header"),
+            (v6(SCTP, 0, &[]), "version 6"),
+        ] {
+            assert_eq!(IpHeader::parse_v4(&bytes), None, "{what}");
+        }
+        let mut fragment = v4(5, 40, 40);
+        fragment[7] = 1;
+        assert_eq!(IpHeader::parse_v4(&fragment), None, "a later fragment");
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_stepped_over() {
+        let mut rest = vec![60, 0, 0, 0, 0, 0, 0, 0];
+        rest.extend([SCTP, 1]);
+        rest.resize(8 + 16 + 12, 0);
+        let header = IpHeader::parse_v6(&v6(0, 36, &rest)).unwrap();
+        assert_eq!((header.protocol, header.payload), (SCTP, 40 + 24..40 + 36));
+    }
+
+    #[test]
+    fn ipv6_extension_headers_beyond_the_packet_are_refused() {
+        assert_eq!(IpHeader::parse_v6(&v6(60, 8, &[SCTP, 9, 0, 0, 0, 0, 0, 0])), None);
+        assert_eq!(IpHeader::parse_v6(&v6(60, 8, &[SCTP])), None);
+        assert_eq!(IpHeader::parse_v6(&v6(SCTP, 8, &[])[..39]), None);
+    }
+
+    #[test]
+    fn multicast_broadcast_and_unspecified_are_no_ends_of_an_association() {
+        for address in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "::"] {
+            assert!(!is_unicast(address.parse().unwrap()), "{address}");
+        }
+        for address in ["192.0.2.255", "127.0.0.1", "::1", "fe80::1"] {
+            assert!(is_unicast(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_the_payload_lies_within_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for header in [IpHeader::parse_v4(&bytes), IpHeader::parse_v6(&bytes)].into_iter().flatten() {
+                prop_assert!(bytes.get(header.payload).is_some());
+            }
+        }
+
+        #[test]
+        fn ipv6_headers_with_any_chain_behind_them_are_read_safely(
+            next in prop::sample::select(vec![0, 43, 60, 44, 132]),
+            payload in any::<u16>(),
+            rest in prop::collection::vec(prop::sample::select(vec![0_u8, 43, 60, 132, 1, 255]), 0..600),
+        ) {
+            let bytes = v6(next, payload, &rest);
+            if let Some(header) = IpHeader::parse_v6(&bytes) {
+                prop_assert!(bytes.get(header.payload).is_some());
+            }
+        }
+    }
+}

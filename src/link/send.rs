@@ -28,6 +28,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// Packets one behind the other and where each goes.
+    pub(super) fn new(bytes: &'a [u8], transmits: &'a [Transmit]) -> Self {
+        Self { bytes, transmits }
+    }
+
     /// The packets in order, as far as the bytes reach.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a Transmit, &'a [u8])> {
         let mut bytes = self.bytes;
@@ -64,7 +69,7 @@ pub(super) fn send(
     transmits: &[Transmit],
     notices: &mut Vec<PathNotice>,
 ) {
-    let mut batch = Batch { bytes: packets, transmits };
+    let mut batch = Batch::new(packets, transmits);
     let mut patience = Patience { until: None };
     while let Some((transmit, packet)) = batch.iter().next() {
         let route = route(links, transmit);

@@ -337,3 +337,6 @@ fn explain(error: io::Error, port: u16) -> LinkError {
         _ => LinkError::Io { what: "open the UDP port of the encapsulation", source: error },
     }
 }
+
+#[cfg(test)]
+mod tests;
