@@ -1,40 +1,25 @@
 //! The links over real sockets, each test in a network namespace of its own (SKIPPED: without root).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::os::fd::AsFd as _;
-use std::process::Command;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, BytesMut};
 use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Protocol, Socket, Type};
+use usctp::capture::Capture;
 use usctp::link::{Inbox, LinkError, Links};
 use usctp_assoc::{Datagram, Ecn, NoticeKind, PathNotice, Transmit};
+
+use self::namespace::{in_namespace, ip};
+
+mod namespace;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NINTH: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-/// Runs a test in a fresh network namespace with its loopback interface up. A namespace belongs to the thread,
-/// so tests do not meet each other.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
-            println!("SKIPPED: a network namespace needs root");
-            return;
-        }
-        ip("link set lo up");
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
 
 /// An SCTP packet as far as the links look at it: ports, tag, checksum field, then bytes that tell it apart.
 fn packet(from: u16, to: u16, len: usize, mark: u8) -> BytesMut {
@@ -466,5 +451,173 @@ fn icmp_errors_about_encapsulated_packets_become_notices_and_do_not_disturb_othe
             assert_eq!((notice.quote.source_port, notice.quote.destination_port), (4000, 5000));
             assert_eq!(notice.quote.verification_tag.0, 0xfeed_f00d);
         }
+    });
+}
+
+/// A raw socket that someone privileged opens for us.
+fn raw_socket(domain: Domain, protocol: i32) -> OwnedFd {
+    Socket::new(domain, Type::from(libc::SOCK_RAW), Some(Protocol::from(protocol))).unwrap().into()
+}
+
+#[test]
+fn sockets_opened_elsewhere_serve_like_our_own() {
+    with_router(ROUTES, || {
+        let udp = UdpSocket::bind("0.0.0.0:9899").unwrap();
+        let links = Links::from_fds([
+            raw_socket(Domain::IPV4, 1),
+            raw_socket(Domain::IPV6, 132),
+            udp.into(),
+            raw_socket(Domain::IPV4, 132),
+        ])
+        .unwrap();
+        links.accept_ports(&[5000], false).unwrap();
+        assert_eq!(links.udp_port(), Some(9899));
+        assert!(links.carries(LOOPBACK, false) && links.carries(LOOPBACK_V6, false));
+        assert!(links.carries(LOOPBACK, true) && !links.carries(LOOPBACK_V6, true));
+        let refused: IpAddr = "198.51.100.1".parse().unwrap();
+        let encapsulated = Transmit { udp_port: Some(9899), ..transmit(None, NINTH, 40) };
+        for way in [
+            encapsulated,
+            transmit(Some(NINTH), LOOPBACK, 40),
+            transmit(None, LOOPBACK_V6, 40),
+            transmit(None, refused, 40),
+        ] {
+            assert_eq!(send_one(&links, &packet(4000, 5000, 40, 1), way), []);
+        }
+        let mut receiver = Receiver::new();
+        receiver
+            .until(&links, |receiver| receiver.datagrams.len() == 3 && receiver.notices.len() == 1);
+        assert_eq!(receiver.notices[0].peer, refused);
+        // What is not open is no route.
+        let way = Transmit { udp_port: Some(9899), ..transmit(None, LOOPBACK_V6, 40) };
+        let notices = send_one(&links, &packet(4000, 5000, 40, 1), way);
+        assert_eq!(notices[0].kind, NoticeKind::SendFailed);
+    });
+}
+
+#[test]
+fn a_socket_that_no_link_can_use_is_named_by_its_place() {
+    in_namespace(|| {
+        let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let stream = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        for (fds, at) in [
+            (vec![udp(), stream], 1),
+            (vec![file], 0),
+            (vec![udp(), udp()], 1),
+            (vec![raw_socket(Domain::IPV4, 132), raw_socket(Domain::IPV4, 132)], 1),
+            (vec![raw_socket(Domain::IPV4, 17)], 0),
+        ] {
+            let result = Links::from_fds(fds);
+            assert!(
+                matches!(result, Err(LinkError::UnsuitableSocket { index }) if index == at),
+                "{result:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn several_threads_send_while_one_receives() {
+    in_namespace(|| {
+        let links = raw(&[5000]);
+        const PACKETS: u8 = 250;
+        std::thread::scope(|scope| {
+            for sender in 0..3_u16 {
+                let links = &links;
+                scope.spawn(move || {
+                    for mark in 0..PACKETS {
+                        let sent = packet(sender, 5000, 500, mark);
+                        let notices = send_one(links, &sent, transmit(None, LOOPBACK, 500));
+                        assert_eq!(notices, []);
+                    }
+                });
+            }
+            let mut receiver = Receiver::new();
+            let all = 3 * usize::from(PACKETS);
+            receiver.until(&links, |receiver| receiver.datagrams.len() == all);
+            for sender in 0..3_u8 {
+                let of_one = receiver.datagrams.iter().filter(|d| d.payload[1] == sender);
+                assert!(of_one.map(|d| d.payload[12]).eq(0..PACKETS), "sender {sender}");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_capture_shows_what_was_sent_and_what_arrived() {
+    if Command::new("tshark").arg("-v").stdout(Stdio::null()).status().is_err() {
+        println!("SKIPPED: tshark is not installed");
+        return;
+    }
+    in_namespace(|| {
+        let path = std::env::temp_dir().join(format!("usctp-links-{}.pcapng", std::process::id()));
+        let mut links = raw(&[5000]);
+        let port = links.open_udp(9899).unwrap();
+        links.capture_to(Capture::create(&path).unwrap());
+        let mut receiver = Receiver::new();
+        for (number, way) in (1..).zip([
+            transmit(Some(NINTH), LOOPBACK, 40),
+            Transmit { udp_port: Some(port), ..transmit(None, LOOPBACK_V6, 40) },
+        ]) {
+            assert_eq!(send_one(&links, &packet(4000, 5000, 40, 1), way), []);
+            receiver.until(&links, |receiver| receiver.datagrams.len() == number);
+        }
+        drop(links);
+        let fields =
+            ["frame.packet_flags_direction", "ip.src", "ipv6.src", "udp.srcport", "sctp.dstport"];
+        let output = Command::new("tshark")
+            .arg("-r")
+            .arg(&path)
+            .args(["-T", "fields", "-E", "separator=,"])
+            .args(fields.into_iter().flat_map(|field| ["-e", field]))
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let expected = "0x00000002,127.0.0.9,,,5000\n0x00000001,127.0.0.9,,,5000\n\
+                        0x00000002,,::1,9899,5000\n0x00000001,,::1,9899,5000\n";
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_wake_up_ends_the_wait_and_a_time_out_too() {
+    in_namespace(|| {
+        let links = raw(&[5000]);
+        let (wake, waker) = std::os::unix::net::UnixStream::pair().unwrap();
+        let ready = links.wait(wake.as_fd(), Some(Duration::from_micros(10))).unwrap();
+        assert!(!ready.woken && !ready.any());
+        drop(waker);
+        let ready = links.wait(wake.as_fd(), None).unwrap();
+        assert!(ready.woken && !ready.any());
+    });
+}
+
+#[test]
+fn a_full_socket_is_waited_for_within_bounds_and_then_drops_as_a_network_does() {
+    in_namespace(|| {
+        // A link whose other end takes nothing: packets stay in the queue, and charged to the socket.
+        ip("link add left type veth peer name right");
+        ip("addr add 10.9.0.1/24 dev left");
+        ip("link set left up txqueuelen 100000");
+        ip("link set right up");
+        ip("neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev left");
+        let shaped = "qdisc add dev left root tbf rate 8kbit burst 1600 limit 100000000";
+        if !Command::new("tc").args(shaped.split(' ')).status().is_ok_and(|status| status.success())
+        {
+            println!("SKIPPED: no token bucket filter in this kernel");
+            return;
+        }
+        let links = raw(&[5000]);
+        let bytes = packet(4000, 5000, 1_400, 0).repeat(10_000);
+        let transmits = vec![transmit(None, "10.9.0.2".parse().unwrap(), 1_400); 10_000];
+        let (mut notices, start) = (Vec::new(), Instant::now());
+        links.send(&bytes, &transmits, &mut notices);
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert_eq!(notices, []);
+        let counters = links.counters();
+        assert_eq!(counters.sent + counters.send_drops, 10_000);
+        assert!(counters.send_drops > 0 && counters.sent > 0, "{counters:?}");
     });
 }
