@@ -1,5 +1,7 @@
 //! Ports and addresses of a host, each test in a network namespace of its own (SKIPPED: without root).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

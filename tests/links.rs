@@ -1,5 +1,7 @@
 //! The links over real sockets, each test in a network namespace of its own (SKIPPED: without root).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
