@@ -1,0 +1,139 @@
+//! The addresses of this host: which there are, how far they reach, which of them routing would send from.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use pnet::datalink;
+
+/// How far an address reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Within the host (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
+    Loopback,
+    /// On one link (RFC 3927; RFC 4291, section 2.5.6).
+    LinkLocal,
+    /// Within a site (RFC 1918; RFC 6598; RFC 4193).
+    Private,
+    /// Everywhere.
+    Global,
+}
+
+impl Scope {
+    /// The scope of a unicast address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::of_v4(address),
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(mapped) => Self::of_v4(mapped),
+                None if address.is_loopback() => Self::Loopback,
+                None if address.is_unicast_link_local() => Self::LinkLocal,
+                None if address.is_unique_local() => Self::Private,
+                None => Self::Global,
+            },
+        }
+    }
+
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let [first, second, ..] = address.octets();
+        // 100.64.0.0/10, the shared address space of carriers (RFC 6598).
+        let shared = first == 100 && second & 0b1100_0000 == 64;
+        if address.is_loopback() {
+            Self::Loopback
+        } else if address.is_link_local() {
+            Self::LinkLocal
+        } else if address.is_private() || shared {
+            Self::Private
+        } else {
+            Self::Global
+        }
+    }
+}
+
+/// What a wildcard binding takes besides the ordinary addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wildcard {
+    /// Loopback addresses too; without it only where the host has no others.
+    pub loopback: bool,
+    /// Link-local addresses too.
+    pub link_local: bool,
+}
+
+/// The addresses of the interfaces that are up, in the interfaces' order.
+pub fn addresses() -> Vec<IpAddr> {
+    let up = datalink::interfaces().into_iter().filter(datalink::NetworkInterface::is_up);
+    up.flat_map(|interface| interface.ips).map(|network| network.ip()).filter(is_usable).collect()
+}
+
+/// The addresses that a wildcard binding stands for and that INIT and INIT ACK then list (RFC 9260,
+/// section 5.1.2 (C)).
+pub fn wildcard(choice: Wildcard) -> Vec<IpAddr> {
+    choose(addresses(), choice)
+}
+
+/// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind
+/// to it (as to all of 127.0.0.0/8, and to what a local route covers).
+pub fn is_local(address: IpAddr) -> bool {
+    is_usable(&address)
+        && (UdpSocket::bind(SocketAddr::new(address, 0)).is_ok() || addresses().contains(&address))
+}
+
+/// The address that packets to `destination` are to leave from: what routing would choose if it is
+/// among `allowed`, otherwise the first of `allowed` that reaches the destination. An empty
+/// `allowed` stands for every address. `None` if none reaches it. No packet is sent.
+///
+/// It costs some system calls: keep the answer for a while.
+pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
+    let chosen = route(destination, None).ok().and_then(|socket| source_of(&socket));
+    if let Some(chosen) = chosen
+        && (allowed.is_empty() || allowed.contains(&chosen))
+    {
+        return Some(chosen);
+    }
+    let family = allowed.iter().filter(|address| address.is_ipv4() == destination.is_ipv4());
+    let reaching = |address: &&IpAddr| {
+        route(destination, Some(**address)).is_ok() && spans(**address, destination)
+    };
+    family.copied().find(|address| reaching(&address))
+}
+
+/// A UDP socket "connected" to the destination: the kernel has looked up the route, and sent
+/// nothing.
+pub(crate) fn route(destination: IpAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    /// Any port but 0 serves; this is "discard".
+    const PORT: u16 = 9;
+    let any: IpAddr = match destination {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
+    socket.connect(SocketAddr::new(destination, PORT))?;
+    Ok(socket)
+}
+
+fn source_of(socket: &UdpSocket) -> Option<IpAddr> {
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Loopback speaks to the host itself alone: an answer to its address cannot come from elsewhere.
+fn spans(source: IpAddr, destination: IpAddr) -> bool {
+    Scope::of(source) != Scope::Loopback || is_local(destination)
+}
+
+fn is_usable(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast()
+}
+
+fn choose(addresses: Vec<IpAddr>, choice: Wildcard) -> Vec<IpAddr> {
+    let wanted = |address: &IpAddr| match Scope::of(*address) {
+        Scope::Loopback => choice.loopback,
+        Scope::LinkLocal => choice.link_local,
+        Scope::Private | Scope::Global => true,
+    };
+    let chosen: Vec<IpAddr> = addresses.iter().copied().filter(wanted).collect();
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    // Nothing but loopback: better to reach oneself than nobody.
+    let loopback = |address: &IpAddr| Scope::of(*address) == Scope::Loopback;
+    addresses.into_iter().filter(loopback).collect()
+}

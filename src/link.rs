@@ -1,0 +1,414 @@
+//! The links of a stack: raw IPv4, raw IPv6 and UDP sockets as one value that receives and sends in batches.
+
+use std::array;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags};
+use usctp_assoc::{Datagram, PathNotice, Transmit};
+
+use self::buffers::Slots;
+use self::icmp::IcmpLink;
+use self::raw::RawLink;
+use self::sys::Arrived;
+use self::udp::{UdpLink, UdpSlots};
+use crate::capture::Capture;
+
+mod buffers;
+mod error;
+mod filter;
+mod icmp;
+pub(crate) mod ip;
+mod raw;
+mod send;
+#[expect(unsafe_code, reason = "the one place of the crate that speaks to the kernel directly")]
+mod sys;
+mod udp;
+
+pub use error::LinkError;
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// The open sockets of a stack. All methods that carry packets take `&self` and hold no lock, so
+/// that an application's thread sends while the I/O thread receives.
+#[derive(Debug, Default)]
+pub struct Links {
+    raw_v4: Option<RawLink>,
+    raw_v6: Option<RawLink>,
+    icmp_v4: Option<IcmpLink>,
+    icmp_v6: Option<IcmpLink>,
+    udp: Option<UdpLink>,
+    capture: Option<Capture>,
+    counters: Counters,
+}
+
+/// What the receiving thread owns: the buffers that packets arrive in.
+#[derive(Debug)]
+pub struct Inbox {
+    slots: Slots,
+    udp_slots: UdpSlots,
+    arrived: Vec<Arrived>,
+}
+
+/// Which sockets have something, as [`Links::wait`] found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// The caller's own descriptor is readable.
+    pub woken: bool,
+    sockets: u8,
+}
+
+/// What went over the links since they were opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LinkCounters {
+    /// SCTP packets received.
+    pub received: u64,
+    /// SCTP packets handed to the kernel.
+    pub sent: u64,
+    /// Packets that the kernel refused to send; each gave a notice.
+    pub refused: u64,
+    /// Packets given up because the sending socket stayed full, as a network drops them.
+    pub send_drops: u64,
+    /// Packets that arrived whole but without a sound IP header, or not addressed to this host
+    /// alone.
+    pub malformed: u64,
+    /// Packets that the kernel dropped because a receive buffer was full.
+    pub receive_drops: u64,
+}
+
+/// Counters that several threads add to.
+#[derive(Debug, Default)]
+struct Counters {
+    received: Counter,
+    sent: Counter,
+    refused: Counter,
+    send_drops: Counter,
+    malformed: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, count: usize) {
+        // A usize has at most 64 bits here.
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Links {
+    /// No link yet; `open_raw`, `open_udp` and `from_fds` add them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens raw IPv4 and, where the host has it, raw IPv6, with ICMP sockets for what the network
+    /// reports. They hear nothing until [`accept_ports`](Self::accept_ports).
+    ///
+    /// # Errors
+    /// [`LinkError::NoPermission`] without the capability CAP_NET_RAW in the network namespace's
+    /// user namespace; [`LinkError::Io`] otherwise.
+    pub fn open_raw(&mut self) -> Result<(), LinkError> {
+        let (v4, v6) = raw::open_both()?;
+        self.icmp_v4 = IcmpLink::open(Family::V4);
+        self.icmp_v6 = v6.as_ref().and_then(|_| IcmpLink::open(Family::V6));
+        self.raw_v4 = Some(v4);
+        self.raw_v6 = v6;
+        Ok(())
+    }
+
+    /// Opens UDP encapsulation (RFC 6951) on a local port of all addresses, 0 for any free one;
+    /// returns the port. IANA's port for SCTP over UDP is 9899.
+    ///
+    /// # Errors
+    /// [`LinkError::AddressInUse`] if another socket has the port, [`LinkError::NoPermission`] for
+    /// a port below 1,024 without the capability, [`LinkError::Io`] otherwise.
+    pub fn open_udp(&mut self, port: u16) -> Result<u16, LinkError> {
+        let link = UdpLink::open(port)?;
+        let port = link.port();
+        self.udp = Some(link);
+        Ok(port)
+    }
+
+    /// Takes sockets that were opened elsewhere, so that an application may drop its privileges or
+    /// be handed the sockets by a supervisor. Each is known by its own kind: raw SCTP and raw ICMP
+    /// sockets of either family, UDP sockets bound to one port. The options that the links need are
+    /// set here and want no privilege.
+    ///
+    /// # Errors
+    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, or of a
+    /// second one of the same kind; [`LinkError::Io`] if an option cannot be set.
+    pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, LinkError> {
+        let mut links = Self::new();
+        for (index, fd) in fds.into_iter().enumerate() {
+            links.adopt(index, fd)?;
+        }
+        Ok(links)
+    }
+
+    /// Writes every packet from now on to a capture file too.
+    pub fn capture_to(&mut self, capture: Capture) {
+        self.capture = Some(capture);
+    }
+
+    /// Says which destination ports the raw sockets shall hear; with `all` those of everybody,
+    /// which is for the process that answers packets out of the blue. The kernel drops the others.
+    ///
+    /// # Errors
+    /// [`LinkError::Io`] if the kernel refuses the filter.
+    pub fn accept_ports(&self, ports: &[u16], all: bool) -> Result<(), LinkError> {
+        for raw in [&self.raw_v4, &self.raw_v6].into_iter().flatten() {
+            raw.accept_ports(ports, all).map_err(|source| LinkError::Io {
+                what: "attach the port filter to a raw socket",
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The local UDP port, if UDP encapsulation is open.
+    pub fn udp_port(&self) -> Option<u16> {
+        self.udp.as_ref().map(UdpLink::port)
+    }
+
+    /// Whether packets to this address can be sent: raw, or encapsulated in UDP.
+    pub fn carries(&self, destination: IpAddr, encapsulated: bool) -> bool {
+        if encapsulated {
+            self.udp.as_ref().is_some_and(|udp| udp.carries(raw::family_of(destination)))
+        } else {
+            self.raw_for(destination).is_some()
+        }
+    }
+
+    /// Sleeps until a link has something, `wake` is readable, or the time is over (`None`: no
+    /// limit). A signal ends it early.
+    ///
+    /// # Errors
+    /// What `ppoll` says; none is expected of open descriptors.
+    pub fn wait(&self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        // The caller's descriptor comes first, the open sockets follow; `bits` says which is which.
+        let mut polled: [_; SOCKETS + 1] = array::from_fn(|_| PollFd::new(wake, PollFlags::POLLIN));
+        let mut bits = [0_u8; SOCKETS + 1];
+        let mut used = 1;
+        for (position, socket) in (0_u8..).zip(self.sockets()) {
+            let (Some(fd), Some(slot), Some(bit)) =
+                (socket, polled.get_mut(used), bits.get_mut(used))
+            else {
+                continue;
+            };
+            *slot = PollFd::new(fd, PollFlags::POLLIN);
+            *bit = 1 << position;
+            used += 1;
+        }
+        let polled = polled.get_mut(..used).unwrap_or_default();
+        sys::poll(polled, timeout)?;
+        let mut ready = Ready { woken: false, sockets: 0 };
+        for (fd, bit) in polled.iter().zip(bits) {
+            // Errors show without being asked for: an error queue that has something makes its
+            // socket ready.
+            if fd.any().unwrap_or(true) {
+                ready.woken |= bit == 0;
+                ready.sockets |= bit;
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Takes one batch from every link that is ready, at most 64 system-call messages each, without
+    /// waiting. A link that has more is ready again at the next [`wait`](Self::wait).
+    pub fn receive(
+        &self,
+        inbox: &mut Inbox,
+        ready: Ready,
+        datagrams: &mut Vec<Datagram>,
+        notices: &mut Vec<PathNotice>,
+    ) {
+        let before = datagrams.len();
+        for (bit, raw) in [(RAW_V4, &self.raw_v4), (RAW_V6, &self.raw_v6)] {
+            if let (true, Some(raw)) = (ready.has(bit), raw) {
+                let Inbox { slots, arrived, .. } = inbox;
+                report(raw.receive(slots, arrived, &self.counters, datagrams), "raw IP");
+            }
+        }
+        for (bit, icmp) in [(ICMP_V4, &self.icmp_v4), (ICMP_V6, &self.icmp_v6)] {
+            if let (true, Some(icmp)) = (ready.has(bit), icmp) {
+                let Inbox { slots, arrived, .. } = inbox;
+                report(icmp.receive(slots, arrived, notices), "ICMP");
+            }
+        }
+        if let Some(udp) = &self.udp {
+            for (bit, family) in [(UDP_V4, Family::V4), (UDP_V6, Family::V6)] {
+                if ready.has(bit) {
+                    let slots = &mut inbox.udp_slots;
+                    let result = udp.receive(family, slots, &self.counters, datagrams, notices);
+                    report(result, "UDP");
+                }
+            }
+        }
+        let fresh = datagrams.get(before..).unwrap_or_default();
+        self.counters.received.add(fresh.len());
+        if let Some(capture) = &self.capture {
+            capture.received(fresh, self.udp_port());
+        }
+    }
+
+    /// What went over the links; the kernel's drop counts are asked for here.
+    pub fn counters(&self) -> LinkCounters {
+        let raw: u64 = [&self.raw_v4, &self.raw_v6].into_iter().flatten().map(RawLink::drops).sum();
+        LinkCounters {
+            received: self.counters.received.value(),
+            sent: self.counters.sent.value(),
+            refused: self.counters.refused.value(),
+            send_drops: self.counters.send_drops.value(),
+            malformed: self.counters.malformed.value(),
+            receive_drops: raw + self.udp.as_ref().map_or(0, UdpLink::drops),
+        }
+    }
+
+    /// Hands packets to the kernel: `packets` holds them one behind the other, `transmits` says for
+    /// each in order how long it is and where it goes. Runs of equal length to one destination over
+    /// UDP leave as one segmentation-offload call. What the local system refuses comes back in
+    /// `notices`.
+    ///
+    /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
+    /// packets concerned are dropped as a network would, and counted.
+    pub fn send(&self, packets: &[u8], transmits: &[Transmit], notices: &mut Vec<PathNotice>) {
+        send::send(self, packets, transmits, notices);
+    }
+
+    fn raw_for(&self, destination: IpAddr) -> Option<&RawLink> {
+        match raw::family_of(destination) {
+            Family::V4 => self.raw_v4.as_ref(),
+            Family::V6 => self.raw_v6.as_ref(),
+        }
+    }
+
+    /// All sockets, each at the position of its bit.
+    fn sockets(&self) -> [Option<BorrowedFd<'_>>; SOCKETS] {
+        let udp = |family| self.udp.as_ref().and_then(|udp| udp.socket(family));
+        [
+            self.raw_v4.as_ref().map(AsFd::as_fd),
+            self.raw_v6.as_ref().map(AsFd::as_fd),
+            self.icmp_v4.as_ref().map(AsFd::as_fd),
+            self.icmp_v6.as_ref().map(AsFd::as_fd),
+            udp(Family::V4),
+            udp(Family::V6),
+        ]
+    }
+
+    fn adopt(&mut self, index: usize, fd: OwnedFd) -> Result<(), LinkError> {
+        let io = |source| LinkError::Io { what: "take over a socket", source };
+        let unsuitable = LinkError::UnsuitableSocket { index };
+        let ask = |name| sys::option(fd.as_fd(), libc::SOL_SOCKET, name);
+        let (Ok(domain), Ok(kind), Ok(protocol)) =
+            (ask(libc::SO_DOMAIN), ask(libc::SO_TYPE), ask(libc::SO_PROTOCOL))
+        else {
+            return Err(unsuitable);
+        };
+        let family = match domain {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 => Family::V6,
+            _ => return Err(unsuitable),
+        };
+        match (kind, protocol) {
+            (libc::SOCK_RAW, libc::IPPROTO_SCTP) => {
+                let link = RawLink::from_fd(fd, family).map_err(io)?;
+                vacant(self.raw_slot(family), link, unsuitable)
+            }
+            (libc::SOCK_RAW, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
+                let link = IcmpLink::from_fd(fd, family).map_err(io)?;
+                vacant(self.icmp_slot(family), link, unsuitable)
+            }
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => match &mut self.udp {
+                Some(udp) => udp.adopt(fd, family).map_err(io)?.then_some(()).ok_or(unsuitable),
+                None => {
+                    self.udp = Some(UdpLink::from_fd(fd, family).map_err(io)?);
+                    Ok(())
+                }
+            },
+            _ => Err(unsuitable),
+        }
+    }
+
+    fn raw_slot(&mut self, family: Family) -> &mut Option<RawLink> {
+        match family {
+            Family::V4 => &mut self.raw_v4,
+            Family::V6 => &mut self.raw_v6,
+        }
+    }
+
+    fn icmp_slot(&mut self, family: Family) -> &mut Option<IcmpLink> {
+        match family {
+            Family::V4 => &mut self.icmp_v4,
+            Family::V6 => &mut self.icmp_v6,
+        }
+    }
+}
+
+/// Sockets that `Links` can hold.
+const SOCKETS: usize = 6;
+
+// The bits of `Ready`, in the order of `Links::sockets`.
+const RAW_V4: u8 = 1 << 0;
+const RAW_V6: u8 = 1 << 1;
+const ICMP_V4: u8 = 1 << 2;
+const ICMP_V6: u8 = 1 << 3;
+const UDP_V4: u8 = 1 << 4;
+const UDP_V6: u8 = 1 << 5;
+
+impl Ready {
+    /// Every link is to be tried.
+    pub const ALL: Self = Self { woken: false, sockets: u8::MAX };
+
+    /// Whether any link has something.
+    pub fn any(self) -> bool {
+        self.sockets != 0
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.sockets & bit != 0
+    }
+}
+
+impl Inbox {
+    /// Empty buffers; memory is taken when the first packets arrive.
+    pub fn new() -> Self {
+        Self { slots: Slots::new(), udp_slots: UdpSlots::new(), arrived: Vec::new() }
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn vacant<T>(slot: &mut Option<T>, link: T, error: LinkError) -> Result<(), LinkError> {
+    if slot.is_some() {
+        return Err(error);
+    }
+    *slot = Some(link);
+    Ok(())
+}
+
+/// An empty socket is no error; others are logged, because there is nobody to answer for them.
+fn report(result: io::Result<()>, link: &'static str) {
+    if let Err(error) = result
+        && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    {
+        tracing::debug!(%error, link, "receiving failed");
+    }
+}

@@ -1,0 +1,155 @@
+//! Raw IP: SCTP as protocol 132 over IPv4 and IPv6 sockets that pnet opens, read and written in batches.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bytes::Buf as _;
+use pnet::packet::ip::IpNextHeaderProtocols;
+use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel};
+use usctp_assoc::Datagram;
+
+use super::buffers::Slots;
+use super::ip::{IpHeader, is_unicast};
+use super::sys::{self, Arrived, Outgoing};
+use super::{Counters, Family, filter};
+use crate::link::LinkError;
+
+/// A raw socket of one address family.
+#[derive(Debug)]
+pub(super) struct RawLink {
+    fd: OwnedFd,
+    family: Family,
+}
+
+impl RawLink {
+    /// Opens the socket; it hears nothing until [`accept_ports`](Self::accept_ports) says what.
+    pub(super) fn open(family: Family) -> io::Result<Self> {
+        let sctp = IpNextHeaderProtocols::Sctp;
+        let protocol = match family {
+            Family::V4 => TransportProtocol::Ipv4(sctp),
+            Family::V6 => TransportProtocol::Ipv6(sctp),
+        };
+        // The channel's own buffer stays empty: the descriptor is read in batches instead.
+        let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
+        Self::from_fd(sys::duplicate(sender.socket.fd)?, family)
+    }
+
+    /// Prepares a raw SCTP socket opened elsewhere.
+    pub(super) fn from_fd(fd: OwnedFd, family: Family) -> io::Result<Self> {
+        let link = Self { fd, family };
+        link.accept_ports(&[], false)?;
+        sys::enlarge_buffers(link.fd.as_fd());
+        let fd = link.fd.as_fd();
+        match family {
+            Family::V4 => {
+                // The kernel writes the IP header of what we send, also on a socket opened
+                // elsewhere.
+                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
+                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+                // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
+                let probe = libc::IP_PMTUDISC_PROBE;
+                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
+            }
+            Family::V6 => {
+                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+                let probe = libc::IPV6_PMTUDISC_PROBE;
+                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
+            }
+        }
+        Ok(link)
+    }
+
+    /// Lets the kernel deliver packets to these destination ports only, or to all.
+    pub(super) fn accept_ports(&self, ports: &[u16], all: bool) -> io::Result<()> {
+        sys::attach_filter(self.fd.as_fd(), &filter::destination_ports(self.family, ports, all))
+    }
+
+    /// Packets that the kernel dropped because the receive buffer was full.
+    pub(super) fn drops(&self) -> u64 {
+        sys::drops(self.fd.as_fd())
+    }
+
+    /// Takes one batch from the socket.
+    pub(super) fn receive(
+        &self,
+        slots: &mut Slots,
+        arrived: &mut Vec<Arrived>,
+        counters: &Counters,
+        datagrams: &mut Vec<Datagram>,
+    ) -> io::Result<()> {
+        arrived.clear();
+        let (offered, overflow) = slots.offer();
+        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, arrived)?;
+        for (index, arrived) in arrived.iter().enumerate() {
+            match self.datagram(slots, index, arrived) {
+                Some(datagram) => datagrams.push(datagram),
+                None => counters.malformed.add(1),
+            }
+        }
+        let longest = arrived.iter().map(|arrived| arrived.len).max().unwrap_or(0);
+        slots.adapt(arrived.len(), longest);
+        Ok(())
+    }
+
+    /// Sends packets from the front; the number is how many the kernel took.
+    pub(super) fn send<'a>(
+        &self,
+        packets: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize> {
+        sys::send_batch(self.fd.as_fd(), packets)
+    }
+
+    fn datagram(&self, slots: &mut Slots, index: usize, arrived: &Arrived) -> Option<Datagram> {
+        let mut payload = slots.take_packet(index, arrived.len)?;
+        let (source, destination, ecn) = match self.family {
+            Family::V4 => {
+                let header = IpHeader::parse_v4(&payload)?;
+                if !header.complete {
+                    return None;
+                }
+                payload.truncate(header.payload.end);
+                payload.advance(header.payload.start);
+                (header.source, header.destination, sys::ecn_of(header.tos))
+            }
+            Family::V6 => (arrived.source?, arrived.destination?, arrived.ecn),
+        };
+        let sound = arrived.unicast && is_unicast(source) && is_unicast(destination);
+        sound.then_some(Datagram { source, destination, udp_port: None, ecn, payload })
+    }
+}
+
+impl AsFd for RawLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Opens both families. IPv4 must be there; a host without IPv6 goes without.
+pub(super) fn open_both() -> Result<(RawLink, Option<RawLink>), LinkError> {
+    let explain = |error: io::Error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => LinkError::NoPermission,
+        _ => LinkError::Io { what: "open a raw socket for SCTP", source: error },
+    };
+    let v4 = RawLink::open(Family::V4).map_err(explain)?;
+    match RawLink::open(Family::V6) {
+        Ok(v6) => Ok((v4, Some(v6))),
+        Err(error) if is_family_missing(&error) => Ok((v4, None)),
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// Whether an error of opening or binding means that the host has no IPv6.
+pub(super) fn is_family_missing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+/// The family of an address.
+pub(super) fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}

@@ -1,0 +1,138 @@
+//! Which process owns which SCTP port, and which one answers packets that belong to nobody.
+//!
+//! Raw sockets share all packets of a network namespace, so the kernel cannot say that a port is taken.
+//! Instead the owner of a port binds an abstract Unix socket named after it. Such names live in the same
+//! network namespace as the addresses, need no file system and vanish with their process, however it ends.
+//!
+//! Two limits are meant to be known. The port is claimed whole: a second process is refused the port even if
+//! it binds other addresses. And names are not privileged: any process of the namespace can bind one and so
+//! keep a port from us, as any can with an unprivileged UDP port.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+
+use rand::Rng as _;
+
+use crate::link::LinkError;
+
+/// The ephemeral ports (RFC 6335, section 6).
+const EPHEMERAL: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// Random draws before the ephemeral ports are gone through in order.
+const DRAWS: usize = 64;
+
+/// The space of ports that a claim is made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// SCTP over IP: one space in the network namespace.
+    Ip,
+    /// SCTP over UDP: one space behind each local UDP port.
+    Udp(u16),
+}
+
+/// A claimed port, free again when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _name: UnixDatagram,
+}
+
+impl Port {
+    /// Claims a port; 0 claims a random ephemeral one.
+    ///
+    /// # Errors
+    /// [`LinkError::AddressInUse`] if the port is claimed, also by this process;
+    /// [`LinkError::NoFreePort`] if all ephemeral ones are; [`LinkError::Io`] if the system has no
+    /// sockets left.
+    pub fn claim(carrier: Carrier, number: u16) -> Result<Self, LinkError> {
+        if number == 0 {
+            return Self::claim_ephemeral(carrier);
+        }
+        match bind(&port_name(carrier, number)) {
+            Ok(name) => Ok(Self { number, _name: name }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(LinkError::AddressInUse { port: number })
+            }
+            Err(source) => Err(LinkError::Io { what: "claim an SCTP port", source }),
+        }
+    }
+
+    /// The port's number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    fn claim_ephemeral(carrier: Carrier) -> Result<Self, LinkError> {
+        let mut rng = rand::rng();
+        let drawn = (0..DRAWS).map(|_| rng.random_range(EPHEMERAL));
+        for number in drawn.chain(EPHEMERAL) {
+            match Self::claim(carrier, number) {
+                Err(LinkError::AddressInUse { .. }) => {}
+                result => return result,
+            }
+        }
+        Err(LinkError::NoFreePort)
+    }
+}
+
+/// Whether any process of the network namespace has claimed the port.
+pub fn is_claimed(carrier: Carrier, number: u16) -> bool {
+    let asked = SocketAddr::from_abstract_name(port_name(carrier, number));
+    match (asked, UnixDatagram::unbound()) {
+        (Ok(name), Ok(socket)) => socket.connect_addr(&name).is_ok(),
+        // When in doubt it is somebody's: then nobody's association is aborted.
+        _ => true,
+    }
+}
+
+/// The role of the one process in a network namespace that answers packets out of the blue (RFC
+/// 9260, section 8.4), for ports that nobody has claimed. Given up on drop.
+#[derive(Debug)]
+pub struct Responder {
+    _name: UnixDatagram,
+}
+
+impl Responder {
+    /// Takes the role if nobody has it. `None` if somebody has, or if the kernel speaks SCTP itself
+    /// (this is logged as a warning): packets out of the blue are then left without an answer by
+    /// this process. When the holder ends, another may take the role by calling this again.
+    pub fn claim() -> Option<Self> {
+        if kernel_speaks_sctp() {
+            tracing::warn!(
+                "the kernel speaks SCTP too: it takes packets to ports of this stack for strays and answers them \
+                 with ABORT, so peers may see their associations over raw IP refused or broken. Unload the kernel's \
+                 SCTP (modprobe -r sctp, and keep it out with \"install sctp /bin/false\" in /etc/modprobe.d), or use \
+                 UDP encapsulation. This stack answers no strays as long as the kernel does"
+            );
+            return None;
+        }
+        bind("usctp/responder").ok().map(|name| Self { _name: name })
+    }
+}
+
+/// Whether the kernel has SCTP of its own loaded. It then takes our associations' packets to be out
+/// of the blue and answers them with ABORT.
+pub fn kernel_speaks_sctp() -> bool {
+    let listed = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    Path::new("/proc/net/sctp").exists() || lists_sctp(&listed)
+}
+
+fn lists_sctp(protocols: &str) -> bool {
+    protocols
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .any(|name| name.starts_with("SCTP"))
+}
+
+fn port_name(carrier: Carrier, number: u16) -> String {
+    match carrier {
+        Carrier::Ip => format!("usctp/port/{number}"),
+        Carrier::Udp(udp) => format!("usctp/udp/{udp}/port/{number}"),
+    }
+}
+
+fn bind(name: &str) -> io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
+}

@@ -1,0 +1,173 @@
+//! Ports and addresses of a host, each test in a network namespace of its own (SKIPPED: without root).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use usctp::address::{self, Wildcard};
+use usctp::link::{LinkError, Links};
+use usctp::port::{self, Carrier, Port, Responder};
+
+use self::namespace::{in_namespace, ip};
+
+mod namespace;
+
+fn addresses(list: &[&str]) -> Vec<IpAddr> {
+    list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+/// Two interfaces as a multi-homed host has them.
+fn two_interfaces() {
+    for (name, v4, v6) in [("one", "10.1.0.1", "fd01::1"), ("two", "198.51.100.1", "2001:db8::1")] {
+        ip(&format!("link add {name} type veth peer name peer-{name}"));
+        ip(&format!("addr add {v4}/24 dev {name}"));
+        ip(&format!("addr add {v6}/64 dev {name} nodad"));
+        ip(&format!("link set {name} up"));
+        ip(&format!("link set peer-{name} up"));
+    }
+}
+
+#[test]
+fn a_port_belongs_to_one_until_it_is_dropped() {
+    in_namespace(|| {
+        let port = Port::claim(Carrier::Ip, 5000).unwrap();
+        assert_eq!(port.number(), 5000);
+        let again = Port::claim(Carrier::Ip, 5000);
+        assert!(matches!(again, Err(LinkError::AddressInUse { port: 5000 })), "{again:?}");
+        assert!(port::is_claimed(Carrier::Ip, 5000) && !port::is_claimed(Carrier::Ip, 5001));
+        // The ports behind a UDP port are a space of their own.
+        assert!(!port::is_claimed(Carrier::Udp(9899), 5000));
+        let encapsulated = Port::claim(Carrier::Udp(9899), 5000).unwrap();
+        drop(port);
+        assert!(!port::is_claimed(Carrier::Ip, 5000));
+        drop(Port::claim(Carrier::Ip, 5000).unwrap());
+        drop(encapsulated);
+    });
+}
+
+#[test]
+fn network_namespaces_do_not_share_ports() {
+    in_namespace(|| {
+        let _port = Port::claim(Carrier::Ip, 5000).unwrap();
+        in_namespace(|| {
+            Port::claim(Carrier::Ip, 5000).unwrap();
+        });
+    });
+}
+
+#[test]
+fn ephemeral_ports_are_random_and_different() {
+    in_namespace(|| {
+        let ports: Vec<Port> = (0..200).map(|_| Port::claim(Carrier::Ip, 0).unwrap()).collect();
+        let mut numbers: Vec<u16> = ports.iter().map(Port::number).collect();
+        assert!(numbers.iter().all(|number| *number >= 49_152));
+        assert!(!numbers.is_sorted(), "in order: {numbers:?}");
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 200);
+    });
+}
+
+#[test]
+fn one_process_answers_what_is_out_of_the_blue() {
+    in_namespace(|| {
+        if port::kernel_speaks_sctp() {
+            assert!(Responder::claim().is_none());
+            println!("SKIPPED: the kernel speaks SCTP, so nobody has the role");
+            return;
+        }
+        let responder = Responder::claim().unwrap();
+        assert!(Responder::claim().is_none());
+        drop(responder);
+        assert!(Responder::claim().is_some());
+    });
+}
+
+#[test]
+fn a_wildcard_stands_for_what_others_can_reach() {
+    in_namespace(|| {
+        let loopback = addresses(&["127.0.0.1", "::1"]);
+        assert_eq!(address::wildcard(Wildcard::default()), loopback, "there is nothing else");
+        two_interfaces();
+        ip("addr add 169.254.7.7/16 dev one");
+        let ordinary = addresses(&["10.1.0.1", "fd01::1", "198.51.100.1", "2001:db8::1"]);
+        let sorted = |mut list: Vec<IpAddr>| {
+            list.sort_unstable();
+            list
+        };
+        let expected = sorted(ordinary.clone());
+        assert_eq!(sorted(address::wildcard(Wildcard::default())), expected);
+        let all = address::wildcard(Wildcard { loopback: true, link_local: false });
+        assert_eq!(sorted(all), sorted([ordinary.clone(), loopback].concat()));
+        let all = address::wildcard(Wildcard { loopback: false, link_local: true });
+        assert!(all.contains(&"169.254.7.7".parse().unwrap()));
+        ip("link set two down");
+        let left = address::wildcard(Wildcard::default());
+        assert!(!left.contains(&ordinary[2]) && left.contains(&ordinary[0]), "{left:?}");
+    });
+}
+
+#[test]
+fn local_addresses_are_told_from_others() {
+    in_namespace(|| {
+        two_interfaces();
+        for local in ["10.1.0.1", "2001:db8::1", "127.0.0.1", "127.3.2.1", "::1"] {
+            assert!(address::is_local(local.parse().unwrap()), "{local}");
+        }
+        for other in ["10.1.0.2", "2001:db8::2", "0.0.0.0", "::", "224.0.0.1", "ff02::1"] {
+            assert!(!address::is_local(other.parse().unwrap()), "{other}");
+        }
+    });
+}
+
+#[test]
+fn the_source_is_routings_choice_as_far_as_it_is_allowed() {
+    in_namespace(|| {
+        two_interfaces();
+        let source = |destination: &str, allowed: &[&str]| {
+            let chosen = address::source_for(destination.parse().unwrap(), &addresses(allowed));
+            chosen.map(|address| address.to_string())
+        };
+        assert_eq!(source("10.1.0.9", &[]).as_deref(), Some("10.1.0.1"));
+        assert_eq!(source("198.51.100.9", &[]).as_deref(), Some("198.51.100.1"));
+        assert_eq!(source("2001:db8::9", &[]).as_deref(), Some("2001:db8::1"));
+        let both = ["198.51.100.1", "10.1.0.1"];
+        assert_eq!(source("10.1.0.9", &both).as_deref(), Some("10.1.0.1"));
+        // Routing would take the other: the one that is bound is used all the same.
+        let bound = ["2001:db8::1", "198.51.100.1"];
+        assert_eq!(source("10.1.0.9", &bound).as_deref(), Some("198.51.100.1"));
+        assert_eq!(source("10.1.0.9", &["2001:db8::1"]), None, "the other family alone");
+        assert_eq!(source("10.1.0.9", &["127.0.0.1"]), None, "no answer could come back");
+        assert_eq!(source("10.1.0.1", &["127.0.0.1"]).as_deref(), Some("127.0.0.1"));
+        assert_eq!(source("203.0.113.1", &[]), None, "no route");
+    });
+}
+
+/// Runs itself again as a user without privileges.
+#[test]
+fn without_the_capability_the_error_names_it_and_the_ways_out() {
+    const CHILD: &str = "USCTP_TEST_UNPRIVILEGED";
+    if std::env::var_os(CHILD).is_some() {
+        let error = Links::new().open_raw().unwrap_err();
+        assert!(matches!(error, LinkError::NoPermission), "{error:?}");
+        for hint in ["CAP_NET_RAW", "setcap cap_net_raw+ep", "UDP encapsulation"] {
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+        // The way out needs nothing.
+        Links::new().open_udp(0).unwrap();
+        return;
+    }
+    let name = "without_the_capability_the_error_names_it_and_the_ways_out";
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name]).env(CHILD, "1").current_dir("/").uid(65_534).gid(65_534);
+    match child.output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{said}");
+            assert!(said.contains("1 passed"), "{said}");
+        }
+        Err(error) => println!("SKIPPED: not allowed to run as another user: {error}"),
+    }
+}
