@@ -68,7 +68,7 @@ impl Association {
 
     /// The addresses of the socket it belongs to.
     pub fn local_addresses(&self) -> Vec<IpAddr> {
-        self.endpoint.with(|inner, _| inner.endpoint().addresses().to_vec())
+        self.endpoint.look(|inner| inner.addresses().to_vec())
     }
 
     /// How many streams there are to send on.
@@ -200,7 +200,7 @@ impl Association {
 
     /// How many events were dropped because they were not taken.
     pub fn events_lost(&self) -> u64 {
-        self.endpoint.with(|inner, _| inner.slot(self.id).map_or(0, |slot| slot.events.lost()))
+        self.endpoint.look(|inner| inner.slot(self.id).map_or(0, |slot| slot.events.lost()))
     }
 
     /// Closes gracefully (RFC 9260, section 9.2) and waits until everything sent was delivered and the peer has agreed.
@@ -268,10 +268,7 @@ impl Association {
     }
 
     fn look<T>(&self, gone: T, look: impl FnOnce(&usctp_assoc::Association) -> T) -> T {
-        self.endpoint.with(|inner, _| match inner.association(self.id) {
-            Some((association, _)) => look(association),
-            None => gone,
-        })
+        self.endpoint.look(|inner| inner.view(self.id).map_or(gone, look))
     }
 
     fn sending(&self, message: Message) -> Wait<'_, impl Attempt<()>> {
@@ -315,7 +312,9 @@ impl Association {
         let id = self.id;
         self.wait(Interest::EVENT, move |inner, _| {
             let open = inner.check_open();
-            let Some(slot) = inner.slot(id) else { return Poll::Ready(Err(Error::Closed)) };
+            let Some(slot) = inner.slot_mut(id) else {
+                return Poll::Ready(Err(Error::Closed));
+            };
             match (slot.events.pop(), slot.end()) {
                 (Some(event), _) => Poll::Ready(Ok(event)),
                 (None, Some(end)) => Poll::Ready(open.and(Err(end))),

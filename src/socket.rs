@@ -40,7 +40,7 @@ impl Socket {
 
     /// The local addresses: those that INIT and INIT ACK list.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        self.endpoint.with(|inner, _| inner.endpoint().addresses().to_vec())
+        self.endpoint.look(|inner| inner.addresses().to_vec())
     }
 
     /// Begins to answer peers that want an association. At most 1,024 wait to be accepted; then peers are refused.

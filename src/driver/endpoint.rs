@@ -145,6 +145,11 @@ impl SharedEndpoint {
         value
     }
 
+    /// A look under the lock, which changes nothing.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
+        look(&self.lock())
+    }
+
     /// Packets that arrived for this endpoint.
     pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) {
         self.with(|inner, now| {
@@ -198,7 +203,7 @@ impl SharedEndpoint {
             }
             inner.abort(now, id, Bytes::new());
             inner.drain(now);
-            inner.release(id);
+            inner.release(now, id);
         });
     }
 
@@ -355,8 +360,23 @@ impl Inner {
         Some((self.endpoint.association(id)?, self.slots.get_mut(&id)?))
     }
 
+    /// An association to look at.
+    pub(crate) fn view(&self, id: AssociationId) -> Option<&Association> {
+        self.endpoint.view(id)
+    }
+
+    /// The addresses that INIT and INIT ACK list.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        self.endpoint.addresses()
+    }
+
+    /// What the stack keeps for an association, to look at.
+    pub(crate) fn slot(&self, id: AssociationId) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
     /// What the stack keeps for an association.
-    pub(crate) fn slot(&mut self, id: AssociationId) -> Option<&mut Slot> {
+    pub(crate) fn slot_mut(&mut self, id: AssociationId) -> Option<&mut Slot> {
         self.slots.get_mut(&id)
     }
 
@@ -437,7 +457,7 @@ impl Inner {
         slot.owner = Owner::Nobody;
         slot.events = Default::default();
         if slot.has_ended() {
-            self.release(id);
+            self.release(now, id);
             return;
         }
         self.close(now, id, bound);
@@ -466,9 +486,9 @@ impl Inner {
     }
 
     /// Forgets an association.
-    fn release(&mut self, id: AssociationId) {
+    fn release(&mut self, now: Instant, id: AssociationId) {
         if self.slots.remove(&id).is_some() {
-            self.endpoint.release(id);
+            self.endpoint.release(now, id);
         }
     }
 
@@ -509,7 +529,7 @@ impl Inner {
     /// Takes note of an event; says whether it led to an input of our own.
     fn on_event(&mut self, now: Instant, id: AssociationId, event: Event) -> bool {
         tracing::debug!(port = self.endpoint.port(), association = %id, ?event, "event");
-        if !self.slots.contains_key(&id) && !self.arrived(id, &event) {
+        if !self.slots.contains_key(&id) && !self.arrived(now, id, &event) {
             return true;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
@@ -519,7 +539,7 @@ impl Inner {
             return false;
         }
         if slot.has_ended() {
-            self.release(id);
+            self.release(now, id);
             return true;
         }
         if is_readable {
@@ -529,11 +549,11 @@ impl Inner {
     }
 
     /// A peer opened an association; false if it was turned away.
-    fn arrived(&mut self, id: AssociationId, event: &Event) -> bool {
+    fn arrived(&mut self, now: Instant, id: AssociationId, event: &Event) -> bool {
         let is_new = matches!(event, Event::CommUp { .. });
         // INITs are refused while the backlog is full, but cookies given out before still come back.
         if !is_new || !self.is_listening || self.backlog.len() >= 2 * BACKLOG {
-            self.endpoint.release(id);
+            self.endpoint.release(now, id);
             return false;
         }
         self.slots.insert(id, Slot::new(Owner::Backlog));
