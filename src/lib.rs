@@ -1,6 +1,48 @@
-//! SCTP in user space.
+//! SCTP (RFC 9260) in user space: multi-homed associations over raw IP or UDP, without help from the kernel.
+//!
+//! ```no_run
+//! use usctp::{ConnectOptions, Message, Options, Stack};
+//!
+//! # fn main() -> Result<(), usctp::Error> {
+//! let stack = Stack::builder().udp(usctp::UDP_PORT).open()?;
+//! let socket = stack.bind(0, &[], Options::default())?;
+//! // Two addresses of one host: the second is tried if the first does not answer.
+//! let peers = ["192.0.2.1:7".parse().unwrap(), "198.51.100.1:7".parse().unwrap()];
+//! let association = socket.connectx(&peers, ConnectOptions::default())?.wait()?;
+//! association.send(Message::new(0, "hello"))?;
+//! if let Some(message) = association.recv()? {
+//!     println!("{} bytes on stream {}", message.payload.len(), message.stream.0);
+//! }
+//! association.shutdown()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Stack`] holds the links to the network and one thread. A [`Socket`] is a port with local addresses, and carries any
+//! number of [`Association`]s. Every call that may have to wait exists blocking, with a time-out, without waiting, and as
+//! a future that needs no particular runtime.
 
 pub mod address;
+mod association;
 pub mod capture;
+mod driver;
+mod error;
 pub mod link;
 pub mod port;
+mod socket;
+mod stack;
+
+pub use bytes::Bytes;
+pub use usctp_assoc::{
+    AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
+    ConnectOptions, CookieOptions, Event, HeartbeatOptions, LimitOptions, LostReason, Message,
+    MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received, RemovedReason,
+    RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
+};
+pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
+
+pub use self::association::Association;
+pub use self::error::{BadLocalAddress, Error};
+pub use self::link::{LinkCounters, LinkError};
+pub use self::socket::{Connecting, Socket};
+pub use self::stack::{Builder, Stack, StackStatistics, UDP_PORT};

@@ -1,0 +1,170 @@
+//! Packets on their way out of one endpoint: in the order they were made, with no lock held while they are sent.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use usctp_assoc::Transmit;
+
+/// With so many bytes waiting to be sent, an endpoint takes no further input.
+const FULL: usize = 8 << 20;
+/// After so many batches in a row, a thread leaves the rest to the I/O thread.
+const TURNS: u32 = 16;
+/// Buffers of sent batches kept for later ones.
+const SPARES: usize = 4;
+/// A buffer that grew beyond this many bytes is not kept.
+const SPARE_BYTES: usize = 1 << 20;
+
+/// Packets made under one hold of the endpoint's lock: the packets one after the other, and where each goes.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) bytes: BytesMut,
+    pub(crate) transmits: Vec<Transmit>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transmits.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.transmits.clear();
+    }
+}
+
+/// A queue that is filled under the endpoint's lock and emptied without it, by one thread at a time.
+///
+/// A thread that finds another one sending leaves its packets to that one: so none of them waits for the other,
+/// and packets leave in the order in which they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Batch>,
+    bytes: usize,
+    is_sending: bool,
+    spares: Vec<Batch>,
+}
+
+/// What comes after a batch was sent.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// This batch is to be sent.
+    Send(Batch),
+    /// Nothing is left.
+    Done,
+    /// This thread has sent enough: the I/O thread is to go on.
+    HandOver,
+}
+
+impl Outgoing {
+    /// Queues what `batch` holds and leaves an empty one in its place. Called under the endpoint's lock.
+    pub(crate) fn push(&self, batch: &mut Batch) {
+        let mut state = self.lock();
+        let spare = state.spares.pop().unwrap_or_default();
+        let full = std::mem::replace(batch, spare);
+        state.bytes += full.bytes.len();
+        state.queue.push_back(full);
+    }
+
+    /// The first batch to send, unless there is none or another thread is sending.
+    pub(crate) fn begin(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        if state.is_sending {
+            return None;
+        }
+        let batch = state.queue.pop_front()?;
+        state.bytes -= batch.bytes.len();
+        state.is_sending = true;
+        Some(batch)
+    }
+
+    /// Takes back the batch that was sent, the `turn`th in a row, and gives the next one.
+    pub(crate) fn next(&self, mut sent: Batch, turn: u32) -> Next {
+        sent.clear();
+        let mut state = self.lock();
+        if state.spares.len() < SPARES && sent.bytes.capacity() <= SPARE_BYTES {
+            state.spares.push(sent);
+        }
+        let next = match state.queue.pop_front() {
+            Some(batch) if turn >= TURNS => {
+                state.queue.push_front(batch);
+                Next::HandOver
+            }
+            Some(batch) => {
+                state.bytes -= batch.bytes.len();
+                Next::Send(batch)
+            }
+            None => Next::Done,
+        };
+        state.is_sending = matches!(next, Next::Send(_));
+        drop(state);
+        self.room.notify_all();
+        next
+    }
+
+    /// Waits while another thread has very much to send; false if nobody is sending it, so that the caller should.
+    pub(crate) fn wait_for_room(&self) -> bool {
+        let mut state = self.lock();
+        while state.bytes > FULL {
+            if !state.is_sending {
+                return false;
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: &[u8]) -> Batch {
+        Batch { bytes: bytes.into(), transmits: Vec::new() }
+    }
+
+    #[test]
+    fn batches_leave_in_order_through_one_thread_at_a_time() {
+        let outgoing = Outgoing::default();
+        outgoing.push(&mut batch(b"first"));
+        outgoing.push(&mut batch(b"second"));
+        let first = outgoing.begin().unwrap();
+        assert_eq!(&first.bytes[..], b"first");
+        assert!(outgoing.begin().is_none(), "another thread is sending");
+        outgoing.push(&mut batch(b"third"));
+        let Next::Send(second) = outgoing.next(first, 1) else { panic!("more is to be sent") };
+        assert_eq!(&second.bytes[..], b"second");
+        let Next::Send(third) = outgoing.next(second, 2) else { panic!("more is to be sent") };
+        assert_eq!(&third.bytes[..], b"third");
+        assert!(matches!(outgoing.next(third, 3), Next::Done));
+        assert!(outgoing.begin().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_has_sent_for_long_hands_over_what_is_left() {
+        let outgoing = Outgoing::default();
+        outgoing.push(&mut batch(b"first"));
+        outgoing.push(&mut batch(b"second"));
+        let first = outgoing.begin().unwrap();
+        assert!(matches!(outgoing.next(first, TURNS), Next::HandOver));
+        assert_eq!(&outgoing.begin().unwrap().bytes[..], b"second");
+    }
+
+    #[test]
+    fn a_full_queue_that_nobody_sends_is_not_waited_for() {
+        let outgoing = Outgoing::default();
+        assert!(outgoing.wait_for_room());
+        outgoing.push(&mut batch(&vec![0; FULL + 1]));
+        assert!(!outgoing.wait_for_room());
+    }
+}

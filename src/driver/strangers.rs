@@ -1,0 +1,137 @@
+//! Packets for ports that this stack does not own: who answers them, and how often (RFC 9260, section 8.4).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use usctp_assoc::{Datagram, Transmit};
+
+use crate::port::{Carrier, Responder, is_claimed, kernel_speaks_sctp};
+
+/// Answers a second, and as many at once after a pause: enough for whoever asks in earnest.
+const RATE: u32 = 200;
+/// How long a port is taken to belong to another process after it was found to.
+const BELIEF: Duration = Duration::from_secs(1);
+/// How often the role of the responder is asked for while another process has it.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Answers packets out of the blue.
+///
+/// What came over raw IP every process of the network namespace hears, so only the one that holds the role of the
+/// responder answers, and only for ports that no process has claimed. What came over UDP came to this stack alone.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    responder: Option<Responder>,
+    asked: Option<Instant>,
+    limit: RateLimit,
+    /// Ports of other processes, and when that was found out.
+    others: HashMap<u16, Instant>,
+    udp_port: Option<u16>,
+}
+
+impl Strangers {
+    /// For a stack with this local UDP port, if it has one.
+    pub(crate) fn new(udp_port: Option<u16>, now: Instant) -> Self {
+        Self {
+            responder: None,
+            asked: None,
+            limit: RateLimit::new(now),
+            others: HashMap::new(),
+            udp_port,
+        }
+    }
+
+    /// Asks for the role of the responder from time to time; true when it was just given.
+    pub(crate) fn claim_role(&mut self, now: Instant) -> bool {
+        let is_early = |asked| now.saturating_duration_since(asked) < RETRY;
+        if self.responder.is_some() || self.asked.is_some_and(is_early) {
+            return false;
+        }
+        self.asked = Some(now);
+        if kernel_speaks_sctp() {
+            return false;
+        }
+        self.responder = Responder::claim();
+        self.responder.is_some()
+    }
+
+    /// The answer to a packet that belongs to none of the stack's endpoints, appended to `out`; most get none.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        out: &mut BytesMut,
+    ) -> Option<Transmit> {
+        let port = destination_port(datagram)?;
+        let carrier = match (datagram.udp_port, self.udp_port) {
+            (None, _) if self.responder.is_none() => return None,
+            (None, _) => Carrier::Ip,
+            (Some(_), local) => Carrier::Udp(local?),
+        };
+        let believed = |found: &Instant| now.saturating_duration_since(*found) < BELIEF;
+        if carrier == Carrier::Ip && self.others.get(&port).is_some_and(believed) {
+            return None;
+        }
+        if !self.limit.take(now) {
+            return None;
+        }
+        // A port of this stack counts too: the packet was for an address that its socket is not bound to.
+        if is_claimed(carrier, port) {
+            self.others.insert(port, now);
+            return None;
+        }
+        usctp_assoc::out_of_the_blue(datagram, out)
+    }
+}
+
+/// The port in the common header (RFC 9260, section 3.1).
+pub(crate) fn destination_port(datagram: &Datagram) -> Option<u16> {
+    let &[_, _, high, low] = datagram.payload.first_chunk()?;
+    Some(u16::from_be_bytes([high, low]))
+}
+
+/// A bucket that fills at a fixed rate.
+#[derive(Debug)]
+struct RateLimit {
+    tokens: u32,
+    filled: Instant,
+}
+
+impl RateLimit {
+    fn new(now: Instant) -> Self {
+        Self { tokens: RATE, filled: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let interval = Duration::from_secs(1) / RATE;
+        let elapsed = now.saturating_duration_since(self.filled);
+        if elapsed >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        } else {
+            // Less than a second has passed: fewer than RATE intervals.
+            let fresh = (elapsed.as_nanos() / interval.as_nanos()) as u32;
+            self.tokens = (self.tokens + fresh).min(RATE);
+            self.filled += interval * fresh;
+        }
+        let is_left = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        is_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_limited_to_the_rate_after_a_burst() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(start);
+        let taken = |limit: &mut RateLimit, at| (0..10 * RATE).filter(|_| limit.take(at)).count();
+        assert_eq!(taken(&mut limit, start), RATE as usize);
+        let half = start + Duration::from_millis(500);
+        assert_eq!(taken(&mut limit, half), RATE as usize / 2);
+        assert_eq!(taken(&mut limit, half), 0);
+        assert_eq!(taken(&mut limit, half + Duration::from_secs(60)), RATE as usize);
+    }
+}

@@ -1,0 +1,244 @@
+//! Waiting without losing anything: who waits for what, the future that every call is, and its blocking form.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use usctp_assoc::AssociationId;
+
+use super::endpoint::{Inner, SharedEndpoint};
+use crate::error::Error;
+
+/// What a waiter waits for; a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interest(u8);
+
+impl Interest {
+    /// A message can be received.
+    pub(crate) const READ: Self = Self(1);
+    /// A message can be sent.
+    pub(crate) const WRITE: Self = Self(2);
+    /// An event can be taken.
+    pub(crate) const EVENT: Self = Self(4);
+    /// The association was established.
+    pub(crate) const SETTLED: Self = Self(8);
+    /// An association can be accepted.
+    pub(crate) const ACCEPT: Self = Self(16);
+    /// No association is left that has not ended.
+    pub(crate) const IDLE: Self = Self(32);
+    /// The association has come to its end.
+    pub(crate) const END: Self = Self(64);
+    /// Whatever it was, it has come to its end.
+    pub(crate) const ALL: Self = Self(u8::MAX);
+
+    /// Both sets.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Names a waiter of one list, so that a future that is polled again or dropped finds its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token(u64);
+
+/// Those who wait. All of them are woken, not one: a woken future may be dropped before it looks.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    next: u64,
+    list: Vec<(Token, Interest, Waker)>,
+}
+
+impl Waiters {
+    /// Enters a waiter, or renews the waker of one that is entered already.
+    pub(crate) fn register(
+        &mut self,
+        token: &mut Option<Token>,
+        interest: Interest,
+        waker: &Waker,
+    ) {
+        if let Some(token) = *token
+            && let Some((_, _, known)) = self.list.iter_mut().find(|(known, ..)| *known == token)
+        {
+            known.clone_from(waker);
+            return;
+        }
+        let fresh = Token(self.next);
+        self.next += 1;
+        *token = Some(fresh);
+        self.list.push((fresh, interest, waker.clone()));
+    }
+
+    /// Forgets a waiter that no longer waits.
+    pub(crate) fn remove(&mut self, token: Token) {
+        self.list.retain(|(known, ..)| *known != token);
+    }
+
+    /// Takes out those whose interest is met; the caller wakes them once it holds no lock,
+    /// since a waker may run anything.
+    pub(crate) fn take(&mut self, met: Interest, woken: &mut Vec<Waker>) {
+        if self.list.is_empty() {
+            return;
+        }
+        woken.extend(
+            self.list
+                .extract_if(.., |(_, interest, _)| interest.meets(met))
+                .map(|(.., waker)| waker),
+        );
+    }
+}
+
+/// Whose list of waiters a call joins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Queue {
+    /// The endpoint's.
+    Endpoint,
+    /// An association's.
+    Association(AssociationId),
+}
+
+/// One attempt at something, made under the endpoint's lock.
+pub(crate) trait Attempt<T>:
+    FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>> + Unpin + Send
+{
+}
+
+impl<T, F> Attempt<T> for F where
+    F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>> + Unpin + Send
+{
+}
+
+/// Tries under the endpoint's lock; what cannot be done yet is waited for, if there is a waker.
+pub(crate) fn attempt_or_register<T, F>(
+    endpoint: &SharedEndpoint,
+    queue: Queue,
+    interest: Interest,
+    token: &mut Option<Token>,
+    waker: Option<&Waker>,
+    attempt: &mut F,
+) -> Poll<Result<T, Error>>
+where
+    F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>>,
+{
+    endpoint.with(|inner, now| {
+        let result = attempt(inner, now);
+        if result.is_ready() {
+            return result;
+        }
+        if inner.is_dead() {
+            return Poll::Ready(Err(Error::StackClosed));
+        }
+        if let (Some(waker), Some(waiters)) = (waker, inner.waiters(queue)) {
+            waiters.register(token, interest, waker);
+        }
+        Poll::Pending
+    })
+}
+
+/// A call that may have to wait: it tries under the endpoint's lock, and waits in the list if it cannot.
+///
+/// Nothing is taken before the moment it is handed over, so dropping it loses nothing.
+#[derive(Debug)]
+pub(crate) struct Wait<'a, F> {
+    endpoint: &'a SharedEndpoint,
+    queue: Queue,
+    interest: Interest,
+    token: Option<Token>,
+    attempt: F,
+}
+
+impl<'a, T, F> Wait<'a, F>
+where
+    F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>> + Unpin,
+{
+    /// A call that is done when `attempt` is ready.
+    pub(crate) fn new(
+        endpoint: &'a SharedEndpoint,
+        queue: Queue,
+        interest: Interest,
+        attempt: F,
+    ) -> Self {
+        Self { endpoint, queue, interest, token: None, attempt }
+    }
+
+    /// Tries once.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if it cannot be done now; those of the call.
+    pub(crate) fn now(mut self) -> Result<T, Error> {
+        match self.attempt(None) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Waits until it is done, or until `timeout` has passed if there is one.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]; those of the call.
+    pub(crate) fn block(mut self, timeout: Option<Duration>) -> Result<T, Error> {
+        if let Poll::Ready(result) = self.attempt(None) {
+            return result;
+        }
+        // A time-out beyond what the clock can count is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        loop {
+            if let Poll::Ready(result) = self.attempt(Some(&waker)) {
+                return result;
+            }
+            match deadline {
+                None => thread::park(),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Error::TimedOut);
+                    }
+                    thread::park_timeout(left);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, waker: Option<&Waker>) -> Poll<Result<T, Error>> {
+        let Self { endpoint, queue, interest, token, attempt } = self;
+        attempt_or_register(endpoint, *queue, *interest, token, waker, attempt)
+    }
+}
+
+impl<T, F> Future for Wait<'_, F>
+where
+    F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>> + Unpin,
+{
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.attempt(Some(context.waker()))
+    }
+}
+
+impl<F> Drop for Wait<'_, F> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token {
+            self.endpoint.forget_waiter(self.queue, token);
+        }
+    }
+}
+
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}

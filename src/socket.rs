@@ -1,0 +1,175 @@
+//! One-to-many sockets (RFC 6458, section 3): one port, a set of local addresses, any number of associations.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use usctp_assoc::ConnectOptions;
+
+use crate::address;
+use crate::association::Association;
+use crate::driver::endpoint::SharedEndpoint;
+use crate::driver::wait::{Attempt, Interest, Queue, Wait};
+use crate::error::Error;
+
+mod connecting;
+
+pub use connecting::Connecting;
+
+/// A port with a set of local addresses, from which associations are opened and on which they are accepted.
+///
+/// Dropping it stops listening and closes in the background what nobody holds a handle of; associations with a handle
+/// live on. [`close`](Self::close) closes those too.
+#[derive(Debug)]
+pub struct Socket {
+    endpoint: Arc<SharedEndpoint>,
+    linger: Duration,
+}
+
+impl Socket {
+    pub(crate) fn new(endpoint: Arc<SharedEndpoint>, linger: Duration) -> Self {
+        Self { endpoint, linger }
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.endpoint.port()
+    }
+
+    /// The local addresses: those that INIT and INIT ACK list.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.endpoint.look(|inner| inner.addresses().to_vec())
+    }
+
+    /// Begins to answer peers that want an association. At most 1,024 wait to be accepted; then peers are refused.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`].
+    pub fn listen(&self) -> Result<(), Error> {
+        self.endpoint.with(|inner, _| {
+            inner.check_open()?;
+            inner.listen(true);
+            Ok(())
+        })
+    }
+
+    /// Refuses peers from now on; associations that are there stay, and those that wait can still be accepted.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`].
+    pub fn stop_listening(&self) -> Result<(), Error> {
+        self.endpoint.with(|inner, _| {
+            inner.check_open()?;
+            inner.listen(false);
+            Ok(())
+        })
+    }
+
+    /// Takes the next association that a peer opened; waits for one.
+    ///
+    /// # Errors
+    /// [`Error::NotListening`], [`Error::StackClosed`].
+    pub fn accept(&self) -> Result<Association, Error> {
+        self.accepting().block(None)
+    }
+
+    /// As [`accept`](Self::accept), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// As for `accept`, and [`Error::TimedOut`].
+    pub fn accept_timeout(&self, timeout: Duration) -> Result<Association, Error> {
+        self.accepting().block(Some(timeout))
+    }
+
+    /// As [`accept`](Self::accept), without waiting.
+    ///
+    /// # Errors
+    /// As for `accept`, and [`Error::WouldBlock`].
+    pub fn try_accept(&self) -> Result<Association, Error> {
+        self.accepting().now()
+    }
+
+    /// As [`accept`](Self::accept), as a future. Dropping it loses no association.
+    pub fn accept_async(&self) -> impl Future<Output = Result<Association, Error>> + Send + '_ {
+        self.accepting()
+    }
+
+    /// Opens an association with the peer that has these addresses, tried in their order until one answers.
+    ///
+    /// It returns at once; the first INIT is on its way then. A socket bound to all addresses tells the peer, unless
+    /// [`ConnectOptions::advertise`] says otherwise, those from which the host's routing reaches the listed ones.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] with the index of the address at fault; [`Error::StackClosed`].
+    pub fn connectx(
+        &self,
+        peers: &[SocketAddr],
+        mut options: ConnectOptions,
+    ) -> Result<Connecting, Error> {
+        if options.advertise.is_none() && self.endpoint.bound().is_empty() {
+            options.advertise = sources_towards(peers);
+        }
+        let id = self.endpoint.with(|inner, now| {
+            inner.check_open()?;
+            let id = inner.endpoint().connectx(now, peers, options)?;
+            inner.opened(id);
+            Ok::<_, Error>(id)
+        })?;
+        tracing::debug!(port = self.port(), association = %id, ?peers, "connecting");
+        Ok(Connecting::new(Association::new(Arc::clone(&self.endpoint), id)))
+    }
+
+    /// Opens an association with a peer of which one address is known: [`connectx`](Self::connectx) with a list of one.
+    ///
+    /// # Errors
+    /// As for `connectx`.
+    pub fn connect(&self, peer: SocketAddr) -> Result<Connecting, Error> {
+        self.connectx(&[peer], ConnectOptions::default())
+    }
+
+    /// Closes every association, those with handles too: gracefully within the stack's linger, then by ABORT.
+    /// Waits until that is done, and gives the port back.
+    pub fn close(&self) {
+        self.endpoint.close(self.linger);
+        let idle = Wait::new(&self.endpoint, Queue::Endpoint, Interest::IDLE, |inner, _| {
+            if inner.is_idle() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        });
+        // The I/O thread aborts at the end of the linger; that it may have ended itself is why there is a bound here.
+        let _ = idle.block(Some(self.linger.saturating_add(Duration::from_secs(1))));
+        self.endpoint.end();
+    }
+
+    fn accepting(&self) -> Wait<'_, impl Attempt<Association>> {
+        Wait::new(&self.endpoint, Queue::Endpoint, Interest::ACCEPT, |inner, _| {
+            if let Err(closed) = inner.check_open() {
+                return Poll::Ready(Err(closed));
+            }
+            match inner.accept() {
+                Some(id) => Poll::Ready(Ok(Association::new(Arc::clone(&self.endpoint), id))),
+                None if inner.is_listening() => Poll::Pending,
+                None => Poll::Ready(Err(Error::NotListening)),
+            }
+        })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.endpoint.abandon(self.linger);
+    }
+}
+
+/// The addresses that routing picks as sources towards the peer's, without repetition.
+fn sources_towards(peers: &[SocketAddr]) -> Option<Vec<IpAddr>> {
+    let mut sources = Vec::new();
+    for peer in peers {
+        if let Some(source) = address::source_for(peer.ip().to_canonical(), &[])
+            && !sources.contains(&source)
+        {
+            sources.push(source);
+        }
+    }
+    if sources.is_empty() { None } else { Some(sources) }
+}

@@ -1,0 +1,308 @@
+//! The stack: links to the network, the I/O thread, and the ports that are bound.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use usctp_assoc::{Config, Endpoint, Options};
+
+use crate::address;
+use crate::capture::Capture;
+use crate::driver::endpoint::SharedEndpoint;
+use crate::driver::{self, Driver};
+use crate::error::{BadLocalAddress, Error};
+use crate::link::{LinkCounters, LinkError, Links};
+use crate::port::{self, Carrier, Port};
+use crate::socket::Socket;
+
+/// The UDP port that IANA assigned to SCTP over UDP (RFC 6951, section 5.1).
+pub const UDP_PORT: u16 = 9899;
+
+/// How long a graceful close may take when a stack or a socket is dropped, unless it is chosen otherwise.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How often a port is drawn that is to be free over IP and over UDP.
+const DRAWS: u32 = 64;
+
+/// SCTP in this process: the links to the network and one thread that serves them.
+///
+/// A process may have many. Dropping it closes every association gracefully, within the
+/// [linger](Builder::linger), then by ABORT; the drop waits for that, for the thread and for the descriptors.
+#[derive(Debug)]
+pub struct Stack {
+    driver: Arc<Driver>,
+    thread: Option<JoinHandle<()>>,
+    carriers: Carriers,
+    linger: Duration,
+    warnings: Vec<String>,
+}
+
+/// What a stack carries SCTP over.
+#[derive(Debug, Clone, Copy)]
+struct Carriers {
+    raw: bool,
+    /// The local UDP port.
+    udp: Option<u16>,
+    /// The peers' UDP port.
+    udp_peer: u16,
+}
+
+/// What went over the links of a stack since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StackStatistics {
+    /// Packets over all links.
+    pub links: LinkCounters,
+    /// Packets out of the blue (RFC 9260, section 8.4) that this process answered.
+    pub out_of_the_blue_answered: u64,
+}
+
+/// Chooses the links of a [`Stack`] and opens them. If none is chosen, it is raw IP.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is opened"]
+pub struct Builder {
+    raw: bool,
+    udp: Option<u16>,
+    udp_peer: u16,
+    fds: Vec<OwnedFd>,
+    capture: Option<PathBuf>,
+    linger: Duration,
+}
+
+impl Stack {
+    /// Chooses the links.
+    pub fn builder() -> Builder {
+        Builder {
+            raw: false,
+            udp: None,
+            udp_peer: UDP_PORT,
+            fds: Vec::new(),
+            capture: None,
+            linger: LINGER,
+        }
+    }
+
+    /// Binds a port, 0 for any free ephemeral one, and local addresses.
+    ///
+    /// With no addresses it is bound to all: a listening socket then tells its peers those that the interfaces have
+    /// now, loopback and link-local ones aside; [`connectx`](Socket::connectx) tells those that routing picks. On a stack without raw
+    /// links, [`Options::udp_port`] is filled in with the builder's [`udp_peer`](Builder::udp_peer).
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] with the index of the address at fault; [`Error::Link`] if another socket, of this
+    /// process or another one, has the port; [`Error::Config`]; [`Error::StackClosed`].
+    pub fn bind(
+        &self,
+        port: u16,
+        addresses: &[IpAddr],
+        mut options: Options,
+    ) -> Result<Socket, Error> {
+        let bound = self.check_addresses(addresses)?;
+        if options.udp_port.is_none() && !self.carriers.raw {
+            options.udp_port = Some(self.carriers.udp_peer);
+        }
+        let config = Config::new(options)?;
+        let shutdown_guard = config.shutdown_guard();
+        let lease = self.carriers.claim(port)?;
+        let number = lease.first().map_or(port, Port::number);
+        let listed = if bound.is_empty() { self.all_addresses() } else { bound.clone() };
+        let endpoint = Endpoint::new(config, number, listed, seed()?, Instant::now());
+        let driver = Arc::downgrade(&self.driver);
+        let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
+        let endpoint = Arc::new(endpoint);
+        self.driver.insert(Arc::clone(&endpoint))?;
+        tracing::debug!(port = number, ?addresses, "bound");
+        Ok(Socket::new(endpoint, self.linger))
+    }
+
+    /// What an operator should know of this host, each with its remedy; empty if all is well.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The local UDP port, if there is UDP encapsulation.
+    pub fn udp_port(&self) -> Option<u16> {
+        self.carriers.udp
+    }
+
+    /// What was counted so far.
+    pub fn statistics(&self) -> StackStatistics {
+        StackStatistics {
+            links: self.driver.links().counters(),
+            out_of_the_blue_answered: self.driver.answered(),
+        }
+    }
+
+    /// Closes everything and waits for it, as dropping does.
+    pub fn close(self) {}
+
+    fn check_addresses(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+        let mut bound = Vec::with_capacity(addresses.len());
+        for (index, &address) in addresses.iter().enumerate() {
+            let canonical = address.to_canonical();
+            let why = if canonical.is_unspecified() {
+                Some(BadLocalAddress::Unspecified)
+            } else if !self.carries(canonical) {
+                Some(BadLocalAddress::NoLink)
+            } else if !address::is_local(canonical) {
+                Some(BadLocalAddress::NotLocal)
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                return Err(Error::BadLocalAddress { index, address, why });
+            }
+            if !bound.contains(&canonical) {
+                bound.push(canonical);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// The addresses that an empty list stands for.
+    fn all_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = address::wildcard(address::Wildcard::default());
+        addresses.retain(|address| self.carries(*address));
+        addresses
+    }
+
+    fn carries(&self, address: IpAddr) -> bool {
+        self.driver.links().carries(address, !self.carriers.raw)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.driver.close(self.linger);
+        if let Some(thread) = self.thread.take()
+            // A waker may run anything, even this, and the I/O thread cannot wait for itself.
+            && thread.thread().id() != thread::current().id()
+        {
+            // It reports its own failure.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Builder {
+    /// Raw IPv4 and, where the host has it, raw IPv6. It needs the capability CAP_NET_RAW.
+    pub fn raw(mut self) -> Self {
+        self.raw = true;
+        self
+    }
+
+    /// SCTP over UDP (RFC 6951) from this local port; [`UDP_PORT`] is the assigned one, 0 takes any free one.
+    /// It needs no privilege.
+    pub fn udp(mut self, port: u16) -> Self {
+        self.udp = Some(port);
+        self
+    }
+
+    /// The peers' UDP port. Default [`UDP_PORT`].
+    pub fn udp_peer(mut self, port: u16) -> Self {
+        self.udp_peer = port;
+        self
+    }
+
+    /// Sockets opened elsewhere, so that this process needs no privilege: raw SCTP sockets, raw ICMP and ICMPv6 sockets,
+    /// and UDP sockets, at most one of each kind and family.
+    pub fn from_fds(mut self, fds: impl IntoIterator<Item = OwnedFd>) -> Self {
+        self.fds.extend(fds);
+        self
+    }
+
+    /// Writes every packet, both ways, to a pcapng file.
+    pub fn capture(mut self, path: impl Into<PathBuf>) -> Self {
+        self.capture = Some(path.into());
+        self
+    }
+
+    /// How long dropping the stack or a socket may close gracefully before what is left is aborted. Default 2 s.
+    pub fn linger(mut self, bound: Duration) -> Self {
+        self.linger = bound;
+        self
+    }
+
+    /// Opens the links and starts the I/O thread.
+    ///
+    /// # Errors
+    /// [`Error::Link`] if a link cannot be opened, [`LinkError::NoPermission`] with the ways out if privilege is
+    /// what is missing; [`Error::Io`] if the capture file or the thread cannot be created.
+    pub fn open(self) -> Result<Stack, Error> {
+        let is_default = !self.raw && self.udp.is_none() && self.fds.is_empty();
+        let mut links = Links::from_fds(self.fds)?;
+        if self.raw || is_default {
+            links.open_raw()?;
+        }
+        if let Some(port) = self.udp {
+            links.open_udp(port)?;
+        }
+        if let Some(path) = self.capture {
+            let create = |source| Error::Io { what: "create the capture file", source };
+            links.capture_to(Capture::create(&path).map_err(create)?);
+        }
+        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let raw = links.carries(v4, false) || links.carries(v6, false);
+        let carriers = Carriers { raw, udp: links.udp_port(), udp_peer: self.udp_peer };
+        let driver = Arc::new(Driver::new(links)?);
+        let shared = Arc::clone(&driver);
+        let thread = thread::Builder::new()
+            .name("usctp".into())
+            .spawn(move || driver::run(&shared))
+            .map_err(|source| Error::Io { what: "start the I/O thread", source })?;
+        let warnings = carriers.warnings();
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Stack { driver, thread: Some(thread), carriers, linger: self.linger, warnings })
+    }
+}
+
+impl Carriers {
+    /// Claims a port over all that carries packets here.
+    fn claim(self, port: u16) -> Result<Vec<Port>, LinkError> {
+        let udp = self.udp.map(Carrier::Udp);
+        let (first, second) = match (self.raw, udp) {
+            (true, udp) => (Carrier::Ip, udp),
+            (false, Some(udp)) => (udp, None),
+            (false, None) => return Ok(Vec::new()),
+        };
+        for _ in 0..DRAWS {
+            let lease = Port::claim(first, port)?;
+            let Some(second) = second else { return Ok(vec![lease]) };
+            match Port::claim(second, lease.number()) {
+                Ok(other) => return Ok(vec![lease, other]),
+                // Drawn anew.
+                Err(LinkError::AddressInUse { .. }) if port == 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(LinkError::NoFreePort)
+    }
+
+    fn warnings(self) -> Vec<String> {
+        if !self.raw || !port::kernel_speaks_sctp() {
+            return Vec::new();
+        }
+        vec![
+            "the kernel of this host speaks SCTP too and will abort the associations of this process: unload it \
+             (rmmod sctp), work in a network namespace of your own, or use UDP encapsulation"
+                .into(),
+        ]
+    }
+}
+
+/// Tags, sequence numbers, nonces and keys all grow from this.
+fn seed() -> Result<[u8; 32], Error> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(|error| Error::Io {
+        what: "take random bytes from the system",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(seed)
+}
