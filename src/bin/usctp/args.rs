@@ -189,6 +189,14 @@ pub(crate) enum OnRefused {
 pub(crate) struct DecodeOptions {
     /// The capture file; `-` for standard input
     pub(crate) file: PathBuf,
+    /// Look for SCTP behind this UDP port (repeatable)
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "9899",
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub(crate) udp_port: Vec<u16>,
     /// Print one JSON object per packet and nothing else
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,7 @@
 //! The program `usctp`: a demonstration, a server, a client and a decoder of captures.
 
 mod args;
+mod decode;
 mod exit;
 mod output;
 
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         Command::Demo(_) => Err(Failure::comes_later("usctp demo")),
         Command::Listen(_) => Err(Failure::comes_later("usctp listen")),
         Command::Connect(_) => Err(Failure::comes_later("usctp connect")),
-        Command::Decode(_) => Err(Failure::comes_later("usctp decode")),
+        Command::Decode(options) => decode::run(options),
         Command::Perf(_) => Err(Failure::comes_later("usctp perf")),
         Command::Ping(_) => Err(Failure::comes_later("usctp ping")),
     };
