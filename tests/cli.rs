@@ -48,7 +48,7 @@ fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
         (&["listen", "--port", "0"], "0 is not in 1..=65535"),
         (&["connect", "--port", "7"], "<ADDR>"),
         (&["connect", "--port", "7", "nowhere"], "nowhere"),
-        (&["connect", "--port", "7", "127.0.0.1", "--timeout", "-1"], "--timeout"),
+        (&["connect", "--port", "7", "127.0.0.1", "--timeout", "0"], "--timeout"),
         (&["connect", "--port", "7", "127.0.0.1", "--size", "0"], "--size"),
         (&["demo", "--loss", "100"], "--loss"),
         (&["decode"], "<FILE>"),

@@ -179,7 +179,8 @@ fn each_frame_holds_the_chunks_tags_and_numbers_that_tshark_finds() {
         let path = captures.join(file);
         let Some(expected) = tshark(&path) else { return };
         let packets = packets(&path);
-        let frames: Vec<u64> = packets.iter().filter_map(|packet| packet["frame"].as_u64()).collect();
+        let frames: Vec<u64> =
+            packets.iter().filter_map(|packet| packet["frame"].as_u64()).collect();
         assert_eq!(frames, expected.keys().copied().collect::<Vec<_>>(), "frames of {file}");
         for (packet, (frame, expected)) in packets.iter().zip(&expected) {
             for ((field, found), expected) in FIELDS.iter().zip(columns(packet)).zip(expected) {

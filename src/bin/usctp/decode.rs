@@ -22,8 +22,9 @@ use file::{CaptureError, CaptureFile, Frame};
 /// Prints the packets of the file as far as it can be read, then says what stopped it.
 pub(crate) fn run(options: &DecodeOptions) -> Result<(), Failure> {
     let name = options.file.display();
-    let source = open(&options.file)
-        .map_err(|error| Failure::new(Status::Failed, format_args!("cannot open {name}: {error}")))?;
+    let source = open(&options.file).map_err(|error| {
+        Failure::new(Status::Failed, format_args!("cannot open {name}: {error}"))
+    })?;
     let mut printer = Printer::new(options.json);
     let mut decoder = Decoder::new(&options.udp_port);
     let read = decoder.each_packet(source, |description| printer.print(description));

@@ -43,8 +43,8 @@ pub(crate) struct Description {
 pub(crate) struct Item {
     /// What the field that tells the type is called.
     pub(crate) kind: Kind,
-    /// The number of the type.
-    pub(crate) code: u16,
+    /// The number of the type; `None` where not even that could be read.
+    pub(crate) code: Option<u16>,
     /// The RFC's name of the type, if it has one.
     pub(crate) name: Option<&'static str>,
     /// The flags of a chunk.
@@ -135,7 +135,7 @@ const DEPTH_MAX: u8 = 4;
 impl Item {
     /// An item whose fields are still to be told.
     fn new(kind: Kind, code: u16, name: Option<&'static str>, length: usize) -> Self {
-        Self { kind, code, name, flags: None, length, fields: Vec::new(), error: None }
+        Self { kind, code: Some(code), name, flags: None, length, fields: Vec::new(), error: None }
     }
 
     /// The same item with what its value says, or why it says nothing.
@@ -154,9 +154,9 @@ impl Item {
         self
     }
 
-    /// The place of an item that could not be told from what surrounds it.
+    /// The place in a list from which on it could not be walked.
     fn unreadable(kind: Kind, error: impl ToString) -> Self {
-        Self { error: Some(error.to_string()), ..Self::new(kind, 0, None, 0) }
+        Self { code: None, error: Some(error.to_string()), ..Self::new(kind, 0, None, 0) }
     }
 }
 

@@ -87,9 +87,9 @@ const MAX_LEN: u32 = 16 << 20;
 /// Takes gzip off where it is on.
 fn plain(mut source: impl Read + 'static) -> Result<Box<dyn Read>, CaptureError> {
     let mut magic = Vec::new();
-    source.by_ref().take(2).read_to_end(&mut magic)?;
+    Read::by_ref(&mut source).take(2).read_to_end(&mut magic)?;
     let gzipped = magic == [0x1f, 0x8b];
-    let source = Cursor::new(magic).chain(source);
+    let source = Read::chain(Cursor::new(magic), source);
     Ok(if gzipped {
         Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(source))))
     } else {
@@ -113,7 +113,7 @@ impl Input {
         // The buffer grows with what is there, not with what a damaged length announces.
         let mut bytes = Vec::new();
         let offset = self.offset;
-        let found = self.source.by_ref().take(len as u64).read_to_end(&mut bytes)?;
+        let found = Read::by_ref(&mut self.source).take(len as u64).read_to_end(&mut bytes)?;
         self.offset += found as u64;
         if found < len {
             return Err(CaptureError::CutShort { what, offset, needed: len, found });

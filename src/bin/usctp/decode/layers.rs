@@ -48,15 +48,7 @@ const LINUX_SLL2: u16 = 276;
 pub(crate) fn is_supported(link_type: u16) -> bool {
     matches!(
         link_type,
-        NULL | ETHERNET
-            | RAW_BSD
-            | RAW_OPENBSD
-            | RAW
-            | LOOP
-            | LINUX_SLL
-            | IPV4
-            | IPV6
-            | LINUX_SLL2
+        NULL | ETHERNET | RAW_BSD | RAW_OPENBSD | RAW | LOOP | LINUX_SLL | IPV4 | IPV6 | LINUX_SLL2
     )
 }
 

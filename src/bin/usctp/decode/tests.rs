@@ -119,8 +119,7 @@ fn section(big_endian: bool) -> Vec<u8> {
 }
 
 fn interface(big_endian: bool, link_type: u16, options: &[u8]) -> Vec<u8> {
-    let link_type =
-        if big_endian { link_type.to_be_bytes() } else { link_type.to_le_bytes() };
+    let link_type = if big_endian { link_type.to_be_bytes() } else { link_type.to_le_bytes() };
     let body = [&link_type[..], &[0, 0], &[0; 4], options].concat();
     block(big_endian, 1, &body)
 }
@@ -230,7 +229,8 @@ fn pcapng_is_read_with_its_sections_interfaces_and_kinds_of_packets() {
     let mut file = section(true);
     file.extend(interface(true, 101, &[]));
     // if_tsresol: nanoseconds; if_tsoffset: 1 s; end of options.
-    let options = [&[0, 9, 0, 1, 9, 0, 0, 0, 0, 14, 0, 8][..], &1_u64.to_be_bytes(), &[0; 4]].concat();
+    let options =
+        [&[0, 9, 0, 1, 9, 0, 0, 0, 0, 14, 0, 8][..], &1_u64.to_be_bytes(), &[0; 4]].concat();
     file.extend(interface(true, 1, &options));
     file.extend(block(true, 0x0bad, b"private"));
     file.extend(enhanced(true, 0, 2_000_000, &v4));
@@ -386,7 +386,8 @@ fn as_text(description: &Description) -> String {
 #[test]
 fn text_has_a_line_for_the_packet_and_indented_ones_for_what_it_holds() {
     let init = [
-        1, 0, 0, 32, 0xca, 0xfe, 0, 1, 0, 1, 0, 0, 0, 10, 0xff, 0xff, 0, 0, 0, 9, // fixed part
+        1, 0, 0, 32, 0xca, 0xfe, 0, 1, 0, 1, 0, 0, 0, 10, 0xff, 0xff, 0, 0, 0,
+        9, // fixed part
         0, 5, 0, 8, 192, 0, 2, 7, // IPv4 Address
         0xc0, 0, 0, 4, // Forward TSN supported
     ];

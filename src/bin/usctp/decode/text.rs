@@ -8,11 +8,7 @@ use super::describe::{Description, Item, Kind, Value};
 use crate::output::Styles;
 
 /// Writes one packet.
-pub(crate) fn write(
-    out: &mut impl Write,
-    packet: &Description,
-    styles: &Styles,
-) -> io::Result<()> {
+pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles) -> io::Result<()> {
     let Styles { strong, faint, bad, .. } = styles;
     write!(out, "{faint}{:>5}{faint:#}", packet.frame)?;
     if let Some(at_ms) = packet.at_ms {
@@ -60,27 +56,15 @@ impl Display for Host {
     }
 }
 
-fn write_item(
-    out: &mut impl Write,
-    item: &Item,
-    indent: usize,
-    styles: &Styles,
-) -> io::Result<()> {
+fn write_item(out: &mut impl Write, item: &Item, indent: usize, styles: &Styles) -> io::Result<()> {
     let Styles { strong, bad, .. } = styles;
     write!(out, "{:indent$}", "")?;
     let strong = if item.kind == Kind::Chunk { *strong } else { Default::default() };
-    match (item.name, item.kind) {
-        (Some(name), _) => write!(out, "{strong}{name}{strong:#}")?,
-        (None, Kind::Chunk) => write!(out, "{strong}chunk of type {}{strong:#}", item.code)?,
-        (None, Kind::Parameter) => write!(out, "parameter of type 0x{:04x}", item.code)?,
-        (None, Kind::Cause) => write!(out, "error cause {}", item.code)?,
-    }
+    write!(out, "{strong}{}{strong:#}", Name(item))?;
     let mut separator = "  ";
-    for (name, value) in &item.fields {
-        if let Some(text) = field(name, value) {
-            write!(out, "{separator}{text}")?;
-            separator = ", ";
-        }
+    for text in fields(item) {
+        write!(out, "{separator}{text}")?;
+        separator = ", ";
     }
     let inside = item.fields.iter().filter_map(|(_, value)| match value {
         Value::Items(items) => Some(items),
@@ -96,9 +80,56 @@ fn write_item(
     inside.into_iter().try_for_each(|item| write_item(out, item, indent + INDENT, styles))
 }
 
+/// What the RFC calls an item, or its number where the RFCs know no name.
+struct Name<'a>(&'a Item);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.name, self.0.kind, self.0.code) {
+            (Some(name), ..) => f.write_str(name),
+            (None, Kind::Chunk, Some(code)) => write!(f, "chunk of type {code}"),
+            (None, Kind::Parameter, Some(code)) => write!(f, "parameter of type 0x{code:04x}"),
+            (None, Kind::Cause, Some(code)) => write!(f, "error cause {code}"),
+            (None, Kind::Chunk, None) => f.write_str("chunk"),
+            (None, Kind::Parameter, None) => f.write_str("parameter"),
+            (None, Kind::Cause, None) => f.write_str("error cause"),
+        }
+    }
+}
+
+/// The fields of an item as they stand on its line; the bits of DATA as the letters that the RFC gives them.
+fn fields(item: &Item) -> Vec<String> {
+    let mut bits = String::new();
+    let mut texts = Vec::new();
+    for (name, value) in &item.fields {
+        match (*name, value) {
+            ("immediate", Value::Flag(true)) => bits.push('I'),
+            ("unordered", Value::Flag(true)) => bits.push('U'),
+            ("beginning", Value::Flag(true)) => bits.push('B'),
+            ("ending", Value::Flag(true)) => bits.push('E'),
+            // The bytes say how many they are.
+            ("user_data_length", _) => {
+                if !bits.is_empty() {
+                    texts.push(std::mem::take(&mut bits));
+                }
+            }
+            (name, value) => texts.extend(field(name, value)),
+        }
+    }
+    texts
+}
+
 /// A field with its name; `None` where the line reads better without it.
 fn field(name: &str, value: &Value) -> Option<String> {
-    let name = if name == "a_rwnd" { name.to_owned() } else { name.replace('_', " ") };
+    let name = match name {
+        "a_rwnd" => name.to_owned(),
+        "stream_identifier" => "stream".to_owned(),
+        "stream_sequence_number" => "ssn".to_owned(),
+        "payload_protocol_identifier" => "ppid".to_owned(),
+        "message_identifier" => "mid".to_owned(),
+        "fragment_sequence_number" => "fsn".to_owned(),
+        name => name.replace('_', " "),
+    };
     match value {
         Value::Flag(true) => Some(name),
         Value::Flag(false) | Value::Items(_) => None,
@@ -146,7 +177,11 @@ const SHOWN: usize = 32;
 /// Text in quotes where the bytes are text, and hexadecimal digits where not; never a byte that a terminal obeys.
 fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     let shown = bytes.get(..SHOWN).unwrap_or(bytes);
-    let rest = if shown.len() < bytes.len() { "…" } else { "" };
+    let mut rest = "";
+    if shown.len() < bytes.len() {
+        write!(f, "{} bytes ", bytes.len())?;
+        rest = "…";
+    }
     let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
     if shown.is_empty() {
         f.write_str("\"\"")

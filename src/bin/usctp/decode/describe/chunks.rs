@@ -114,10 +114,8 @@ fn fields(chunk: Chunk, depth: u8) -> Fields {
 }
 
 fn data_fields(data: Data) -> Fields {
-    let mut fields = vec![
-        ("tsn", data.tsn.value().into()),
-        ("stream_identifier", data.stream.0.into()),
-    ];
+    let mut fields =
+        vec![("tsn", data.tsn.value().into()), ("stream_identifier", data.stream.0.into())];
     match data.sequence {
         Sequence::Ssn(ssn) => fields.push(("stream_sequence_number", ssn.value().into())),
         Sequence::Interleaved { mid, fsn } => {
@@ -154,9 +152,10 @@ fn init_fields(init: Init, depth: u8) -> Fields {
 }
 
 fn sack_fields(sack: &Sack) -> Fields {
-    let gaps = sack.gaps.iter().map(|gap| {
-        Value::Record(vec![("start", gap.start.into()), ("end", gap.end.into())])
-    });
+    let gaps = sack
+        .gaps
+        .iter()
+        .map(|gap| Value::Record(vec![("start", gap.start.into()), ("end", gap.end.into())]));
     vec![
         ("cumulative_tsn_ack", sack.cumulative_tsn.value().into()),
         ("a_rwnd", sack.a_rwnd.into()),
