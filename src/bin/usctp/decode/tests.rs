@@ -384,6 +384,66 @@ fn as_text(description: &Description) -> String {
 }
 
 #[test]
+fn every_chunk_of_the_extensions_is_described_with_what_it_carries() {
+    let re_config = [130, 0, 0, 24, 0, 13, 0, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 7, 0, 0];
+    let asconf = [
+        193, 0, 0, 32, 0, 0, 0, 9, 0, 5, 0, 8, 192, 0, 2, 1, 0xc0, 1, 0, 16, 0, 0, 0, 4, 0, 5, 0,
+        8, 192, 0, 2, 2,
+    ];
+    let asconf_ack =
+        [128, 0, 0, 24, 0, 0, 0, 9, 0xc0, 3, 0, 16, 0, 0, 0, 4, 0, 0xa0, 0, 8, 1, 2, 3, 4];
+    let forward = [192, 0, 0, 16, 0, 0, 0, 50, 0, 1, 0, 2, 0, 3, 0, 4];
+    let i_forward = [194, 0, 0, 16, 0, 0, 0, 51, 0, 6, 0, 1, 0, 0, 0, 7];
+    let i_data =
+        [64, 0, 0, 24, 0, 0, 0, 60, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, b'r', b'e', b's', b't'];
+    let auth = [15, 0, 0, 12, 0, 1, 0, 3, 0xab, 0xcd, 0xef, 0x01];
+    let error = [9, 0, 0, 24, 0, 6, 0, 12, 0x4d, 5, 0, 8, 1, 2, 3, 4, 0, 1, 0, 8, 0, 9, 0, 0];
+    let pad = [132, 0, 0, 8, 0, 0, 0, 0];
+    let all: [&[u8]; 9] =
+        [&re_config, &asconf, &asconf_ack, &forward, &i_forward, &i_data, &auth, &error, &pad];
+    let found = decode_ip(ipv4(132, &[], 0, &packet(&all.concat())));
+    assert_eq!(found["error"], Json::Null, "{found}");
+    let names: Vec<_> =
+        found["chunks"].as_array().unwrap().iter().map(|chunk| &chunk["name"]).collect();
+    let expected = [
+        "RE-CONFIG",
+        "ASCONF",
+        "ASCONF-ACK",
+        "FORWARD TSN",
+        "I-FORWARD-TSN",
+        "I-DATA",
+        "AUTH",
+        "ERROR",
+        "PAD",
+    ];
+    assert_eq!(names, expected);
+    for (chunk, path, expected) in [
+        (0, "/parameters/0/senders_last_assigned_tsn", Json::from(3)),
+        (0, "/parameters/0/streams", Json::from(vec![7])),
+        (1, "/address", "192.0.2.1".into()),
+        (1, "/parameters/0/address", "192.0.2.2".into()),
+        (1, "/parameters/0/correlation_id", 4.into()),
+        (2, "/parameters/0/error_causes/0/code", 0xa0.into()),
+        (2, "/parameters/0/error_causes/0/value", "AQIDBA==".into()),
+        (3, "/streams/1/stream_sequence_number", 4.into()),
+        (4, "/streams/0/unordered", true.into()),
+        (4, "/streams/0/message_identifier", 7.into()),
+        (5, "/message_identifier", 2.into()),
+        (5, "/fragment_sequence_number", 3.into()),
+        (5, "/user_data", "cmVzdA==".into()),
+        (6, "/hmac_identifier", 3.into()),
+        (6, "/hmac", "q83vAQ==".into()),
+        (7, "/error_causes/0/chunks/0/type", 77.into()),
+        (7, "/error_causes/0/chunks/0/name", Json::Null),
+        (7, "/error_causes/1/stream_identifier", 9.into()),
+        (8, "/padding_length", 4.into()),
+    ] {
+        let value = found["chunks"][chunk].pointer(path);
+        assert_eq!(value, Some(&expected), "{path} of {}", found["chunks"][chunk]);
+    }
+}
+
+#[test]
 fn text_has_a_line_for_the_packet_and_indented_ones_for_what_it_holds() {
     let init = [
         1, 0, 0, 32, 0xca, 0xfe, 0, 1, 0, 1, 0, 0, 0, 10, 0xff, 0xff, 0, 0, 0,
@@ -413,7 +473,7 @@ fn text_never_writes_a_byte_that_a_terminal_obeys() {
 #[test]
 fn damage_is_reported_with_its_place_and_what_came_before_it_is_printed() {
     let frame = ipv4(132, &[], 0, &data_packet());
-    let good = pcap(101, false, false, &[frame.clone()]);
+    let good = pcap(101, false, false, std::slice::from_ref(&frame));
     let end = good.len() as u64;
     let mut huge = good.clone();
     huge.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2]);

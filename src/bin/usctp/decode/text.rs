@@ -71,10 +71,10 @@ fn write_item(out: &mut impl Write, item: &Item, indent: usize, styles: &Styles)
         _ => None,
     });
     let inside: Vec<&Item> = inside.flatten().collect();
-    if let Some(error) = &item.error {
-        if inside.iter().all(|item| item.error.is_none()) {
-            write!(out, "  {bad}{error}{bad:#}")?;
-        }
+    if let Some(error) = &item.error
+        && inside.iter().all(|item| item.error.is_none())
+    {
+        write!(out, "  {bad}{error}{bad:#}")?;
     }
     writeln!(out)?;
     inside.into_iter().try_for_each(|item| write_item(out, item, indent + INDENT, styles))

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use usctp_chunk::{Cause, Causes, RawCause};
 
 use super::chunks::{chunk_item, raw_chunk};
-use super::parameters::{parameters, quoted};
+use super::parameters::quoted;
 use super::{DEPTH_MAX, Fields, Item, Kind, Value};
 
 /// A list of error causes, as far as it can be walked.
@@ -31,14 +31,9 @@ fn fields(cause: Cause, depth: u8) -> Fields {
             vec![("measure_of_staleness_us", staleness_us.into())]
         }
         Cause::UnresolvableAddress(bytes) | Cause::UnrecognizedParameters(bytes) => {
-            quoted("parameters", bytes, depth)
+            quoted(bytes, depth)
         }
-        Cause::RestartWithNewAddresses(list) if depth < DEPTH_MAX => {
-            vec![("parameters", parameters(&list, depth + 1))]
-        }
-        Cause::RestartWithNewAddresses(list) => {
-            vec![("parameters", list.as_bytes().clone().into())]
-        }
+        Cause::RestartWithNewAddresses(list) => quoted(list.as_bytes().clone(), depth),
         Cause::UnrecognizedChunkType(bytes) => quoted_chunk(bytes, depth),
         Cause::NoUserData { tsn } => vec![("tsn", tsn.value().into())],
         Cause::UserInitiatedAbort(reason) => vec![("upper_layer_abort_reason", reason.into())],
@@ -48,7 +43,7 @@ fn fields(cause: Cause, depth: u8) -> Fields {
         Cause::DeleteLastRemainingIp(bytes)
         | Cause::ResourceShortage(bytes)
         | Cause::DeleteSourceIp(bytes)
-        | Cause::NoAuthorization(bytes) => quoted("parameters", bytes, depth),
+        | Cause::NoAuthorization(bytes) => quoted(bytes, depth),
         Cause::UnsupportedHmacIdentifier { hmac_id } => vec![("hmac_identifier", hmac_id.into())],
         Cause::OutOfResource
         | Cause::InvalidMandatoryParameter
@@ -58,12 +53,14 @@ fn fields(cause: Cause, depth: u8) -> Fields {
     }
 }
 
-/// A whole chunk quoted in a cause; senders cut it short where it does not fit.
+/// A whole chunk quoted in a cause; as bytes if it is none, be it that it was cut to fit.
 fn quoted_chunk(bytes: Bytes, depth: u8) -> Fields {
-    match raw_chunk(bytes.clone()) {
-        Ok(raw) if depth < DEPTH_MAX => {
-            vec![("chunks", Value::Items(vec![chunk_item(&raw, depth + 1)]))]
-        }
-        _ => vec![("chunk", bytes.into())],
+    if depth < DEPTH_MAX
+        && let Ok(raw) = raw_chunk(bytes.clone())
+        && let chunk = chunk_item(&raw, depth + 1)
+        && chunk.error.is_none()
+    {
+        return vec![("chunks", Value::Items(vec![chunk]))];
     }
+    vec![("value", bytes.into())]
 }

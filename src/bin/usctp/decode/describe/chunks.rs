@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{
     Abort, Asconf, AsconfAck, Auth, Chunk, ChunkType, Data, DecodeError, ForwardTsn, IForwardTsn,
-    Init, Packet, RawChunk, Sack, Sequence,
+    Init, Packet, RawChunk, Sack, Sequence, Tsn,
 };
 
 use super::causes::causes;
@@ -53,10 +53,10 @@ fn cut_chunk(rest: &Bytes) -> Option<Item> {
     let mut item = Item::new(Kind::Chunk, kind.0.into(), kind.name(), length);
     item.flags = Some(flags);
     // The payload of DATA is the only value that its beginning alone makes sense of.
-    if matches!(kind, ChunkType::DATA | ChunkType::I_DATA) {
-        if let Ok(chunk) = shortened(rest) {
-            item.fields = fields(chunk, 0);
-        }
+    if matches!(kind, ChunkType::DATA | ChunkType::I_DATA)
+        && let Ok(chunk) = shortened(rest)
+    {
+        item.fields = fields(chunk, 0);
     }
     item.fields.push(("captured_length", rest.len().into()));
     Some(item)
@@ -160,7 +160,7 @@ fn sack_fields(sack: &Sack) -> Fields {
         ("cumulative_tsn_ack", sack.cumulative_tsn.value().into()),
         ("a_rwnd", sack.a_rwnd.into()),
         ("gap_ack_blocks", Value::List(gaps.collect())),
-        ("duplicate_tsns", sack.duplicates.iter().map(|tsn| tsn.value()).collect()),
+        ("duplicate_tsns", sack.duplicates.iter().map(Tsn::value).collect()),
     ]
 }
 

@@ -8,19 +8,26 @@ use super::{DEPTH_MAX, Fields, Item, Kind, Value};
 
 /// A list of parameters, as far as it can be walked.
 pub(super) fn parameters(list: &Parameters, depth: u8) -> Value {
+    Value::Items(items(list, depth))
+}
+
+/// Whole parameters quoted in something else; as bytes if they are none, which is no fault of the one who quotes.
+pub(super) fn quoted(bytes: Bytes, depth: u8) -> Fields {
+    if depth < DEPTH_MAX
+        && let items = items(&Parameters::from_bytes(bytes.clone()), depth + 1)
+        && items.iter().all(|item| item.error.is_none())
+    {
+        return vec![("parameters", Value::Items(items))];
+    }
+    vec![("value", bytes.into())]
+}
+
+fn items(list: &Parameters, depth: u8) -> Vec<Item> {
     let items = list.raw_iter().map(|raw| match raw {
         Ok(raw) => parameter_item(&raw, depth),
         Err(error) => Item::unreadable(Kind::Parameter, error),
     });
-    Value::Items(items.collect())
-}
-
-/// Whole parameters quoted in something else.
-pub(super) fn quoted(name: &'static str, bytes: Bytes, depth: u8) -> Fields {
-    if depth >= DEPTH_MAX {
-        return vec![(name, bytes.into())];
-    }
-    vec![(name, parameters(&Parameters::from_bytes(bytes), depth + 1))]
+    items.collect()
 }
 
 fn parameter_item(raw: &RawParameter, depth: u8) -> Item {
@@ -34,7 +41,7 @@ fn fields(parameter: Parameter, depth: u8) -> Fields {
         Parameter::Ipv6Address(address) => vec![("address", Value::Address(address.into()))],
         Parameter::HeartbeatInfo(info) => vec![("heartbeat_information", info.into())],
         Parameter::StateCookie(cookie) => vec![("cookie", cookie.into())],
-        Parameter::UnrecognizedParameter(bytes) => quoted("parameters", bytes, depth),
+        Parameter::UnrecognizedParameter(bytes) => quoted(bytes, depth),
         Parameter::CookiePreservative { increment_ms } => {
             vec![("life_span_increment_ms", increment_ms.into())]
         }
