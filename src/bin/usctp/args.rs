@@ -1,0 +1,235 @@
+//! The command line: every command with its options.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// SCTP (RFC 9260) in user space: multi-homed associations over raw IP or UDP
+#[derive(Debug, Parser)]
+#[command(name = "usctp", version, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say on standard error what the stack does (twice: every detail)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 done; 1 failed; 2 wrong usage or bad address; 3 refused; 4 timed out;
+5 no permission for raw sockets (then: --udp, or setcap cap_net_raw+ep);
+6 address or port in use; 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show it all: two hosts, two links, a dead address, a link cut halfway, every byte checked
+    Demo(DemoOptions),
+    /// Accept associations
+    Listen(ListenOptions),
+    /// Open an association to a list of addresses; lines of standard input become messages
+    Connect(ConnectOptions),
+    /// Print every SCTP packet of a capture file (pcap, pcapng, also gzipped)
+    Decode(DecodeOptions),
+    /// Measure goodput, latency or set-ups (comes later)
+    #[command(disable_help_flag = true)]
+    Perf(LaterOptions),
+    /// Send HEARTBEATs on every path of a peer (comes later)
+    #[command(disable_help_flag = true)]
+    Ping(LaterOptions),
+}
+
+/// What the demonstration takes.
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Run over UDP encapsulation on 127.0.0.1 and 127.0.0.2, without network namespaces
+    #[arg(long)]
+    pub(crate) udp: bool,
+    /// How many bytes to send
+    #[arg(long, value_name = "N", default_value_t = 256 << 20)]
+    pub(crate) bytes: u64,
+    /// Percentage of packets lost on each link
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
+    pub(crate) loss: f64,
+    /// Write every packet sent and received to this file, as pcapng
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Print one JSON object per line and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of every command that opens an endpoint.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkOptions {
+    /// A local address of the endpoint (repeatable)
+    ///
+    /// Left out, `listen` takes all usable addresses of this host, and `connect` those from
+    /// which the routing table reaches the peer's addresses.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) local: Vec<IpAddr>,
+    /// Encapsulate in UDP (RFC 6951) on this local port instead of raw IP: needs no privilege
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "9899",
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub(crate) udp: Option<u16>,
+    /// The peer's UDP port
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 9899,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub(crate) udp_peer: u16,
+    /// Write every packet sent and received to this file, as pcapng
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Print one JSON object per line and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A live view of the paths (comes later)
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// What `listen` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ListenOptions {
+    /// The SCTP port to accept associations on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// What to do with messages
+    #[arg(long, value_enum, default_value_t = ListenMode::Print)]
+    pub(crate) mode: ListenMode,
+    /// End after this many associations have ended
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max: Option<u64>,
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
+}
+
+/// What a listener does with the messages it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListenMode {
+    /// Take and forget them
+    Discard,
+    /// Send each back, on the same stream
+    Echo,
+    /// Write them to standard output
+    Print,
+}
+
+/// What `connect` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectOptions {
+    /// The peer's addresses, tried in this order
+    #[arg(required = true, value_name = "ADDR")]
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The peer's SCTP port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// How long the association may take to come up
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// What an ABORT from one address means: the end, or the turn of the next address
+    #[arg(long, value_enum, default_value_t = OnRefused::Fail)]
+    pub(crate) on_refused: OnRefused,
+    /// After the end of input, wait for the peer to close
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) message: MessageOptions,
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
+}
+
+/// What `connect` sends, and how.
+#[derive(Debug, Args)]
+pub(crate) struct MessageOptions {
+    /// The stream that messages are sent on
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) stream: u16,
+    /// The payload protocol identifier of the messages
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    pub(crate) ppid: u32,
+    /// Send unordered messages
+    #[arg(long)]
+    pub(crate) unordered: bool,
+    /// How many outbound streams to ask for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) streams: Option<u16>,
+    /// Read blocks of --size bytes instead of lines; write messages without adding line ends
+    #[arg(long)]
+    pub(crate) binary: bool,
+    /// Send this many generated messages instead of standard input
+    #[arg(long, value_name = "N", conflicts_with = "binary")]
+    pub(crate) count: Option<u64>,
+    /// Bytes in a generated message or a binary block
+    #[arg(long, value_name = "B", default_value_t = 1024, value_parser = message_size)]
+    pub(crate) size: usize,
+}
+
+/// What a refusal by one address means for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnRefused {
+    /// The attempt fails at once
+    Fail,
+    /// The next address is tried
+    Next,
+}
+
+/// What `decode` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DecodeOptions {
+    /// The capture file; `-` for standard input
+    pub(crate) file: PathBuf,
+    /// Look for SCTP behind this UDP port (repeatable)
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "9899",
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub(crate) udp_port: Vec<u16>,
+    /// Print one JSON object per packet and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Whatever is given to a command that comes later.
+#[derive(Debug, Args)]
+pub(crate) struct LaterOptions {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<OsString>,
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent),
+        _ => Err("a percentage from 0 up to 100, exclusive, is needed".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|_| "a number of seconds is needed".to_owned())?;
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("a number of seconds above 0 is needed".to_owned()),
+    }
+}
+
+/// 16 MiB: the send buffer of the program takes the largest message whole.
+const MESSAGE_MAX: usize = 16 << 20;
+
+fn message_size(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(size) if (1..=MESSAGE_MAX).contains(&size) => Ok(size),
+        _ => Err(format!("a number of bytes from 1 to {MESSAGE_MAX} is needed")),
+    }
+}

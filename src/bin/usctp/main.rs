@@ -1,0 +1,45 @@
+//! The program `usctp`: a demonstration, a server, a client and a decoder of captures.
+
+mod args;
+mod decode;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::args::{Arguments, Command};
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    trace(arguments.verbose);
+    let result = match &arguments.command {
+        Command::Demo(_) => Err(Failure::comes_later("usctp demo")),
+        Command::Listen(_) => Err(Failure::comes_later("usctp listen")),
+        Command::Connect(_) => Err(Failure::comes_later("usctp connect")),
+        Command::Decode(options) => decode::run(options),
+        Command::Perf(_) => Err(Failure::comes_later("usctp perf")),
+        Command::Ping(_) => Err(Failure::comes_later("usctp ping")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Sends what the library traces to standard error: warnings always, more with each `-v`.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

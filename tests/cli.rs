@@ -1,0 +1,61 @@
+//! The command line of `usctp`: usage, exit statuses and what is printed where.
+
+#![cfg(feature = "cli")]
+
+use std::process::{Command, Output};
+
+fn usctp(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_usctp")).args(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_names_every_command_and_those_that_come_later() {
+    let output = usctp(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    for command in ["demo", "listen", "connect", "decode", "perf", "ping"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{help}");
+    }
+    assert_eq!(help.matches("comes later").count(), 2, "{help}");
+}
+
+#[test]
+fn commands_that_come_later_end_with_status_2_whatever_follows_them() {
+    for arguments in [
+        &["perf", "--server", "--port", "7"][..],
+        &["perf"],
+        &["perf", "--help"],
+        &["ping", "--port", "7", "10.0.0.1", "--count", "3"],
+        &["listen", "--port", "7", "--watch"],
+        &["connect", "--port", "7", "127.0.0.1", "--watch"],
+    ] {
+        let output = usctp(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("comes later"), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
+    for (arguments, expected) in [
+        (&[][..], "Usage"),
+        (&["listen"], "--port"),
+        (&["listen", "--port", "0"], "0 is not in 1..=65535"),
+        (&["connect", "--port", "7"], "<ADDR>"),
+        (&["connect", "--port", "7", "nowhere"], "nowhere"),
+        (&["connect", "--port", "7", "127.0.0.1", "--timeout", "0"], "--timeout"),
+        (&["connect", "--port", "7", "127.0.0.1", "--size", "0"], "--size"),
+        (&["demo", "--loss", "100"], "--loss"),
+        (&["decode"], "<FILE>"),
+    ] {
+        let output = usctp(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
