@@ -10,7 +10,8 @@ use super::invariant::Watch;
 use super::ledger::Ledger;
 use super::network::Arrived;
 use crate::{
-    Association, AssociationId, Config, Endpoint, Event, Message, Received, Role, SendError, Transmit,
+    Association, AssociationId, Config, Endpoint, Event, Message, Received, Role, SendError,
+    Transmit,
 };
 
 /// Names a host of a [`Network`](super::Network).
@@ -93,7 +94,11 @@ impl Member {
     }
 
     /// Polls every packet that is ready.
-    pub(super) fn packets(&mut self, now: Instant, buffer: &mut BytesMut) -> Vec<(Transmit, Bytes)> {
+    pub(super) fn packets(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+    ) -> Vec<(Transmit, Bytes)> {
         let mut packets = Vec::new();
         while let Some(transmit) = self.endpoint.poll_transmit(now, buffer) {
             assert_eq!(transmit.len, buffer.len(), "poll_transmit appends exactly one packet");

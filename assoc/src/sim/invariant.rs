@@ -1,13 +1,15 @@
 //! What must hold after every step, whatever the network does (checked, never assumed).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, PacketBuilder};
 
 use crate::{
-    Association, AssociationId, AssociationState as State, Endpoint, PathState, PathStatus, Transmit,
+    Association, AssociationId, AssociationState as State, Config, Endpoint, PathState, PathStatus,
+    Transmit,
 };
 
 /// What was seen of an endpoint's associations before its packets were polled.
@@ -21,12 +23,23 @@ struct Seen {
     state: State,
     port: u16,
     paths: Vec<PathStatus>,
+    /// Paths that were unconfirmed once and not active since: an inactive one need not be confirmed.
+    unconfirmed: BTreeSet<IpAddr>,
     fast_retransmits: u64,
 }
 
 impl Seen {
-    fn of(association: &Association) -> Self {
+    fn of(association: &Association, before: Option<&Self>) -> Self {
+        let mut unconfirmed = before.map(|before| before.unconfirmed.clone()).unwrap_or_default();
+        for path in association.paths() {
+            match path.state {
+                PathState::Unconfirmed => _ = unconfirmed.insert(path.peer),
+                PathState::Active | PathState::Listed => _ = unconfirmed.remove(&path.peer),
+                _ => {}
+            }
+        }
         Self {
+            unconfirmed,
             state: association.state(),
             port: association.port(),
             paths: association.paths().collect(),
@@ -42,8 +55,9 @@ impl Watch {
         self.seen.retain(|id, _| ids.binary_search(id).is_ok() || ids.contains(id));
         for id in ids {
             let Some(association) = endpoint.view(id) else { continue };
-            let seen = Seen::of(association);
-            if let Some(before) = self.seen.get(&id) {
+            let before = self.seen.get(&id);
+            let seen = Seen::of(association, before);
+            if let Some(before) = before {
                 legal(before.state, seen.state)?;
             }
             self.seen.insert(id, seen);
@@ -52,27 +66,57 @@ impl Watch {
     }
 
     /// Judges one packet that the endpoint sends.
-    pub(super) fn packet(&self, transmit: &Transmit, bytes: &Bytes, mtu: usize) -> Result<(), String> {
+    pub(super) fn packet(
+        &self,
+        transmit: &Transmit,
+        bytes: &Bytes,
+        mtu: usize,
+    ) -> Result<(), String> {
         let overhead = ip_overhead(transmit);
         if bytes.len() + overhead > mtu {
-            return Err(format!("a packet of {} + {overhead} bytes exceeds the MTU {mtu}", bytes.len()));
+            return Err(format!(
+                "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
+                bytes.len()
+            ));
         }
         let (packet, chunks) = well_formed(bytes)?;
         verification_tag(&packet, &chunks)?;
         stands_alone(&chunks)?;
-        if !chunks.iter().any(|chunk| matches!(chunk, Chunk::Data(_))) {
-            return Ok(());
-        }
-        let peer = transmit.destination;
-        let port = packet.header.destination_port;
-        let states: Vec<_> = (self.seen.values())
+        self.confirmed(transmit, &packet, &chunks)
+    }
+
+    /// RFC 9260, 5.4: an address that is not confirmed gets HEARTBEATs and their answers, and a handshake chunk
+    /// only together with a HEARTBEAT. What stands outside of the association (INIT ACK, a reflected tag, an ERROR
+    /// to a stale cookie, an ABORT) may go anywhere.
+    fn confirmed(
+        &self,
+        transmit: &Transmit,
+        packet: &Packet,
+        chunks: &[Chunk],
+    ) -> Result<(), String> {
+        let (peer, port) = (transmit.destination, packet.header.destination_port);
+        let has = |kind| chunks.iter().any(|chunk| chunk.kind() == kind);
+        let mut open = (self.seen.values())
             .filter(|seen| seen.port == port && seen.state != State::Closed)
-            .flat_map(|seen| seen.paths.iter().filter(|path| path.peer == peer))
-            .map(|path| path.state)
-            .collect();
-        match states.iter().any(|state| *state != PathState::Unconfirmed) {
-            true => Ok(()),
-            false => Err(format!("DATA goes to {peer}, which no association has confirmed ({states:?})")),
+            .filter(|seen| seen.paths.iter().any(|path| path.peer == peer))
+            .peekable();
+        if open.peek().is_none() {
+            return match has(ChunkType::DATA) {
+                true => Err(format!("DATA goes to {peer}, which is no path of any association")),
+                false => Ok(()),
+            };
+        }
+        let forbidden =
+            [ChunkType::DATA, ChunkType::SACK, ChunkType::SHUTDOWN, ChunkType::SHUTDOWN_ACK];
+        let handshake = [ChunkType::COOKIE_ACK, ChunkType::COOKIE_ECHO];
+        let bad = forbidden.into_iter().any(has)
+            || (handshake.into_iter().any(has) && !has(ChunkType::HEARTBEAT));
+        match bad && open.all(|seen| seen.unconfirmed.contains(&peer)) {
+            true => {
+                let kinds: Vec<_> = chunks.iter().map(|chunk| chunk.kind().name()).collect();
+                Err(format!("{kinds:?} goes to {peer}, which is not confirmed"))
+            }
+            false => Ok(()),
         }
     }
 
@@ -80,15 +124,18 @@ impl Watch {
     pub(super) fn after_packets(
         &mut self,
         endpoint: &Endpoint,
+        config: &Config,
         deadline: Option<Instant>,
     ) -> Result<(), String> {
         for id in endpoint.associations() {
             let Some(association) = endpoint.view(id) else { continue };
-            let after = Seen::of(association);
-            if let Some(before) = self.seen.get(&id) {
+            let before = self.seen.get(&id);
+            let after = Seen::of(association, before);
+            if let Some(before) = before {
                 legal(before.state, after.state)?;
                 congestion(before, &after)?;
             }
+            memory(association, config)?;
             if deadline.is_none() && outstanding(association, &after) {
                 return Err(format!("association {id} has something outstanding and no deadline"));
             }
@@ -112,7 +159,8 @@ fn well_formed(bytes: &Bytes) -> Result<(Packet, Vec<Chunk>), String> {
     }
     let mut chunks = Vec::new();
     for raw in packet.chunks() {
-        let chunk = raw.and_then(|raw| raw.decode()).map_err(|error| format!("no chunk: {error:?}"))?;
+        let chunk =
+            raw.and_then(|raw| raw.decode()).map_err(|error| format!("no chunk: {error:?}"))?;
         chunks.push(chunk);
     }
     if chunks.is_empty() {
@@ -175,9 +223,9 @@ fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
     let fast = (after.fast_retransmits - before.fast_retransmits) as usize;
     for path in &after.paths {
         let Some(old) = before.paths.iter().find(|old| old.peer == path.peer) else { continue };
-        let (cwnd, mtu) = (path.cwnd.max(old.cwnd) as usize, path.mtu.max(old.mtu));
-        let limit = (old.flight as usize).max(cwnd + mtu - 1) + fast * mtu;
-        if path.flight as usize > limit {
+        let (cwnd, mtu) = (path.cwnd.max(old.cwnd), path.mtu.max(old.mtu));
+        let limit = old.flight.max(cwnd + mtu - 1) + fast * mtu;
+        if path.flight > limit {
             return Err(format!(
                 "the flight to {} is {} bytes, was {}, with cwnd {cwnd}, MTU {mtu} and {fast} fast retransmissions",
                 path.peer, path.flight, old.flight
@@ -185,6 +233,21 @@ fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// RFC 9260, 6.2: what is received and not taken yet stays within the buffer it was promised, one packet apart
+/// (a probe of a closed window may be taken); what is sent and not acknowledged stays within its own.
+fn memory(association: &Association, config: &Config) -> Result<(), String> {
+    let received = association.statistics().receive_buffered;
+    let (receive, send) = (config.limits.receive_buffer, config.limits.send_buffer);
+    if received > receive + usize::from(config.path_mtu) {
+        return Err(format!("{received} bytes are held, and the receive buffer has {receive}"));
+    }
+    let sent = association.send_buffered();
+    match sent > send {
+        true => Err(format!("{sent} bytes are held, and the send buffer has {send}")),
+        false => Ok(()),
+    }
 }
 
 /// Whether the association waits for something of the peer's, so that a timer must run.

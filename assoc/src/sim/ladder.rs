@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{
-    Causes, Chunk, ChunkType, CommonHeader, Data, DataFlags, Init, Packet, PacketBuilder, Parameter, Ppid,
-    Sack, Sequence, Shutdown, Ssn, StreamId, Tsn, VerificationTag,
+    Causes, Chunk, ChunkType, CommonHeader, Data, DataFlags, Init, Packet, PacketBuilder,
+    Parameter, Ppid, Sack, Sequence, Shutdown, Ssn, StreamId, Tsn, VerificationTag,
 };
 
 use super::network::Network;
 use super::{HostId, LinkSettings, seed};
 use crate::{
-    AssociationId, AssociationState, Config, ConnectOptions, Event, Message, NoticeKind, PathNotice,
-    PathStatus, Quote,
+    Association, AssociationId, AssociationState, Config, ConnectOptions, Event, Message,
+    NoticeKind, PathNotice, PathStatus, Quote,
 };
 
 /// A's port.
@@ -197,7 +197,7 @@ impl Ladder {
 
     /// A closes gracefully.
     pub fn shuts_down(&mut self) {
-        self.network.with(self.ours, self.id(), |association, now| association.shutdown(now));
+        self.network.with(self.ours, self.id(), Association::shutdown);
     }
 
     /// A's state.
@@ -241,7 +241,12 @@ impl Ladder {
     pub fn hears_within(&mut self, time: Duration) -> Heard {
         let peer = self.peer;
         let heard = self.network.run_until(time, |network| network.wire_has_heard(peer));
-        assert!(heard, "Z heard nothing until {:?}; A is {:?}", self.network.elapsed(), self.state());
+        assert!(
+            heard,
+            "Z heard nothing until {:?}; A is {:?}",
+            self.network.elapsed(),
+            self.state()
+        );
         self.take().expect("there is a packet")
     }
 

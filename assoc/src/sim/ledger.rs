@@ -38,13 +38,16 @@ impl Ledger {
         };
         if received.unordered {
             let Some(at) = stream.unordered.iter().position(|sent| same(sent, received)) else {
-                return Err(format!("{name}, unordered: altered, never sent or here for the second time"));
+                return Err(format!(
+                    "{name}, unordered: altered, never sent or here for the second time"
+                ));
             };
             stream.unordered.swap_remove(at);
         } else {
             if !stream.ordered.front().is_some_and(|sent| same(sent, received)) {
                 let known = stream.ordered.iter().any(|sent| same(sent, received));
-                let fault = if known { "out of order" } else { "altered or here for the second time" };
+                let fault =
+                    if known { "out of order" } else { "altered or here for the second time" };
                 return Err(format!("{name}, ordered: {fault}"));
             }
             stream.ordered.pop_front();
@@ -83,7 +86,9 @@ mod tests {
         ledger.sent(first.clone());
         ledger.sent(second.clone());
         assert!(ledger.arrived(&received(&second)).unwrap_err().contains("out of order"));
-        assert!(ledger.arrived(&received(&Message::new(1, "firsT"))).unwrap_err().contains("altered"));
+        assert!(
+            ledger.arrived(&received(&Message::new(1, "firsT"))).unwrap_err().contains("altered")
+        );
         ledger.arrived(&received(&first)).unwrap();
         ledger.arrived(&received(&first)).unwrap_err();
         assert_eq!(ledger.missing(), 1);

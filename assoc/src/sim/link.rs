@@ -136,10 +136,9 @@ impl Link {
         if len > self.settings.mtu {
             let mtu = u32::try_from(self.settings.mtu).unwrap_or(u32::MAX);
             return match self.settings.tells_too_big {
-                true => Fate::Noticed(
-                    now + self.settings.latency,
-                    NoticeKind::PacketTooBig { mtu },
-                ),
+                true => {
+                    Fate::Noticed(now + self.settings.latency, NoticeKind::PacketTooBig { mtu })
+                }
                 false => Fate::Lost,
             };
         }
@@ -148,7 +147,8 @@ impl Link {
         }
         let Some(departure) = self.departure(now, len) else { return Fate::Lost };
         let first = self.arrival(departure, random);
-        let second = chance(random, self.settings.duplicate).then(|| self.arrival(departure, random));
+        let second =
+            chance(random, self.settings.duplicate).then(|| self.arrival(departure, random));
         Fate::Arrives(first, second)
     }
 
@@ -220,7 +220,9 @@ mod tests {
 
     #[test]
     fn an_ideal_link_delivers_at_once_and_once() {
-        assert!(fates(LinkSettings::default(), 9).iter().all(|f| *f == Fate::Arrives(epoch(), None)));
+        assert!(
+            fates(LinkSettings::default(), 9).iter().all(|f| *f == Fate::Arrives(epoch(), None))
+        );
     }
 
     #[test]

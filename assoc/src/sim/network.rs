@@ -127,7 +127,12 @@ impl Network {
     }
 
     /// Links the first address of one side with the first of the other, the second with the second, and so on.
-    pub fn link_in_parallel(&mut self, ones: &[IpAddr], others: &[IpAddr], settings: &LinkSettings) {
+    pub fn link_in_parallel(
+        &mut self,
+        ones: &[IpAddr],
+        others: &[IpAddr],
+        settings: &LinkSettings,
+    ) {
         ones.iter().zip(others).for_each(|(one, other)| self.link(*one, *other, settings));
     }
 
@@ -281,7 +286,8 @@ impl Network {
             }
             let member = self.member_mut(host);
             member.deadline = member.endpoint.poll_timeout();
-            let after = member.watch.after_packets(&member.endpoint, &member.config, member.deadline);
+            let after =
+                member.watch.after_packets(&member.endpoint, &member.config, member.deadline);
             let turn = member.turn(now, at);
             self.hold(host, after);
             turn.came_up.iter().for_each(|id| self.introduce(host, *id));
@@ -300,8 +306,14 @@ impl Network {
         let Node::Endpoint(member) = &self.host(host).node else { return };
         let mtu = usize::from(member.config.path_mtu);
         self.hold(host, member.watch.packet(transmit, bytes, mtu));
-        let own = transmit.source.is_none_or(|source| member.endpoint.addresses().contains(&source));
-        assert!(own, "{} sends from {:?}, which is not its own", self.host(host).name, transmit.source);
+        let own =
+            transmit.source.is_none_or(|source| member.endpoint.addresses().contains(&source));
+        assert!(
+            own,
+            "{} sends from {:?}, which is not its own",
+            self.host(host).name,
+            transmit.source
+        );
     }
 
     fn hold(&self, host: HostId, verdict: Result<(), String>) {
@@ -335,7 +347,9 @@ impl Network {
         });
         match fate {
             Fate::Lost => {}
-            Fate::Noticed(at, kind) => self.notice(host, (at, kind), destination, Some(source), &payload),
+            Fate::Noticed(at, kind) => {
+                self.notice(host, (at, kind), destination, Some(source), &payload);
+            }
             Fate::Arrives(first, second) => {
                 let Some(owner) = self.owners.get(&destination).copied() else { return };
                 let (udp_port, ecn) = (transmit.udp_port, transmit.ecn);
@@ -361,25 +375,28 @@ impl Network {
 
     /// Finds the other side of an association that came up, so that what arrives can be compared with what was sent.
     fn introduce(&mut self, host: HostId, id: AssociationId) {
-        let own = self.host(host).addresses.clone();
-        let own_port = self.member(host).endpoint.port();
-        let Some(association) = self.member(host).endpoint.view(id) else { return };
-        let port = association.port();
-        let mut owners = association.paths().filter_map(|path| self.owners.get(&path.peer).copied());
-        let Some(other) = owners.next() else { return };
-        let Node::Endpoint(member) = &self.host(other).node else { return };
-        if member.endpoint.port() != port {
-            return;
+        if let Some((other, theirs)) = self.counterpart(host, id) {
+            self.application_mut(host, id).peer = Some((other, theirs));
+            self.application_mut(other, theirs).peer = Some((host, id));
         }
-        let theirs = member.endpoint.associations().filter(|theirs| {
-            member.endpoint.view(*theirs).is_some_and(|association| {
-                association.port() == own_port
-                    && association.paths().any(|path| own.contains(&path.peer))
+    }
+
+    fn counterpart(&self, host: HostId, id: AssociationId) -> Option<(HostId, AssociationId)> {
+        let own = &self.host(host).addresses;
+        let own_port = self.member(host).endpoint.port();
+        let association = self.member(host).endpoint.view(id)?;
+        let other = association.paths().find_map(|path| self.owners.get(&path.peer).copied())?;
+        let Node::Endpoint(member) = &self.host(other).node else { return None };
+        if member.endpoint.port() != association.port() {
+            return None;
+        }
+        let leads_back = |theirs: &AssociationId| {
+            member.endpoint.view(*theirs).is_some_and(|theirs| {
+                theirs.port() == own_port && theirs.paths().any(|path| own.contains(&path.peer))
             })
-        });
-        let Some(theirs) = theirs.max() else { return };
-        self.application_mut(host, id).peer = Some((other, theirs));
-        self.application_mut(other, theirs).peer = Some((host, id));
+        };
+        let theirs = member.endpoint.associations().filter(leads_back).max()?;
+        Some((other, theirs))
     }
 
     fn deliver(&mut self, host: HostId, id: AssociationId, received: Received) {

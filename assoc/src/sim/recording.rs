@@ -68,7 +68,8 @@ impl Recording {
 /// Cargo's directory for what tests leave behind, which lies beside that of the running test program.
 fn default_directory() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
-    let profile = program.ancestors().find(|path| path.ends_with("deps")).and_then(|deps| deps.parent());
+    let profile =
+        program.ancestors().find(|path| path.ends_with("deps")).and_then(|deps| deps.parent());
     match profile.and_then(|profile| profile.parent()) {
         Some(target) => target.join("tmp"),
         None => std::env::temp_dir(),

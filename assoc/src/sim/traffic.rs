@@ -31,8 +31,9 @@ impl Plan {
         let (least, most) = ((self.least.max(1) as f64).ln(), (self.most.max(1) as f64).ln());
         let size = random.random_range(least..=most).exp().round() as usize;
         let stream = random.random_range(0..self.streams);
-        let message = Message::new(stream, payload(random.random(), size.clamp(self.least, self.most)))
-            .ppid(u32::try_from(number).unwrap_or(u32::MAX));
+        let message =
+            Message::new(stream, payload(random.random(), size.clamp(self.least, self.most)))
+                .ppid(u32::try_from(number).unwrap_or(u32::MAX));
         if random.random::<f64>() < self.unordered { message.unordered() } else { message }
     }
 }

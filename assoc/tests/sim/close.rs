@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rand::Rng;
 use usctp_assoc::sim::{LinkSettings, Loss, Plan, for_each_seed, seed};
-use usctp_assoc::{AssociationState, Event, LostReason, Message, SendError};
+use usctp_assoc::{Association, AssociationState, Event, LostReason, Message, SendError};
 
 use crate::world::{World, config, ms};
 
@@ -67,12 +67,17 @@ fn a_close_waits_for_the_peer_to_send_the_rest() {
 
 #[test]
 fn nothing_can_be_sent_once_the_close_began() {
-    let mut world =
-        World::new("nothing_can_be_sent_once_the_close_began", seed(0), 1, &config(|_| {}), &LinkSettings::with_latency(ms(10)));
+    let mut world = World::new(
+        "nothing_can_be_sent_once_the_close_began",
+        seed(0),
+        1,
+        &config(|_| {}),
+        &LinkSettings::with_latency(ms(10)),
+    );
     let (id, _) = world.establish();
     let a = world.a;
     world.network.send(a, id, Message::new(0, "last")).unwrap();
-    world.network.with(a, id, |association, now| association.shutdown(now));
+    world.network.with(a, id, Association::shutdown);
     let refused = world.network.send(a, id, Message::new(0, "too late")).unwrap_err();
     assert_eq!(refused, SendError::NotOpen { state: AssociationState::ShutdownPending });
     world.run_until_ended(id);

@@ -46,11 +46,7 @@ fn each_fault_of_a_list_is_named_with_its_index_and_errnos() {
         ),
         (vec![good, socket(Ipv4Addr::UNSPECIFIED)], ConnectError::Unspecified { index: 1 }, 55),
         (vec![good, socket(Ipv6Addr::UNSPECIFIED)], ConnectError::Unspecified { index: 1 }, 55),
-        (
-            vec![socket(multicast)],
-            ConnectError::Multicast { index: 0, address: multicast },
-            EINVAL,
-        ),
+        (vec![socket(multicast)], ConnectError::Multicast { index: 0, address: multicast }, EINVAL),
         (
             vec![good, socket(multicast6)],
             ConnectError::Multicast { index: 1, address: multicast6 },
@@ -146,7 +142,8 @@ fn an_overlap_with_an_association_in_any_state_is_refused_and_creates_nothing() 
     for (state, linux) in states {
         let mut ladder = Ladder::in_state(name, state);
         let list = ports(&[z(2), z(1)]);
-        let error = ladder.network.connectx(ladder.ours, &list, ConnectOptions::default()).unwrap_err();
+        let error =
+            ladder.network.connectx(ladder.ours, &list, ConnectOptions::default()).unwrap_err();
         let association = ladder.id();
         assert_eq!(error, ConnectError::InUse { index: 1, address: z(1), association, state });
         assert_eq!((error.errno_linux(), error.errno_freebsd()), (linux, 37));
@@ -174,7 +171,9 @@ fn a_disjoint_list_may_be_opened_beside_and_an_ended_association_is_no_obstacle(
     let first = ladder.id();
     ladder.connectx(&[z(2), z(3)]);
     ladder.expects(z(2), &[ChunkType::INIT]);
-    ladder.network.with(ladder.ours, first, |association, now| association.abort(now, Default::default()));
+    ladder
+        .network
+        .with(ladder.ours, first, |association, now| association.abort(now, Default::default()));
     assert!(matches!(ladder.hears().only(), Chunk::Abort(_)));
     ladder.connectx(&[z(1)]);
     ladder.expects(z(1), &[ChunkType::INIT]);

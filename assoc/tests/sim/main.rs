@@ -1,6 +1,10 @@
 //! The protocol over the simulated network: whole transfers by seed, and ladders against a peer played by hand.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
 mod close;

@@ -34,7 +34,11 @@ fn one_side_opens_and_the_other_is_told() {
     };
     assert_eq!((roles(world.a), roles(world.z)), (vec![Role::Active], vec![Role::Passive]));
     let z = &world.network.events(world.z)[0];
-    assert_eq!((z.association, role(&z.event)), (theirs, Some(Role::Passive)), "CommUp comes first");
+    assert_eq!(
+        (z.association, role(&z.event)),
+        (theirs, Some(Role::Passive)),
+        "CommUp comes first"
+    );
     assert_eq!(world.network.elapsed(), ms(40), "four packets, each 10 ms");
     assert_eq!(world.network.state(world.a, id), AssociationState::Established);
 }

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use usctp_assoc::sim::{Ladder, LinkSettings, Status, a, z};
-use usctp_assoc::{
-    Compat, ConnectOptions, Event, LostReason, MovedOn, NoticeKind, RemovedReason,
-};
+use usctp_assoc::{Compat, ConnectOptions, Event, LostReason, MovedOn, NoticeKind, RemovedReason};
 use usctp_chunk::{Chunk, ChunkType};
 
 use crate::world::{HOUR, config, ms, secs};
@@ -119,9 +117,11 @@ fn a_deadline_ends_the_attempt() {
 fn the_first_address_is_tried_and_suffices() {
     let mut ladder = ladder("the_first_address_is_tried_and_suffices", 3);
     ladder.establishes(&zs(3));
-    let tried: Vec<_> = ladder.events().into_iter().filter(|event| matches!(event, Event::Tried { .. })).collect();
+    let tried: Vec<_> =
+        ladder.events().into_iter().filter(|event| matches!(event, Event::Tried { .. })).collect();
     assert_eq!(tried, [Event::Tried { peer: z(1), attempt: 1 }]);
-    let primary: Vec<_> = ladder.paths().iter().filter(|path| path.primary).map(|path| path.peer).collect();
+    let primary: Vec<_> =
+        ladder.paths().iter().filter(|path| path.primary).map(|path| path.peer).collect();
     assert_eq!(primary, [z(1)]);
 }
 
@@ -173,9 +173,16 @@ fn an_unreachable_address_is_left_at_once_and_costs_no_time() {
     ladder.network.alter(a(1), z(2), |link| link.status = Status::SendFailed);
     ladder.connectx(&zs(3));
     assert_eq!(ladder.expects(z(3), &[ChunkType::INIT]).at, Duration::ZERO);
-    let moved: Vec<_> = ladder.events().into_iter().filter(|event| matches!(event, Event::MovedOn { .. })).collect();
+    let moved: Vec<_> = ladder
+        .events()
+        .into_iter()
+        .filter(|event| matches!(event, Event::MovedOn { .. }))
+        .collect();
     let reason = MovedOn::Unreachable;
-    assert_eq!(moved, [Event::MovedOn { peer: z(1), reason }, Event::MovedOn { peer: z(2), reason }]);
+    assert_eq!(
+        moved,
+        [Event::MovedOn { peer: z(1), reason }, Event::MovedOn { peer: z(2), reason }]
+    );
 }
 
 #[test]
@@ -188,7 +195,8 @@ fn local_send_errors_for_all_addresses_end_the_attempt() {
     }
     ladder.connectx(&zs(2));
     ladder.network.run_for(HOUR);
-    let lost: Vec<_> = ladder.events().into_iter().filter(|event| matches!(event, Event::CommLost(_))).collect();
+    let lost: Vec<_> =
+        ladder.events().into_iter().filter(|event| matches!(event, Event::CommLost(_))).collect();
     assert_eq!(lost, [Event::CommLost(LostReason::Unreachable)]);
     assert!(ladder.network.trace().0 <= 20, "no storm of attempts");
 }

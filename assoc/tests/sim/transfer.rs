@@ -27,9 +27,10 @@ fn bad_link(random: &mut StdRng) -> LinkSettings {
         duplicate: share(random, 0.03),
         reorder: share(random, 0.1),
         hold: ms(random.random_range(0..100)),
-        rate: random
-            .random_bool(0.5)
-            .then(|| Rate { bytes_per_second: random.random_range(100_000..5_000_000), queue: 60_000 }),
+        rate: random.random_bool(0.5).then(|| Rate {
+            bytes_per_second: random.random_range(100_000..5_000_000),
+            queue: 60_000,
+        }),
         ..LinkSettings::default()
     }
 }
@@ -166,8 +167,7 @@ fn a_small_receive_window_and_a_slow_reader_slow_the_sender_and_lose_nothing() {
     for_each_seed(20, |seed| {
         let name = "a_small_receive_window_and_a_slow_reader_slow_the_sender_and_lose_nothing";
         let config = config(|options| options.limits.receive_buffer = 8192);
-        let link =
-            LinkSettings { loss: Loss::Uniform(0.02), ..LinkSettings::with_latency(ms(5)) };
+        let link = LinkSettings { loss: Loss::Uniform(0.02), ..LinkSettings::with_latency(ms(5)) };
         let mut world = World::new(name, seed, 2, &config, &link);
         let (id, theirs) = world.establish();
         let (a, z) = (world.a, world.z);
@@ -214,7 +214,11 @@ fn packets_shrink_to_the_mtu_that_a_router_reports() {
     let (id, theirs) = world.establish();
     let (a, z) = (world.a, world.z);
     for (host, id) in [(a, id), (z, theirs)] {
-        world.network.offer(host, id, (0..20).map(|number| Message::new(0, payload(number, 5_000))));
+        world.network.offer(
+            host,
+            id,
+            (0..20).map(|number| Message::new(0, payload(number, 5_000))),
+        );
         world.network.close_when_sent(host, id);
     }
     world.network.run_for(secs(2));
@@ -241,7 +245,9 @@ fn a_dead_primary_is_reported_and_its_return_too() {
     }
     let changes: Vec<_> = (world.network.events(a).iter())
         .filter_map(|logged| match logged.event {
-            Event::PeerAddressChange { peer, change } if peer == first && logged.at >= at => Some(change),
+            Event::PeerAddressChange { peer, change } if peer == first && logged.at >= at => {
+                Some(change)
+            }
             _ => None,
         })
         .filter(|change| matches!(change, AddressChange::Inactive | AddressChange::Active))

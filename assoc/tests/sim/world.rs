@@ -39,7 +39,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(name: &str, seed: u64, paths: u8, config: &Config, link: &LinkSettings) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        seed: u64,
+        paths: u8,
+        config: &Config,
+        link: &LinkSettings,
+    ) -> Self {
         let mut network = Network::new(name, seed);
         let ours: Vec<_> = (1..=paths).map(a).collect();
         let theirs: Vec<_> = (1..=paths).map(z).collect();
@@ -63,7 +69,9 @@ impl World {
         let (a, z) = (self.a, self.z);
         let up = self.network.run_until(HOUR, |network| {
             network.state(a, id) == AssociationState::Established
-                && network.newest(z).is_some_and(|id| network.state(z, id) == AssociationState::Established)
+                && network
+                    .newest(z)
+                    .is_some_and(|id| network.state(z, id) == AssociationState::Established)
         });
         assert!(up, "the association came up");
         (id, self.network.newest(z).unwrap())
@@ -73,7 +81,9 @@ impl World {
         let (a, z) = (self.a, self.z);
         let ended = self.network.run_until(HOUR, |network| {
             network.state(a, id) == AssociationState::Closed
-                && network.newest(z).is_none_or(|id| network.state(z, id) == AssociationState::Closed)
+                && network
+                    .newest(z)
+                    .is_none_or(|id| network.state(z, id) == AssociationState::Closed)
         });
         assert!(ended, "both sides ended within an hour");
     }

@@ -9,8 +9,8 @@ use super::{Arrived, Network};
 use crate::sim::host::Node;
 use crate::sim::{Application, HostId, Logged};
 use crate::{
-    Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn, Endpoint, Message,
-    Received, SendError, Transmit,
+    Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn, Endpoint,
+    Message, Received, SendError, Transmit,
 };
 
 impl Network {
@@ -40,7 +40,7 @@ impl Network {
 
     /// Receives one message.
     pub fn receive(&mut self, host: HostId, id: AssociationId) -> Option<Received> {
-        let received = self.with(host, id, |association, now| association.recv(now))?;
+        let received = self.with(host, id, Association::recv)?;
         self.deliver(host, id, received.clone());
         Some(received)
     }
@@ -49,7 +49,12 @@ impl Network {
     ///
     /// # Errors
     /// As [`Association::send`].
-    pub fn send(&mut self, host: HostId, id: AssociationId, message: Message) -> Result<(), SendError> {
+    pub fn send(
+        &mut self,
+        host: HostId,
+        id: AssociationId,
+        message: Message,
+    ) -> Result<(), SendError> {
         let now = self.now;
         self.input(host, |member| {
             let association = member.endpoint.association(id).expect("tests send on what exists");
@@ -129,7 +134,13 @@ impl Network {
     }
 
     /// Sends bytes from an address of a wire host.
-    pub fn wire_sends(&mut self, host: HostId, source: IpAddr, destination: IpAddr, payload: Bytes) {
+    pub fn wire_sends(
+        &mut self,
+        host: HostId,
+        source: IpAddr,
+        destination: IpAddr,
+        payload: Bytes,
+    ) {
         let transmit = Transmit {
             source: Some(source),
             destination,
