@@ -1,0 +1,191 @@
+//! A host of the simulated network: an endpoint with a simple application on top, or a wire played by hand.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::invariant::Watch;
+use super::ledger::Ledger;
+use super::network::Arrived;
+use crate::{
+    Association, AssociationId, Config, Endpoint, Event, Message, Received, SendError,
+    Transmit,
+};
+
+/// Names a host of a [`Network`](super::Network).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostId(pub(super) usize);
+
+/// An event with the time it was polled at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Virtual time.
+    pub at: Duration,
+    /// The association it is of.
+    pub association: AssociationId,
+    /// The event.
+    pub event: Event,
+}
+
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) node: Node,
+}
+
+#[derive(Debug)]
+pub(super) enum Node {
+    Endpoint(Box<Member>),
+    Wire(VecDeque<Arrived>),
+}
+
+/// An endpoint with what runs on top of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) endpoint: Endpoint,
+    pub(super) config: Config,
+    pub(super) deadline: Option<Instant>,
+    pub(super) events: Vec<Logged>,
+    pub(super) applications: BTreeMap<AssociationId, Application>,
+    /// Whether messages are received as soon as they are there.
+    pub(super) eager: bool,
+    pub(super) watch: Watch,
+}
+
+/// The application of one association.
+#[derive(Debug, Default)]
+pub struct Application {
+    /// What is still to be sent, as soon as the send buffer takes it.
+    pub(super) backlog: VecDeque<Message>,
+    /// Whether the association is closed once the backlog is sent.
+    pub(super) closes: bool,
+    /// What was sent and did not arrive yet.
+    pub(super) ledger: Ledger,
+    /// The other side, if it is an endpoint too.
+    pub(super) peer: Option<(HostId, AssociationId)>,
+    /// What was received.
+    pub(super) received: Vec<Received>,
+    readable: bool,
+    blocked: bool,
+}
+
+/// What an application did when it was given its turn.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) acted: bool,
+    pub(super) received: Vec<(AssociationId, Received)>,
+    pub(super) came_up: Vec<AssociationId>,
+}
+
+impl Member {
+    pub(super) fn new(endpoint: Endpoint, config: Config) -> Self {
+        Self {
+            endpoint,
+            config,
+            deadline: None,
+            events: Vec::new(),
+            applications: BTreeMap::new(),
+            eager: true,
+            watch: Watch::default(),
+        }
+    }
+
+    /// Polls every packet that is ready.
+    pub(super) fn packets(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+    ) -> Vec<(Transmit, Bytes)> {
+        let mut packets = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit(now, buffer) {
+            assert_eq!(transmit.len, buffer.len(), "poll_transmit appends exactly one packet");
+            packets.push((transmit, buffer.split().freeze()));
+            assert!(packets.len() < 100_000, "poll_transmit never ends");
+        }
+        packets
+    }
+
+    /// Handles events, receives, and sends from the backlog.
+    pub(super) fn turn(&mut self, now: Instant, at: Duration) -> Turn {
+        let mut turn = Turn::default();
+        while let Some((association, event)) = self.endpoint.poll_event() {
+            let application = self.applications.entry(association).or_default();
+            match &event {
+                Event::Readable => application.readable = true,
+                Event::Writable => application.blocked = false,
+                Event::CommUp { .. } => {
+                    application.blocked = false;
+                    turn.came_up.push(association);
+                }
+                Event::Restart => {
+                    application.ledger = Ledger::default();
+                    turn.came_up.push(association);
+                }
+                _ => {}
+            }
+            self.events.push(Logged { at, association, event });
+        }
+        for (id, application) in &mut self.applications {
+            if self.eager && application.readable {
+                application.readable = false;
+                while let Some(received) =
+                    self.endpoint.association(*id).and_then(|association| association.recv(now))
+                {
+                    turn.acted = true;
+                    turn.received.push((*id, received));
+                }
+            }
+            if !application.blocked && (!application.backlog.is_empty() || application.closes) {
+                let Some(association) = self.endpoint.association(*id) else { continue };
+                turn.acted |= application.push(association, now);
+            }
+        }
+        turn
+    }
+}
+
+impl Application {
+    /// What was received, in the order it was.
+    pub fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// How many messages are still waiting to be handed to the association.
+    pub fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// How many messages the association took that the other side has not received.
+    pub fn missing(&self) -> usize {
+        self.ledger.missing()
+    }
+
+    fn push(&mut self, association: &mut Association, now: Instant) -> bool {
+        let mut acted = false;
+        while let Some(message) = self.backlog.pop_front() {
+            match association.send(now, message.clone()) {
+                Ok(()) => {
+                    acted = true;
+                    self.ledger.sent(message);
+                }
+                Err(SendError::WouldBlock) => {
+                    self.backlog.push_front(message);
+                    self.blocked = true;
+                    return acted;
+                }
+                // The association ended: what was not taken is not lost by anybody.
+                Err(SendError::NotOpen { .. }) => self.backlog.clear(),
+                Err(error) => panic!("the simulated application sends nonsense: {error}"),
+            }
+        }
+        if self.closes {
+            self.closes = false;
+            association.shutdown(now);
+            acted = true;
+        }
+        acted
+    }
+}

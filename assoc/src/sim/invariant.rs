@@ -1,0 +1,311 @@
+//! What must hold after every step, whatever the network does (checked, never assumed).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, PacketBuilder};
+
+use crate::{
+    Association, AssociationId, AssociationState as State, Config, Endpoint, PathState, PathStatus,
+    Transmit,
+};
+
+/// What was seen of an endpoint's associations before its packets were polled.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: BTreeMap<AssociationId, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    state: State,
+    port: u16,
+    paths: Vec<PathStatus>,
+    /// Paths that were unconfirmed once and not active since: an inactive one need not be confirmed.
+    unconfirmed: BTreeSet<IpAddr>,
+    fast_retransmits: u64,
+}
+
+impl Seen {
+    fn of(association: &Association, before: Option<&Self>) -> Self {
+        let mut unconfirmed = before.map(|before| before.unconfirmed.clone()).unwrap_or_default();
+        for path in association.paths() {
+            match path.state {
+                PathState::Unconfirmed => _ = unconfirmed.insert(path.peer),
+                PathState::Active | PathState::Listed => _ = unconfirmed.remove(&path.peer),
+                _ => {}
+            }
+        }
+        Self {
+            unconfirmed,
+            state: association.state(),
+            port: association.port(),
+            paths: association.paths().collect(),
+            fast_retransmits: association.statistics().fast_retransmits,
+        }
+    }
+}
+
+impl Watch {
+    /// Notes how things stand after an input and before the packets it leads to; judges the changes of state.
+    pub(super) fn before_packets(&mut self, endpoint: &Endpoint) -> Result<(), String> {
+        let ids: Vec<_> = endpoint.associations().collect();
+        self.seen.retain(|id, _| ids.binary_search(id).is_ok() || ids.contains(id));
+        for id in ids {
+            let Some(association) = endpoint.view(id) else { continue };
+            let before = self.seen.get(&id);
+            let seen = Seen::of(association, before);
+            if let Some(before) = before {
+                legal(before.state, seen.state)?;
+            }
+            self.seen.insert(id, seen);
+        }
+        Ok(())
+    }
+
+    /// Judges one packet that the endpoint sends.
+    pub(super) fn packet(
+        &self,
+        transmit: &Transmit,
+        bytes: &Bytes,
+        mtu: usize,
+    ) -> Result<(), String> {
+        let overhead = ip_overhead(transmit);
+        if bytes.len() + overhead > mtu {
+            return Err(format!(
+                "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
+                bytes.len()
+            ));
+        }
+        let (packet, chunks) = well_formed(bytes)?;
+        verification_tag(&packet, &chunks)?;
+        stands_alone(&chunks)?;
+        self.confirmed(transmit, &packet, &chunks)
+    }
+
+    /// RFC 9260, 5.4: an address that is not confirmed gets HEARTBEATs and their answers, and a handshake chunk
+    /// only together with a HEARTBEAT. What stands outside of the association (INIT ACK, a reflected tag, an ERROR
+    /// to a stale cookie, an ABORT) may go anywhere.
+    fn confirmed(
+        &self,
+        transmit: &Transmit,
+        packet: &Packet,
+        chunks: &[Chunk],
+    ) -> Result<(), String> {
+        let (peer, port) = (transmit.destination, packet.header.destination_port);
+        let has = |kind| chunks.iter().any(|chunk| chunk.kind() == kind);
+        let mut open = (self.seen.values())
+            .filter(|seen| seen.port == port && seen.state != State::Closed)
+            .filter(|seen| seen.paths.iter().any(|path| path.peer == peer))
+            .peekable();
+        if open.peek().is_none() {
+            return match has(ChunkType::DATA) {
+                true => Err(format!("DATA goes to {peer}, which is no path of any association")),
+                false => Ok(()),
+            };
+        }
+        let forbidden =
+            [ChunkType::DATA, ChunkType::SACK, ChunkType::SHUTDOWN, ChunkType::SHUTDOWN_ACK];
+        let handshake = [ChunkType::COOKIE_ACK, ChunkType::COOKIE_ECHO];
+        let bad = forbidden.into_iter().any(has)
+            || (handshake.into_iter().any(has) && !has(ChunkType::HEARTBEAT));
+        match bad && open.all(|seen| seen.unconfirmed.contains(&peer)) {
+            true => {
+                let kinds: Vec<_> = chunks.iter().map(|chunk| chunk.kind().name()).collect();
+                Err(format!("{kinds:?} goes to {peer}, which is not confirmed"))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Judges how things stand after the packets were polled.
+    pub(super) fn after_packets(
+        &mut self,
+        endpoint: &Endpoint,
+        config: &Config,
+        deadline: Option<Instant>,
+    ) -> Result<(), String> {
+        for id in endpoint.associations() {
+            let Some(association) = endpoint.view(id) else { continue };
+            let before = self.seen.get(&id);
+            let after = Seen::of(association, before);
+            if let Some(before) = before {
+                legal(before.state, after.state)?;
+                congestion(before, &after)?;
+            }
+            memory(association, config)?;
+            if deadline.is_none() && outstanding(association, &after) {
+                return Err(format!("association {id} has something outstanding and no deadline"));
+            }
+            self.seen.insert(id, after);
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of IP and UDP headers in front of a packet.
+pub(super) fn ip_overhead(transmit: &Transmit) -> usize {
+    let ip = if transmit.destination.is_ipv4() { 20 } else { 40 };
+    if transmit.udp_port.is_some() { ip + 8 } else { ip }
+}
+
+/// A packet of ours decodes, has a good checksum, and encodes to the same bytes again.
+fn well_formed(bytes: &Bytes) -> Result<(Packet, Vec<Chunk>), String> {
+    let packet = Packet::parse(bytes.clone()).map_err(|error| format!("no packet: {error:?}"))?;
+    if packet.checksum() != Checksum::Valid {
+        return Err(format!("the checksum is {:?}", packet.checksum()));
+    }
+    let mut chunks = Vec::new();
+    for raw in packet.chunks() {
+        let chunk =
+            raw.and_then(|raw| raw.decode()).map_err(|error| format!("no chunk: {error:?}"))?;
+        chunks.push(chunk);
+    }
+    if chunks.is_empty() {
+        return Err("a packet without chunks".to_owned());
+    }
+    let mut again = BytesMut::with_capacity(bytes.len());
+    let mut builder = PacketBuilder::new(&mut again, packet.header, bytes.len());
+    for chunk in &chunks {
+        if !builder.push(chunk) {
+            return Err(format!("{:?} grows when it is encoded again", chunk.kind()));
+        }
+    }
+    builder.finish();
+    match again == *bytes {
+        true => Ok((packet, chunks)),
+        false => Err("the packet encodes to other bytes again".to_owned()),
+    }
+}
+
+/// RFC 9260, 8.5.1 A: the tag is 0 where an INIT is, and nowhere else. A reflected tag is the peer's own doing.
+fn verification_tag(packet: &Packet, chunks: &[Chunk]) -> Result<(), String> {
+    let zero = packet.header.verification_tag.is_zero();
+    let init = chunks.iter().any(|chunk| matches!(chunk, Chunk::Init(_)));
+    let reflected = chunks.iter().any(|chunk| match chunk {
+        Chunk::Abort(abort) => abort.tag_reflected,
+        Chunk::ShutdownComplete(complete) => complete.tag_reflected,
+        _ => false,
+    });
+    match zero == init || (zero && reflected) {
+        true => Ok(()),
+        false => Err(format!("verification tag {}", packet.header.verification_tag)),
+    }
+}
+
+/// RFC 9260, 6.10: INIT, INIT ACK and SHUTDOWN COMPLETE are never bundled; 9.1: no DATA with an ABORT.
+fn stands_alone(chunks: &[Chunk]) -> Result<(), String> {
+    for chunk in chunks {
+        let alone = [ChunkType::INIT, ChunkType::INIT_ACK, ChunkType::SHUTDOWN_COMPLETE];
+        if chunks.len() > 1 && alone.contains(&chunk.kind()) {
+            return Err(format!("{:?} is bundled", chunk.kind().name()));
+        }
+    }
+    let has = |kind| chunks.iter().any(|chunk| chunk.kind() == kind);
+    if has(ChunkType::ABORT) && has(ChunkType::DATA) {
+        return Err("DATA is bundled with an ABORT".to_owned());
+    }
+    let first = chunks.first().map(Chunk::kind);
+    for kind in [ChunkType::COOKIE_ECHO, ChunkType::COOKIE_ACK] {
+        if has(kind) && first != Some(kind) {
+            return Err(format!("{:?} is not the first chunk", kind.name()));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9260, 6.1 B: new data goes out only while the flight is below cwnd, which it may then exceed by
+/// less than one packet; 7.2.4 3: a fast retransmission goes out whatever cwnd says. A cwnd that was cut
+/// may leave a flight above it, which then must not grow.
+fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
+    let fast = (after.fast_retransmits - before.fast_retransmits) as usize;
+    for path in &after.paths {
+        let Some(old) = before.paths.iter().find(|old| old.peer == path.peer) else { continue };
+        let (cwnd, mtu) = (path.cwnd.max(old.cwnd), path.mtu.max(old.mtu));
+        let limit = old.flight.max(cwnd + mtu - 1) + fast * mtu;
+        if path.flight > limit {
+            return Err(format!(
+                "the flight to {} is {} bytes, was {}, with cwnd {cwnd}, MTU {mtu} and {fast} fast retransmissions",
+                path.peer, path.flight, old.flight
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is received and not taken yet stays within the buffer, or, where gaps have to be filled before anything can be
+/// taken, within twice the buffer; what is sent and not acknowledged stays within its own.
+fn memory(association: &Association, config: &Config) -> Result<(), String> {
+    let received = association.statistics().receive_buffered;
+    let (receive, send) = (config.limits.receive_buffer, config.limits.send_buffer);
+    if received > 2 * receive + usize::from(config.path_mtu) {
+        return Err(format!("{received} bytes are held, and the receive buffer has {receive}"));
+    }
+    let sent = association.send_buffered();
+    match sent > send {
+        true => Err(format!("{sent} bytes are held, and the send buffer has {send}")),
+        false => Ok(()),
+    }
+}
+
+/// Whether the association waits for something of the peer's, so that a timer must run.
+fn outstanding(association: &Association, seen: &Seen) -> bool {
+    match seen.state {
+        State::Closed => false,
+        State::Established => {
+            seen.paths.iter().any(|path| path.flight > 0) || association.send_buffered() > 0
+        }
+        // Every other state has a timer of its own, or ends when the data is acknowledged.
+        _ => true,
+    }
+}
+
+/// RFC 9260, 4: which state may follow which. One input may lead through several.
+fn legal(before: State, after: State) -> Result<(), String> {
+    use State::{
+        Closed, CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending,
+        ShutdownReceived, ShutdownSent,
+    };
+    let allowed = before == after
+        || match (before, after) {
+            // The end of an association that is not released yet is for ever.
+            (Closed, _) => false,
+            (_, Closed) => true,
+            // 5.2.6: a stale cookie begins again.
+            (CookieEchoed, CookieWait) => true,
+            (_, CookieWait) => false,
+            (CookieWait, _) => true,
+            (_, CookieEchoed) => false,
+            (CookieEchoed, _) => true,
+            // 5.2.4 A: a restart, which SHUTDOWN-ACK-SENT refuses.
+            (ShutdownAckSent, _) => false,
+            (_, Established) => true,
+            (Established, _) => true,
+            (ShutdownPending, ShutdownSent | ShutdownReceived | ShutdownAckSent) => true,
+            (ShutdownSent | ShutdownReceived, ShutdownAckSent) => true,
+            (ShutdownSent | ShutdownReceived, _) => false,
+            (_, ShutdownPending) => false,
+        };
+    match allowed {
+        true => Ok(()),
+        false => Err(format!("{before:?} turned into {after:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_follow_the_diagram_of_the_rfc() {
+        legal(State::CookieWait, State::Established).unwrap();
+        legal(State::Established, State::ShutdownAckSent).unwrap();
+        legal(State::ShutdownSent, State::Closed).unwrap();
+        legal(State::Closed, State::Established).unwrap_err();
+        legal(State::ShutdownAckSent, State::ShutdownSent).unwrap_err();
+        legal(State::ShutdownReceived, State::ShutdownSent).unwrap_err();
+        legal(State::Established, State::CookieWait).unwrap_err();
+    }
+}

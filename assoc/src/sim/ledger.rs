@@ -1,0 +1,106 @@
+//! What one side sent and the other has not received yet, so that every message is seen to arrive once and whole.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use usctp_chunk::StreamId;
+
+use crate::{Message, Received};
+
+/// The messages of one direction of an association.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    streams: BTreeMap<StreamId, Stream>,
+    missing: usize,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    ordered: VecDeque<Message>,
+    unordered: Vec<Message>,
+}
+
+impl Ledger {
+    /// Notes a message that the sending side took.
+    pub(super) fn sent(&mut self, message: Message) {
+        let stream = self.streams.entry(message.stream).or_default();
+        match message.unordered {
+            true => stream.unordered.push(message),
+            false => stream.ordered.push_back(message),
+        }
+        self.missing += 1;
+    }
+
+    /// Takes a message off the ledger; an error says what is wrong with it.
+    pub(super) fn arrived(&mut self, received: &Received) -> Result<(), String> {
+        let name = format!("{} bytes on stream {}", received.payload.len(), received.stream.0);
+        let Some(stream) = self.streams.get_mut(&received.stream) else {
+            return Err(format!("{name} arrived, where nothing was sent"));
+        };
+        if received.unordered {
+            let Some(at) = stream.unordered.iter().position(|sent| same(sent, received)) else {
+                return Err(format!(
+                    "{name}, unordered: altered, never sent or here for the second time"
+                ));
+            };
+            stream.unordered.swap_remove(at);
+        } else {
+            if !stream.ordered.front().is_some_and(|sent| same(sent, received)) {
+                let known = stream.ordered.iter().any(|sent| same(sent, received));
+                let fault =
+                    if known { "out of order" } else { "altered or here for the second time" };
+                return Err(format!("{name}, ordered: {fault}"));
+            }
+            stream.ordered.pop_front();
+        }
+        self.missing -= 1;
+        Ok(())
+    }
+
+    /// How many messages were taken and did not arrive.
+    pub(super) fn missing(&self) -> usize {
+        self.missing
+    }
+}
+
+fn same(sent: &Message, received: &Received) -> bool {
+    sent.ppid == received.ppid && sent.payload == received.payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(message: &Message) -> Received {
+        Received {
+            stream: message.stream,
+            ppid: message.ppid,
+            unordered: message.unordered,
+            payload: message.payload.clone(),
+        }
+    }
+
+    #[test]
+    fn a_message_arrives_once_and_in_order() {
+        let (first, second) = (Message::new(1, "first"), Message::new(1, "second"));
+        let mut ledger = Ledger::default();
+        ledger.sent(first.clone());
+        ledger.sent(second.clone());
+        assert!(ledger.arrived(&received(&second)).unwrap_err().contains("out of order"));
+        assert!(
+            ledger.arrived(&received(&Message::new(1, "firsT"))).unwrap_err().contains("altered")
+        );
+        ledger.arrived(&received(&first)).unwrap();
+        ledger.arrived(&received(&first)).unwrap_err();
+        assert_eq!(ledger.missing(), 1);
+    }
+
+    #[test]
+    fn unordered_messages_may_overtake_but_not_repeat() {
+        let message = Message::new(0, "free").unordered();
+        let mut ledger = Ledger::default();
+        ledger.sent(Message::new(0, "queued"));
+        ledger.sent(message.clone());
+        ledger.arrived(&received(&message)).unwrap();
+        ledger.arrived(&received(&message)).unwrap_err();
+    }
+}

@@ -1,0 +1,166 @@
+//! What a test does in the network: it opens, sends, receives and closes, looks, and plays wire hosts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Arrived, Network};
+use crate::sim::host::Node;
+use crate::sim::{Application, HostId, Logged};
+use crate::{
+    Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn, Endpoint,
+    Message, Received, SendError, Transmit,
+};
+
+impl Network {
+    /// See [`Endpoint::connectx`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connectx(
+        &mut self,
+        host: HostId,
+        peers: &[SocketAddr],
+        options: ConnectOptions,
+    ) -> Result<AssociationId, ConnectError> {
+        let now = self.now;
+        self.input(host, |member| member.endpoint.connectx(now, peers, options))
+    }
+
+    /// See [`Endpoint::listen`].
+    pub fn listen(&mut self, host: HostId, on: bool) {
+        self.input(host, |member| member.endpoint.listen(on));
+    }
+
+    /// Whether the application receives messages as soon as they are there (it does unless told otherwise).
+    pub fn receive_eagerly(&mut self, host: HostId, eager: bool) {
+        self.input(host, |member| member.eager = eager);
+    }
+
+    /// Receives one message.
+    pub fn receive(&mut self, host: HostId, id: AssociationId) -> Option<Received> {
+        let received = self.with(host, id, Association::recv)?;
+        self.deliver(host, id, received.clone());
+        Some(received)
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// As [`Association::send`].
+    pub fn send(
+        &mut self,
+        host: HostId,
+        id: AssociationId,
+        message: Message,
+    ) -> Result<(), SendError> {
+        let now = self.now;
+        self.input(host, |member| {
+            let association = member.endpoint.association(id).expect("tests send on what exists");
+            association.send(now, message.clone())?;
+            member.applications.entry(id).or_default().ledger.sent(message);
+            Ok(())
+        })
+    }
+
+    /// Sends messages as the send buffer takes them.
+    pub fn offer(
+        &mut self,
+        host: HostId,
+        id: AssociationId,
+        messages: impl IntoIterator<Item = Message>,
+    ) {
+        self.input(host, |member| {
+            member.applications.entry(id).or_default().backlog.extend(messages);
+        });
+    }
+
+    /// Closes gracefully once everything offered was handed over.
+    pub fn close_when_sent(&mut self, host: HostId, id: AssociationId) {
+        self.input(host, |member| member.applications.entry(id).or_default().closes = true);
+    }
+
+    /// Does something with an association as one input; everything it leads to happens before this returns.
+    ///
+    /// # Panics
+    /// If there is no such association.
+    pub fn with<R>(
+        &mut self,
+        host: HostId,
+        id: AssociationId,
+        act: impl FnOnce(&mut Association, Instant) -> R,
+    ) -> R {
+        let now = self.now;
+        self.input(host, |member| {
+            act(member.endpoint.association(id).expect("tests use what exists"), now)
+        })
+    }
+
+    /// Gives the endpoint an input of the caller's choice.
+    pub fn with_endpoint<R>(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Endpoint, Instant) -> R,
+    ) -> R {
+        let now = self.now;
+        self.input(host, |member| act(&mut member.endpoint, now))
+    }
+
+    /// The endpoint of a host.
+    pub fn endpoint(&self, host: HostId) -> &Endpoint {
+        &self.member(host).endpoint
+    }
+
+    /// The state of an association, `Closed` if it is forgotten.
+    pub fn state(&self, host: HostId, id: AssociationId) -> AssociationState {
+        let association = self.member(host).endpoint.view(id);
+        association.map_or(AssociationState::Closed, Association::state)
+    }
+
+    /// The newest association of a host, if it has one.
+    pub fn newest(&self, host: HostId) -> Option<AssociationId> {
+        self.member(host).endpoint.associations().max()
+    }
+
+    /// Everything the endpoint told its application so far.
+    pub fn events(&self, host: HostId) -> &[Logged] {
+        &self.member(host).events
+    }
+
+    /// What the application of an association did so far.
+    pub fn application(&mut self, host: HostId, id: AssociationId) -> &Application {
+        self.application_mut(host, id)
+    }
+
+    /// Sends bytes from an address of a wire host.
+    pub fn wire_sends(
+        &mut self,
+        host: HostId,
+        source: IpAddr,
+        destination: IpAddr,
+        payload: Bytes,
+    ) {
+        let transmit = Transmit {
+            source: Some(source),
+            destination,
+            udp_port: None,
+            ecn: Ecn::NotEct,
+            len: payload.len(),
+        };
+        self.put(host, &transmit, payload);
+    }
+
+    /// Takes the oldest packet that a wire host heard.
+    pub fn wire_hears(&mut self, host: HostId) -> Option<Arrived> {
+        match &mut self.host_mut(host).node {
+            Node::Wire(inbox) => inbox.pop_front(),
+            Node::Endpoint(_) => None,
+        }
+    }
+
+    /// Whether a wire host has heard a packet that was not taken yet.
+    pub fn wire_has_heard(&self, host: HostId) -> bool {
+        matches!(&self.host(host).node, Node::Wire(inbox) if !inbox.is_empty())
+    }
+}

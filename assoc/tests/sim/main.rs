@@ -1,0 +1,22 @@
+//! The protocol over the simulated network: whole transfers by seed, and ladders against a peer played by hand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
+#![allow(missing_docs, reason = "tests are named as sentences")]
+
+mod close;
+mod confirmation;
+mod connectx;
+mod cookie;
+mod data;
+mod init_ack;
+mod open;
+mod out_of_the_blue;
+mod refusal;
+mod restart;
+mod timetable;
+mod transfer;
+mod world;

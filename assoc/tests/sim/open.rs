@@ -1,0 +1,111 @@
+//! Set-ups: one side active, both at once, several at a time.
+
+use std::net::SocketAddr;
+
+use rand::Rng;
+use usctp_assoc::sim::{LinkSettings, Loss, PORT, Plan, for_each_seed, seed};
+use usctp_assoc::{AssociationState, ConnectOptions, Event, Message, Role};
+
+use crate::world::{HOUR, World, config, ms};
+
+fn lossy(name: &str, seed: u64) -> World {
+    let link = LinkSettings {
+        loss: Loss::Uniform(0.2),
+        duplicate: 0.05,
+        reorder: 0.1,
+        hold: ms(60),
+        ..LinkSettings::with_latency(ms(30))
+    };
+    World::new(name, seed, 2, &config(|_| {}), &link)
+}
+
+#[test]
+fn one_side_opens_and_the_other_is_told() {
+    let name = "one_side_opens_and_the_other_is_told";
+    let mut world =
+        World::new(name, seed(0), 2, &config(|_| {}), &LinkSettings::with_latency(ms(10)));
+    let (id, theirs) = world.establish();
+    let role = |event: &Event| match event {
+        Event::CommUp { role, .. } => Some(*role),
+        _ => None,
+    };
+    let roles = |host| -> Vec<_> {
+        world.network.events(host).iter().filter_map(|logged| role(&logged.event)).collect()
+    };
+    assert_eq!((roles(world.a), roles(world.z)), (vec![Role::Active], vec![Role::Passive]));
+    let z = &world.network.events(world.z)[0];
+    assert_eq!(
+        (z.association, role(&z.event)),
+        (theirs, Some(Role::Passive)),
+        "CommUp comes first"
+    );
+    assert_eq!(world.network.elapsed(), ms(40), "four packets, each 10 ms");
+    assert_eq!(world.network.state(world.a, id), AssociationState::Established);
+}
+
+#[test]
+fn a_message_sent_before_the_set_up_is_over_goes_out_with_its_end() {
+    let name = "a_message_sent_before_the_set_up_is_over_goes_out_with_its_end";
+    let mut world =
+        World::new(name, seed(0), 1, &config(|_| {}), &LinkSettings::with_latency(ms(10)));
+    let id = world.connect();
+    let (a, z) = (world.a, world.z);
+    world.network.send(a, id, Message::new(0, "early")).unwrap();
+    world.network.run_for(ms(50));
+    let theirs = world.network.newest(z).unwrap();
+    assert_eq!(world.network.application(z, theirs).received().len(), 1);
+}
+
+#[test]
+fn two_opens_at_once_under_loss_make_one_association() {
+    for_each_seed(300, |seed| {
+        let mut world = lossy("two_opens_at_once_under_loss_make_one_association", seed);
+        let (a, z) = (world.a, world.z);
+        world.network.listen(a, true);
+        let id = world.connect();
+        let apart = ms(world.network.random().random_range(0..150));
+        world.network.run_for(apart);
+        let peers: Vec<_> = world.ours.iter().map(|ip| SocketAddr::new(*ip, PORT)).collect();
+        // A's INIT, or its COOKIE ECHO, may already have opened the association at Z.
+        if world.network.newest(z).is_none() {
+            world.network.connectx(z, &peers, ConnectOptions::default()).unwrap();
+        }
+        let up = world.network.run_until(HOUR, |network| {
+            [a, z].into_iter().all(|host| {
+                let id = network.newest(host);
+                id.is_some_and(|id| network.state(host, id) == AssociationState::Established)
+            })
+        });
+        assert!(up, "both came up");
+        let theirs = world.network.newest(z).unwrap();
+        for host in [a, z] {
+            assert_eq!(world.network.endpoint(host).associations().count(), 1);
+        }
+        let plan = Plan { messages: 10, streams: 3, least: 1, most: 4_000, unordered: 0.2 };
+        for (host, id) in [(a, id), (z, theirs)] {
+            let messages = plan.draw(world.network.random());
+            world.network.offer(host, id, messages);
+            world.network.close_when_sent(host, id);
+        }
+        world.run_until_ended(id);
+        world.assert_graceful(id);
+    });
+}
+
+#[test]
+fn a_set_up_under_heavy_loss_comes_up_or_fails_on_record() {
+    for_each_seed(200, |seed| {
+        let name = "a_set_up_under_heavy_loss_comes_up_or_fails_on_record";
+        let link = LinkSettings { loss: Loss::Uniform(0.6), ..LinkSettings::with_latency(ms(10)) };
+        let mut world = World::new(name, seed, 2, &config(|_| {}), &link);
+        let id = world.connect();
+        let a = world.a;
+        let decided = world.network.run_until(HOUR, |network| {
+            matches!(network.state(a, id), AssociationState::Established | AssociationState::Closed)
+        });
+        assert!(decided);
+        if world.network.state(a, id) == AssociationState::Closed {
+            assert!(world.end(a, id).is_some());
+        }
+    });
+}
