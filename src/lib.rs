@@ -1,1 +1,5 @@
 //! SCTP in user space.
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod lab;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::event::AssociationState;
 use crate::event::AssociationId;
+use crate::event::AssociationState;
 
 /// Why [`connectx`](crate::Endpoint::connectx) refused a list of addresses. Nothing was created and nothing sent.
 ///
@@ -31,7 +31,9 @@ pub enum ConnectError {
         index: usize,
     },
     /// A port differs from the first address's port: an association has one port on each side.
-    #[error("peer address {index} has port {port}, but the first one has port {first}: all must have the same port")]
+    #[error(
+        "peer address {index} has port {port}, but the first one has port {first}: all must have the same port"
+    )]
     PortMismatch {
         /// The address at fault.
         index: usize,
@@ -61,7 +63,9 @@ pub enum ConnectError {
         index: usize,
     },
     /// The endpoint has no local address of that family.
-    #[error("peer address {index} ({address}) is of a family of which this endpoint has no local address")]
+    #[error(
+        "peer address {index} ({address}) is of a family of which this endpoint has no local address"
+    )]
     FamilyDisabled {
         /// The address at fault.
         index: usize,
@@ -69,7 +73,9 @@ pub enum ConnectError {
         address: IpAddr,
     },
     /// An IPv6 link-local address without its zone.
-    #[error("peer address {index} ({address}) is link-local and lacks its zone: write it with %interface")]
+    #[error(
+        "peer address {index} ({address}) is link-local and lacks its zone: write it with %interface"
+    )]
     LinkLocalNoScope {
         /// The address at fault.
         index: usize,
@@ -77,7 +83,9 @@ pub enum ConnectError {
         address: IpAddr,
     },
     /// An address is already a peer address of an association of this endpoint.
-    #[error("peer address {index} ({address}) already belongs to association {association} ({state:?})")]
+    #[error(
+        "peer address {index} ({address}) already belongs to association {association} ({state:?})"
+    )]
     InUse {
         /// The address at fault.
         index: usize,
