@@ -27,6 +27,9 @@ mod association;
 pub mod capture;
 mod driver;
 mod error;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod lab;
 pub mod link;
 pub mod port;
 mod socket;

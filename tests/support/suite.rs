@@ -1,0 +1,65 @@
+//! A list of tests that tells plainly what it skips and why.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use usctp::lab::{Lab, LabError};
+
+/// What a test gives: an assertion panics, an error says what failed before it could be checked.
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The tests of one test program.
+pub(crate) struct Suite {
+    name: &'static str,
+    lab: Result<Arc<Lab>, LabError>,
+    trials: Vec<Trial>,
+}
+
+impl Suite {
+    /// Takes up the lab; to be called first in `main`.
+    pub(crate) fn enter(name: &'static str) -> Self {
+        Self { name, lab: Lab::enter().map(Arc::new), trials: Vec::new() }
+    }
+
+    /// Adds a test that needs hosts; skipped where there can be none.
+    pub(crate) fn in_lab(
+        &mut self,
+        name: impl Into<String>,
+        test: impl FnOnce(&Lab) -> Outcome<()> + Send + 'static,
+    ) {
+        let name = name.into();
+        match &self.lab {
+            Ok(lab) => {
+                let lab = Arc::clone(lab);
+                self.trials.push(Trial::test(name, move || {
+                    test(&lab).map_err(|error| Failed::from(error.to_string()))
+                }));
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.skip(name, &reason);
+            }
+        }
+    }
+
+    /// Adds a test that is skipped for a reason.
+    pub(crate) fn skip(&mut self, name: impl Into<String>, reason: &str) {
+        let (name, reason) = (name.into(), reason.to_owned());
+        let line = format!("SKIPPED: {}::{name}: {reason}", self.name);
+        self.trials.push(Trial::ignorable_test(name, move || {
+            // On standard error, where it stands among the results whatever format they are printed in.
+            eprintln!("{line}");
+            Ok(Completion::ignored_with(reason))
+        }));
+    }
+
+    /// Runs what the command line asks for.
+    pub(crate) fn run(self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        // Hosts and peers keep their time only if they get theirs.
+        arguments.test_threads.get_or_insert(2);
+        libtest_mimic::run(&arguments, self.trials).exit_code()
+    }
+}
