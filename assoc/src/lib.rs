@@ -14,6 +14,8 @@ mod path;
 mod recv;
 mod reply;
 mod send;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod timer;
 mod wire;
 
