@@ -149,8 +149,9 @@ impl Links {
     /// set here and want no privilege.
     ///
     /// # Errors
-    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, or of a
-    /// second one of the same kind; [`LinkError::Io`] if an option cannot be set.
+    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, of a second
+    /// one of the same kind, or of a UDP socket that is unbound, bound to another port than the
+    /// first, or IPv6 without `IPV6_V6ONLY`; [`LinkError::Io`] if an option cannot be set.
     pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, LinkError> {
         let mut links = Self::new();
         for (index, fd) in fds.into_iter().enumerate() {
@@ -283,6 +284,8 @@ impl Links {
     /// UDP leave as one segmentation-offload call. What the local system refuses comes back in
     /// `notices`.
     ///
+    /// An IPv6 link-local destination is refused: the address does not say on which interface.
+    ///
     /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
     /// packets concerned are dropped as a network would, and counted.
     pub fn send(&self, packets: &[u8], transmits: &[Transmit], notices: &mut Vec<PathNotice>) {
@@ -332,13 +335,16 @@ impl Links {
                 let link = IcmpLink::from_fd(fd, family).map_err(io)?;
                 vacant(self.icmp_slot(family), link, unsuitable)
             }
-            (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => match &mut self.udp {
-                Some(udp) => udp.adopt(fd, family).map_err(io)?.then_some(()).ok_or(unsuitable),
-                None => {
-                    self.udp = Some(UdpLink::from_fd(fd, family).map_err(io)?);
-                    Ok(())
-                }
-            },
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => {
+                let taken = match &mut self.udp {
+                    Some(udp) => udp.adopt(fd, family).map_err(io)?,
+                    none => {
+                        *none = UdpLink::from_fd(fd, family).map_err(io)?;
+                        none.is_some()
+                    }
+                };
+                taken.then_some(()).ok_or(unsuitable)
+            }
             _ => Err(unsuitable),
         }
     }

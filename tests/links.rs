@@ -321,10 +321,12 @@ fn a_packet_too_big_for_the_interface_is_told_its_mtu() {
         let port = links.open_udp(0).unwrap();
         for destination in [LOOPBACK, LOOPBACK_V6] {
             for udp_port in [None, Some(port)] {
+                // Three, so that over UDP they are one message at first.
                 let way = Transmit { udp_port, ..transmit(None, destination, 1_501) };
-                let notices = send_one(&links, &packet(4000, 5000, 1_501, 1), way);
-                assert_eq!(notices.len(), 1);
-                assert_eq!(notices[0].kind, NoticeKind::PacketTooBig { mtu: 1_500 });
+                let mut notices = Vec::new();
+                links.send(&packet(4000, 5000, 1_501, 1).repeat(3), &[way; 3], &mut notices);
+                let kinds: Vec<NoticeKind> = notices.iter().map(|notice| notice.kind).collect();
+                assert_eq!(kinds, [NoticeKind::PacketTooBig { mtu: 1_500 }; 3]);
             }
         }
     });
@@ -509,6 +511,8 @@ fn a_socket_that_no_link_can_use_is_named_by_its_place() {
             (vec![udp(), udp()], 1),
             (vec![raw_socket(Domain::IPV4, 132), raw_socket(Domain::IPV4, 132)], 1),
             (vec![raw_socket(Domain::IPV4, 17)], 0),
+            (vec![udp(), OwnedFd::from(UdpSocket::bind("[::]:0").unwrap())], 1),
+            (vec![Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap().into()], 0),
         ] {
             let result = Links::from_fds(fds);
             assert!(
@@ -621,5 +625,23 @@ fn a_full_socket_is_waited_for_within_bounds_and_then_drops_as_a_network_does() 
         let counters = links.counters();
         assert_eq!(counters.sent + counters.send_drops, 10_000);
         assert!(counters.send_drops > 0 && counters.sent > 0, "{counters:?}");
+    });
+}
+
+#[test]
+fn a_packet_to_everybody_is_nobodys() {
+    in_namespace(|| {
+        let links = raw(&[5000]);
+        let foreign = Socket::from(raw_socket(Domain::IPV4, 132));
+        foreign.set_broadcast(true).unwrap();
+        // The first is a broadcast on the loopback network, and arrives before the second.
+        for (mark, to) in [(1, [127, 255, 255, 255]), (2, [127, 0, 0, 1])] {
+            let to = std::net::SocketAddr::from((to, 0));
+            foreign.send_to(&packet(4000, 5000, 40, mark), &to.into()).unwrap();
+        }
+        let mut receiver = Receiver::new();
+        receiver.until(&links, |receiver| !receiver.datagrams.is_empty());
+        assert_eq!(receiver.datagrams[0].payload[12], 2);
+        assert_eq!(links.counters().malformed, 1);
     });
 }

@@ -35,7 +35,7 @@ impl IcmpLink {
             Family::V6 => TransportProtocol::Ipv6(IpNextHeaderProtocols::Icmpv6),
         };
         let opened = transport_channel(0, TransportChannelType::Layer4(protocol))
-            .and_then(|(sender, _receiver)| sys::duplicate(sender.socket.fd))
+            .and_then(|(sender, _receiver)| sys::socket_of(&sender))
             .and_then(|fd| Self::from_fd(fd, family));
         opened
             .inspect_err(|error| tracing::warn!(%error, ?family, "no ICMP errors will be heard"))

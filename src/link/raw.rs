@@ -32,7 +32,7 @@ impl RawLink {
         };
         // The channel's own buffer stays empty: the descriptor is read in batches instead.
         let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
-        Self::from_fd(sys::duplicate(sender.socket.fd)?, family)
+        Self::from_fd(sys::socket_of(&sender)?, family)
     }
 
     /// Prepares a raw SCTP socket opened elsewhere.

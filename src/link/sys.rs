@@ -3,12 +3,13 @@
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use libc::{c_int, c_void};
 use nix::poll::PollFd;
+use pnet::transport::TransportSender;
 use usctp_assoc::Ecn;
 
 use self::control::{
@@ -101,13 +102,10 @@ pub(super) fn tos_of(ecn: Ecn) -> u8 {
     }
 }
 
-/// Duplicates a descriptor that somebody else owns and keeps open during the call.
-pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: the descriptor is not -1, and the caller keeps it open while it is borrowed here.
-    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+/// The socket of a channel that pnet opened, as a descriptor of our own.
+pub(super) fn socket_of(channel: &TransportSender) -> io::Result<OwnedFd> {
+    // SAFETY: the channel keeps its descriptor open as long as it lives, and it is borrowed here.
+    unsafe { BorrowedFd::borrow_raw(channel.socket.fd) }.try_clone_to_owned()
 }
 
 /// Asks for large socket buffers: beyond the system's limit where we are privileged, up to it

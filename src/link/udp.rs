@@ -81,26 +81,23 @@ impl UdpLink {
         Err(LinkError::NoFreePort)
     }
 
-    /// Takes a bound socket opened elsewhere.
-    pub(super) fn from_fd(fd: OwnedFd, family: Family) -> io::Result<Self> {
-        let side = Side::new(Socket::from(fd))?;
-        let port = side.port()?;
-        if port == 0 {
-            return Err(io::Error::from_raw_os_error(libc::EDESTADDRREQ));
-        }
-        let mut link = Self { port, v4: None, v6: None };
+    /// Takes a socket opened elsewhere; `None` if it is unbound or an IPv6 socket that takes IPv4 too.
+    pub(super) fn from_fd(fd: OwnedFd, family: Family) -> io::Result<Option<Self>> {
+        let Some(side) = Side::adopt(fd, family)? else { return Ok(None) };
+        let mut link = Self { port: side.port()?, v4: None, v6: None };
         *link.slot(family) = Some(side);
-        Ok(link)
+        Ok(Some(link))
     }
 
     /// Takes the socket of the second family; `false` if that family has one or the ports differ.
     pub(super) fn adopt(&mut self, fd: OwnedFd, family: Family) -> io::Result<bool> {
-        let side = Side::new(Socket::from(fd))?;
-        if side.port()? != self.port || self.slot(family).is_some() {
-            return Ok(false);
+        match Side::adopt(fd, family)? {
+            Some(side) if side.port()? == self.port && self.slot(family).is_none() => {
+                *self.slot(family) = Some(side);
+                Ok(true)
+            }
+            _ => Ok(false),
         }
-        *self.slot(family) = Some(side);
-        Ok(true)
     }
 
     /// The local port.
@@ -165,6 +162,15 @@ impl Side {
         }
         socket.bind(&address.into())?;
         Self::new(socket)
+    }
+
+    fn adopt(fd: OwnedFd, family: Family) -> io::Result<Option<Self>> {
+        let socket = Socket::from(fd);
+        if family == Family::V6 && !socket.only_v6()? {
+            return Ok(None);
+        }
+        let side = Self::new(socket)?;
+        Ok((side.port()? != 0).then_some(side))
     }
 
     fn new(socket: Socket) -> io::Result<Self> {
@@ -294,6 +300,7 @@ fn same_way(one: &Transmit, other: &Transmit) -> bool {
 /// Takes the packets of one coalesced message apart.
 fn split(mut packets: Bytes, meta: &RecvMeta, counters: &Counters, datagrams: &mut Vec<Datagram>) {
     let source = meta.addr.ip();
+    // A directed broadcast passes for unicast here: it is no address that an endpoint is bound to.
     let Some(destination) = meta.dst_ip.filter(|ip| is_unicast(*ip) && is_unicast(source)) else {
         counters.malformed.add(1);
         return;
