@@ -24,8 +24,8 @@ use crate::error::Error;
 /// gave up, and a future that was dropped, has taken nothing: the message is still there for the next one.
 ///
 /// Dropping it closes gracefully in the background: what was sent is still delivered, within
-/// [`Options::shutdown_guard`](crate::Options::shutdown_guard); messages not taken are lost. To know how that ended, call
-/// [`shutdown`](Self::shutdown) before.
+/// [`Options::shutdown_guard`](crate::Options::shutdown_guard), after which the association is aborted; messages not
+/// taken are lost, and a set-up is given up. To know how it ended, call [`shutdown`](Self::shutdown) before.
 #[derive(Debug)]
 pub struct Association {
     endpoint: Arc<SharedEndpoint>,
@@ -206,13 +206,16 @@ impl Association {
     /// Closes gracefully (RFC 9260, section 9.2) and waits until everything sent was delivered and the peer has agreed.
     ///
     /// The peer may have messages on the way: they can be received meanwhile and afterwards, and if they fill the
-    /// receive buffer the close waits until they are taken. It is bounded by
-    /// [`Options::shutdown_guard`](crate::Options::shutdown_guard), after which the association is aborted.
+    /// receive buffer the close waits until they are taken. An association that is still being set up is given up.
     ///
     /// # Errors
-    /// [`Error::Lost`] if it ended otherwise; [`Error::StackClosed`].
+    /// [`Error::Lost`] if it ended otherwise, as it does if the peer does not answer the SHUTDOWN within
+    /// [`Options::shutdown_guard`](crate::Options::shutdown_guard); [`Error::TimedOut`] if before that the peer takes no
+    /// messages for as long: the close goes on, and [`abort`](Self::abort) would end it; [`Error::StackClosed`].
     pub fn shutdown(&self) -> Result<(), Error> {
-        self.closing().block(None)
+        // The association's own verdict comes first.
+        let bound = self.endpoint.shutdown_guard().saturating_add(Duration::from_secs(1));
+        self.closing().block(Some(bound))
     }
 
     /// As [`shutdown`](Self::shutdown), waiting at most `timeout`; the close goes on if that is not enough.

@@ -236,7 +236,6 @@ impl<'a> IoThread<'a> {
         self.datagrams.sort_by_key(destination_port);
         let mut datagrams = self.datagrams.drain(..).peekable();
         while let Some(first) = datagrams.next() {
-            tracing::trace!(source = %first.source, bytes = first.payload.len(), "received");
             let port = destination_port(&first);
             let endpoint = port.and_then(|port| self.driver.endpoint(port));
             let endpoint = endpoint.filter(|endpoint| endpoint.accepts(first.destination));

@@ -38,9 +38,9 @@ mod stack;
 pub use bytes::Bytes;
 pub use usctp_assoc::{
     AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
-    ConnectOptions, CookieOptions, Event, HeartbeatOptions, LimitOptions, LostReason, Message,
-    MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received, RemovedReason,
-    RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
+    ConnectOptions, CookieOptions, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
+    Message, MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received,
+    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use usctp_assoc::ConnectOptions;
+use usctp_assoc::{ConnectOptions, Counters};
 
 use crate::address;
 use crate::association::Association;
@@ -41,6 +41,11 @@ impl Socket {
     /// The local addresses: those that INIT and INIT ACK list.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.endpoint.look(|inner| inner.addresses().to_vec())
+    }
+
+    /// What became of the packets for this port.
+    pub fn counters(&self) -> Counters {
+        self.endpoint.look(|inner| *inner.counters())
     }
 
     /// Begins to answer peers that want an association. At most 1,024 wait to be accepted; then peers are refused.

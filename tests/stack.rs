@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -122,7 +122,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
@@ -259,6 +259,31 @@ fn the_async_forms_run_on_any_executor() {
 }
 
 #[test]
+fn a_task_that_owns_an_association_may_end_with_the_last_waker_of_it() {
+    /// The simplest executor: a task lives as long as a waker of it.
+    struct Task(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let pair = Pair::new();
+    let (client, server) = pair.connect();
+    let waiting = async move {
+        let _ = client.recv_async().await;
+    };
+    let task = Arc::new(Task(Mutex::new(Some(Box::pin(waiting)))));
+    let waker = Waker::from(Arc::clone(&task));
+    {
+        let mut future = task.0.lock().unwrap();
+        let polled = future.as_mut().unwrap().as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    drop((task, waker));
+    // The endpoint has the last waker; it wakes it, drops it, and with it the handle, which closes.
+    server.send(Message::new(0, "wake up")).unwrap();
+    assert_eq!(server.recv_timeout(PATIENCE).unwrap(), None);
+}
+
+#[test]
 fn futures_dropped_while_they_wait_lose_no_message() {
     let pair = Pair::new();
     let (client, server) = pair.connect();
@@ -289,7 +314,7 @@ fn a_message_whose_future_was_dropped_while_it_waited_is_not_sent() {
         sent += 1;
         assert!(sent < 100, "the sender was never stopped");
     }
-    let mut pending = Box::pin(client.send_async(Message::new(0, "never")));
+    let mut pending = Box::pin(client.send_async(Message::new(0, pattern(2000, 999))));
     assert!(poll_once(&mut pending).is_pending());
     drop(pending);
     for seed in 0..sent {
@@ -374,6 +399,22 @@ fn connectx_moves_past_a_dead_address_and_drops_the_one_the_peer_does_not_have()
         _ => None,
     });
     assert_eq!(primary, Some(ip("127.0.0.2")));
+}
+
+#[test]
+fn sockets_bound_to_all_addresses_reach_each_other_over_any() {
+    let pair = Pair::new();
+    let server = pair.server_stack.bind(0, &[], options()).unwrap();
+    server.listen().unwrap();
+    let client = pair.client_stack.bind(0, &[], options()).unwrap();
+    for peer in ["127.0.0.1", "127.0.0.2"] {
+        let peer = SocketAddr::new(ip(peer), server.port());
+        let association = client.connect(peer).unwrap().wait().unwrap();
+        association.send(Message::new(0, "over loopback")).unwrap();
+        let accepted = server.accept_timeout(PATIENCE).unwrap();
+        assert_eq!(receive(&accepted).payload, "over loopback");
+        association.shutdown_timeout(PATIENCE).unwrap();
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use usctp_assoc::{Association, AssociationId, Datagram, Endpoint, Event, PathNotice};
+use usctp_assoc::{Association, AssociationId, Counters, Datagram, Endpoint, Event, PathNotice};
 
 use super::Driver;
 use super::outgoing::{Batch, Next, Outgoing};
@@ -124,6 +124,11 @@ impl SharedEndpoint {
         self.bound.is_empty() || self.bound.contains(&destination)
     }
 
+    /// How long a graceful close may take (T5-shutdown-guard).
+    pub(crate) fn shutdown_guard(&self) -> Duration {
+        self.shutdown_guard
+    }
+
     pub(crate) fn driver(&self) -> Option<Arc<Driver>> {
         self.driver.upgrade()
     }
@@ -154,6 +159,8 @@ impl SharedEndpoint {
     pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) {
         self.with(|inner, now| {
             for datagram in datagrams {
+                tracing::trace!(port = self.port, source = %datagram.source,
+                    bytes = datagram.payload.len(), "received");
                 inner.endpoint.handle_datagram(now, datagram);
                 // Drained after each, so that every second packet gets its SACK (RFC 9260, 6.2), not every batch.
                 inner.drain(now);
@@ -185,9 +192,10 @@ impl SharedEndpoint {
 
     /// Forgets a waiter that was dropped.
     pub(crate) fn forget_waiter(&self, queue: Queue, token: Token) {
-        if let Some(waiters) = self.lock().waiters(queue) {
-            waiters.remove(token);
-        }
+        let mut inner = self.lock();
+        let removed = inner.waiters(queue).and_then(|waiters| waiters.remove(token));
+        drop(inner);
+        drop(removed);
     }
 
     /// The last handle of an association is gone: it is closed gracefully within the shutdown guard.
@@ -283,11 +291,12 @@ impl SharedEndpoint {
     /// Does what was put off until the lock was released.
     fn follow(&self, driver: Option<&Driver>, after: After) {
         if let Some(driver) = driver {
-            if after.has_packets {
-                self.send(driver);
-            }
+            // Before the packets, since sending may have to wait for a full socket.
             if let Some(deadline) = after.deadline {
                 driver.schedule(self.port, deadline);
+            }
+            if after.has_packets {
+                self.send(driver);
             }
             if !after.lease.is_empty() {
                 driver.remove(self.port);
@@ -368,6 +377,11 @@ impl Inner {
     /// The addresses that INIT and INIT ACK list.
     pub(crate) fn addresses(&self) -> &[IpAddr] {
         self.endpoint.addresses()
+    }
+
+    /// What became of the packets for this port.
+    pub(crate) fn counters(&self) -> &Counters {
+        self.endpoint.counters()
     }
 
     /// What the stack keeps for an association, to look at.
@@ -487,7 +501,8 @@ impl Inner {
 
     /// Forgets an association.
     fn release(&mut self, now: Instant, id: AssociationId) {
-        if self.slots.remove(&id).is_some() {
+        if let Some(mut slot) = self.slots.remove(&id) {
+            slot.waiters.take(Interest::ALL, &mut self.woken);
             self.endpoint.release(now, id);
         }
     }

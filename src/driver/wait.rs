@@ -56,32 +56,37 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// Enters a waiter, or renews the waker of one that is entered already.
+    /// Enters a waiter, or renews the waker of one that is entered already and gives back the old one.
+    ///
+    /// Here and below: wakers are dropped, as they are woken, by a caller that holds no lock; they may run anything,
+    /// such as the end of a task that owns an association of this very endpoint.
+    #[must_use]
     pub(crate) fn register(
         &mut self,
         token: &mut Option<Token>,
         interest: Interest,
         waker: &Waker,
-    ) {
+    ) -> Option<Waker> {
         if let Some(token) = *token
             && let Some((_, _, known)) = self.list.iter_mut().find(|(known, ..)| *known == token)
         {
-            known.clone_from(waker);
-            return;
+            return (!known.will_wake(waker)).then(|| std::mem::replace(known, waker.clone()));
         }
         let fresh = Token(self.next);
         self.next += 1;
         *token = Some(fresh);
         self.list.push((fresh, interest, waker.clone()));
+        None
     }
 
     /// Forgets a waiter that no longer waits.
-    pub(crate) fn remove(&mut self, token: Token) {
-        self.list.retain(|(known, ..)| *known != token);
+    #[must_use]
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Waker> {
+        let index = self.list.iter().position(|(known, ..)| *known == token)?;
+        Some(self.list.swap_remove(index).2)
     }
 
-    /// Takes out those whose interest is met; the caller wakes them once it holds no lock,
-    /// since a waker may run anything.
+    /// Takes out those whose interest is met.
     pub(crate) fn take(&mut self, met: Interest, woken: &mut Vec<Waker>) {
         if self.list.is_empty() {
             return;
@@ -126,19 +131,20 @@ pub(crate) fn attempt_or_register<T, F>(
 where
     F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>>,
 {
-    endpoint.with(|inner, now| {
+    let (result, _renewed) = endpoint.with(|inner, now| {
         let result = attempt(inner, now);
         if result.is_ready() {
-            return result;
+            return (result, None);
         }
         if inner.is_dead() {
-            return Poll::Ready(Err(Error::StackClosed));
+            return (Poll::Ready(Err(Error::StackClosed)), None);
         }
-        if let (Some(waker), Some(waiters)) = (waker, inner.waiters(queue)) {
-            waiters.register(token, interest, waker);
-        }
-        Poll::Pending
-    })
+        let (Some(waker), Some(waiters)) = (waker, inner.waiters(queue)) else {
+            return (result, None);
+        };
+        (result, waiters.register(token, interest, waker))
+    });
+    result
 }
 
 /// A call that may have to wait: it tries under the endpoint's lock, and waits in the list if it cannot.
