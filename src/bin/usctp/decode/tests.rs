@@ -340,7 +340,9 @@ fn a_chunk_that_cannot_be_decoded_is_shown_with_the_reason() {
     let short = decode_ip(ipv4(132, &[], 0, &[1, 2, 3]));
     assert!(short["error"].is_string());
     let no_length = decode_ip(ipv4(132, &[], 0, &packet(&[11, 0, 0, 4, 11, 0, 0, 3])));
-    assert_eq!(no_length["chunks"].as_array().unwrap().len(), 1);
+    assert_eq!(no_length["chunks"].as_array().unwrap().len(), 2);
+    assert_eq!(no_length["chunks"][1]["length"], 3);
+    assert_eq!(no_length["error"], no_length["chunks"][1]["error"]);
     assert!(no_length["error"].is_string());
 }
 
