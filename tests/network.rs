@@ -270,7 +270,7 @@ fn a_port_without_listener_refuses_with_status_3() {
 #[test]
 fn a_silent_peer_times_out_with_status_4() {
     // Bound, so that no ICMP message tells that nobody listens.
-    let silent = UdpSocket::bind("127.0.0.1:0").expect("the loopback interface is there");
+    let silent = UdpSocket::bind("0.0.0.0:0").expect("the loopback interface is there");
     let udp = silent.local_addr().expect("it is bound").port();
     let started = Instant::now();
     let arguments = ["--port", "7", "127.0.0.1", "127.0.0.2", "--timeout", "1.5"];
