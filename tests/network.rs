@@ -1,6 +1,7 @@
 //! `usctp listen` and `usctp connect` against each other, over UDP encapsulation on the loopback interface.
 
 #![cfg(feature = "cli")]
+#![expect(clippy::indexing_slicing, reason = "JSON that lacks a field is a failed test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
