@@ -137,7 +137,8 @@ fn tshark(file: &Path) -> Option<BTreeMap<u64, Vec<Vec<u64>>>> {
         let mut columns = line.split('|').map(|column| {
             column.split(',').filter(|value| !value.is_empty()).map(number).collect::<Vec<_>>()
         });
-        let frame = columns.next().expect("the number of the frame")[0];
+        let frame = columns.next().and_then(|frame| frame.first().copied());
+        let frame = frame.expect("the number of the frame");
         frames.insert(frame, columns.collect());
     }
     assert!(!frames.is_empty(), "tshark finds SCTP in {}", file.display());

@@ -1,7 +1,7 @@
 //! The command line: every command with its options.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -130,7 +130,7 @@ pub(crate) enum ListenMode {
 pub(crate) struct ConnectOptions {
     /// The peer's addresses, tried in this order
     #[arg(required = true, value_name = "ADDR")]
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<PeerAddress>,
     /// The peer's SCTP port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
@@ -209,6 +209,52 @@ pub(crate) struct LaterOptions {
     rest: Vec<OsString>,
 }
 
+/// An address of a peer, with its zone if it is link-local (`fe80::1%eth0`; RFC 4007, section 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerAddress {
+    address: IpAddr,
+    zone: u32,
+}
+
+impl PeerAddress {
+    /// The address with the port that all addresses of the peer share.
+    pub(crate) fn with_port(self, port: u16) -> SocketAddr {
+        match self.address {
+            IpAddr::V4(address) => (address, port).into(),
+            IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
+        }
+    }
+}
+
+impl std::str::FromStr for PeerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, zone) = match text.split_once('%') {
+            Some((address, zone)) => (address, interface_index(zone)?),
+            None => (text, 0),
+        };
+        match address.parse() {
+            Ok(IpAddr::V4(_)) if zone != 0 => Err("an IPv4 address has no zone".to_owned()),
+            Ok(address) => Ok(Self { address, zone }),
+            Err(_) => Err("an IPv4 or IPv6 address without port or brackets is needed".to_owned()),
+        }
+    }
+}
+
+/// The index of an interface given by its name or by the index itself.
+fn interface_index(zone: &str) -> Result<u32, String> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let unknown = || format!("there is no interface {zone}");
+    if zone.is_empty() || zone.contains('/') {
+        return Err(unknown());
+    }
+    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"));
+    index.ok().and_then(|index| index.trim().parse().ok()).ok_or_else(unknown)
+}
+
 fn percentage(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent),
@@ -224,12 +270,50 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
-/// 16 MiB: the send buffer of the program takes the largest message whole.
-const MESSAGE_MAX: usize = 16 << 20;
+/// The greatest message in bytes; the buffers of the program take several.
+pub(crate) const MESSAGE_MAX: usize = 1 << 20;
 
 fn message_size(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(size) if (1..=MESSAGE_MAX).contains(&size) => Ok(size),
         _ => Err(format!("a number of bytes from 1 to {MESSAGE_MAX} is needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn udp_takes_its_port_only_behind_an_equals_sign() {
+        let parse = |arguments: &[&str]| {
+            let words = [&["usctp", "connect", "--port", "7"], arguments].concat();
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Connect(options)) => Some((options.network.udp, options.addresses)),
+                _ => None,
+            }
+        };
+        let peer: PeerAddress = "192.0.2.1".parse().unwrap();
+        assert_eq!(parse(&["192.0.2.1"]), Some((None, vec![peer])));
+        assert_eq!(parse(&["--udp", "192.0.2.1"]), Some((Some(9899), vec![peer])));
+        assert_eq!(parse(&["--udp=5000", "192.0.2.1"]), Some((Some(5000), vec![peer])));
+        assert_eq!(parse(&["--udp=0", "192.0.2.1"]), None);
+    }
+
+    #[test]
+    fn link_local_addresses_keep_their_zone() {
+        let address: PeerAddress = "fe80::1%3".parse().unwrap();
+        assert_eq!(address.with_port(9).to_string(), "[fe80::1%3]:9");
+        for wrong in ["fe80::1%", "fe80::1%no such", "fe80::1%../lo", "10.0.0.1%2", "[::1]", "a:1"]
+        {
+            assert!(wrong.parse::<PeerAddress>().is_err(), "{wrong}");
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! The program `usctp`: a demonstration, a server, a client and a decoder of captures.
 
 mod args;
+mod connect;
 mod decode;
+mod events;
 mod exit;
+mod input;
+mod listen;
+mod network;
 mod output;
 
 use std::process::ExitCode;
@@ -18,8 +23,8 @@ fn main() -> ExitCode {
     trace(arguments.verbose);
     let result = match &arguments.command {
         Command::Demo(_) => Err(Failure::comes_later("usctp demo")),
-        Command::Listen(_) => Err(Failure::comes_later("usctp listen")),
-        Command::Connect(_) => Err(Failure::comes_later("usctp connect")),
+        Command::Listen(options) => listen::run(options),
+        Command::Connect(options) => connect::run(options),
         Command::Decode(options) => decode::run(options),
         Command::Perf(_) => Err(Failure::comes_later("usctp perf")),
         Command::Ping(_) => Err(Failure::comes_later("usctp ping")),

@@ -240,8 +240,8 @@ fn pcapng_is_read_with_its_sections_interfaces_and_kinds_of_packets() {
     let obsolete = [0x0001_0000, 0, 250_000, v4.len() as u32 + 14, 9999].map(u32::to_be_bytes);
     file.extend(block(true, 2, &[&obsolete.concat()[..], &ethernet(&v4)].concat()));
     file.extend(section(false));
-    file.extend(interface(false, 228, &[]));
-    file.extend(enhanced(false, 0, 2_000_500, &v4));
+    file.extend(interface(false, 1, &[]));
+    file.extend(enhanced(false, 0, 2_000_500, &ethernet(&v4)));
     let found = decode(file);
     found.iter().for_each(assert_is_data_packet);
     let frames: Vec<_> = found.iter().map(|packet| packet["frame"].as_u64().unwrap()).collect();
@@ -340,7 +340,9 @@ fn a_chunk_that_cannot_be_decoded_is_shown_with_the_reason() {
     let short = decode_ip(ipv4(132, &[], 0, &[1, 2, 3]));
     assert!(short["error"].is_string());
     let no_length = decode_ip(ipv4(132, &[], 0, &packet(&[11, 0, 0, 4, 11, 0, 0, 3])));
-    assert_eq!(no_length["chunks"].as_array().unwrap().len(), 1);
+    assert_eq!(no_length["chunks"].as_array().unwrap().len(), 2);
+    assert_eq!(no_length["chunks"][1]["length"], 3);
+    assert_eq!(no_length["error"], no_length["chunks"][1]["error"]);
     assert!(no_length["error"].is_string());
 }
 
@@ -355,6 +357,9 @@ fn errors_that_quote_each_other_without_end_are_shown_to_a_limit() {
     }
     let found = decode_ip(ipv4(132, &[], 0, &packet(&chunk)));
     assert_eq!(found["chunks"][0]["name"], "ERROR");
+    assert_eq!(found["error"], Json::Null);
+    let depth = found.to_string().matches("Unrecognized").count();
+    assert!((2..10).contains(&depth), "{depth} levels are shown");
     as_text(&found_description(packet(&chunk)));
 }
 

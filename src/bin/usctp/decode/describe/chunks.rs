@@ -10,9 +10,9 @@ use super::causes::causes;
 use super::parameters::parameters;
 use super::{Fields, Item, Kind, Value};
 
-/// The chunks of a packet, and what ended the walk through them too early.
+/// The chunks of a packet, and what is wrong with their lengths.
 ///
-/// Of a packet that is not whole, the last chunk is shown as far as it goes.
+/// The last chunk is shown as far as it goes; if the packet is not whole (`cut`), that is nothing wrong.
 pub(super) fn of_packet(packet: &Packet, cut: bool) -> (Vec<Item>, Option<String>) {
     let mut items = Vec::new();
     let mut read = COMMON_HEADER;
@@ -22,11 +22,12 @@ pub(super) fn of_packet(packet: &Packet, cut: bool) -> (Vec<Item>, Option<String
                 read += raw.bytes.len().next_multiple_of(4);
                 items.push(chunk_item(&raw, 0));
             }
-            Err(_) if cut => {
+            Err(error) => {
                 let rest = packet.bytes().slice(read.min(packet.bytes().len())..);
-                items.extend(cut_chunk(&rest));
+                let error = (!cut).then(|| error.to_string());
+                items.extend(cut_chunk(&rest, error.clone()));
+                return (items, error);
             }
-            Err(error) => return (items, Some(error.to_string())),
         }
     }
     (items, None)
@@ -46,7 +47,7 @@ pub(super) fn chunk_item(raw: &RawChunk, depth: u8) -> Item {
 }
 
 /// A chunk of which only the beginning is here: its header, and of DATA all but the end of the user data.
-fn cut_chunk(rest: &Bytes) -> Option<Item> {
+fn cut_chunk(rest: &Bytes, error: Option<String>) -> Option<Item> {
     let &[kind, flags, high, low] = rest.first_chunk::<CHUNK_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));
     let kind = ChunkType(kind);
@@ -59,6 +60,7 @@ fn cut_chunk(rest: &Bytes) -> Option<Item> {
         item.fields = fields(chunk, 0);
     }
     item.fields.push(("captured_length", rest.len().into()));
+    item.error = error;
     Some(item)
 }
 

@@ -1,0 +1,205 @@
+//! `usctp connect`: an association to a list of addresses; lines of standard input become messages.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use futures::channel::mpsc::{Receiver, UnboundedReceiver};
+use futures::executor::block_on;
+use futures::future::{self, FutureExt};
+use futures::stream::StreamExt;
+use usctp::{Association, Bytes, Error, Event, Message};
+
+use crate::args::{ConnectOptions, MessageOptions, OnRefused};
+use crate::events::{Line, Reporter};
+use crate::exit::Failure;
+use crate::{input, network};
+
+/// Connects, sends, receives, closes.
+pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
+    let stack = network::open(&options.network)?;
+    let interrupts = network::interrupts()?;
+    let endpoint = network::endpoint_options(&options.network);
+    let socket = stack.bind(0, &options.network.local, endpoint)?;
+    let reporter = Reporter::new(options.network.json);
+    let peers: Vec<SocketAddr> =
+        options.addresses.iter().map(|address| address.with_port(options.port)).collect();
+    // Detached, so that one loop takes the events of the set-up and of what follows it.
+    let association = socket.connectx(&peers, connect_options(options))?.detach();
+    let client = Client { options, association: &association, reporter: &reporter };
+    block_on(client.talk(interrupts))
+}
+
+fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {
+    usctp::ConnectOptions {
+        deadline: options.timeout,
+        on_refused: match options.on_refused {
+            OnRefused::Fail => usctp::OnRefused::Fail,
+            OnRefused::Next => usctp::OnRefused::TryNext,
+        },
+        outbound_streams: options.message.streams.or_else(|| {
+            // The default, unless the stream asked for lies beyond it.
+            let default = usctp::Options::default().limits.outbound_streams;
+            options.message.stream.checked_add(1).filter(|needed| *needed > default)
+        }),
+        ..usctp::ConnectOptions::default()
+    }
+}
+
+struct Client<'a> {
+    options: &'a ConnectOptions,
+    association: &'a Association,
+    reporter: &'a Reporter,
+}
+
+/// How sending ended.
+enum Sent {
+    /// All was sent.
+    All,
+    /// The association takes no more; its events say why.
+    Ended,
+}
+
+impl Client<'_> {
+    /// Everything from the first INIT on.
+    async fn talk(&self, mut interrupts: UnboundedReceiver<()>) -> Result<(), Failure> {
+        let mut interrupted = 0_u32;
+        {
+            let mut up = pin!(self.until_up().fuse());
+            futures::select! {
+                result = up => result?,
+                _ = interrupts.select_next_some() => {
+                    self.association.abort("");
+                    return Err(Failure::interrupted());
+                }
+            }
+        }
+        let mut sending = pin!(self.send_all().fuse());
+        let mut receiving = pin!(future::try_join(self.events(), self.messages()).fuse());
+        let mut failure = None;
+        let (end, (messages, bytes)) = loop {
+            futures::select! {
+                ended = receiving => break ended?,
+                sent = sending => match sent {
+                    // With --wait, the peer closes.
+                    Ok(Sent::All) if self.options.wait => {}
+                    Ok(Sent::Ended) => {}
+                    Ok(Sent::All) => self.start_shutdown(),
+                    Err(error) => {
+                        failure = Some(error);
+                        self.start_shutdown();
+                    }
+                },
+                _ = interrupts.select_next_some() => {
+                    interrupted += 1;
+                    match interrupted {
+                        1 => self.start_shutdown(),
+                        _ => self.association.abort(""),
+                    }
+                }
+            }
+        };
+        if !matches!(end, Error::Lost(_)) {
+            let association = self.association.id().0;
+            self.reporter.tell(&Line::Closed { association, messages, bytes })?;
+        }
+        match (failure, end) {
+            _ if interrupted > 0 => Err(Failure::interrupted()),
+            (Some(failure), _) => Err(failure),
+            (None, end @ Error::Lost(_)) => Err(end.into()),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Tells the events of the set-up, the last of which is that it succeeded.
+    async fn until_up(&self) -> Result<(), Failure> {
+        loop {
+            let event = self.association.event_async().await?;
+            self.reporter.event(self.association, &event)?;
+            if matches!(event, Event::CommUp { .. }) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells all further events; how the association ended.
+    async fn events(&self) -> Result<Error, Failure> {
+        loop {
+            match self.association.event_async().await {
+                Ok(event) => self.reporter.event(self.association, &event)?,
+                Err(end) => return Ok(end),
+            }
+        }
+    }
+
+    /// Writes all messages; how many there were, and their bytes.
+    async fn messages(&self) -> Result<(u64, u64), Failure> {
+        let (mut count, mut bytes) = (0, 0);
+        loop {
+            let message = match self.association.try_recv() {
+                Err(Error::WouldBlock) => {
+                    self.reporter.flush()?;
+                    self.association.recv_async().await
+                }
+                message => message,
+            };
+            // What ended it is told by the events.
+            let Ok(Some(message)) = message else { break };
+            count += 1;
+            bytes += message.payload.len() as u64;
+            self.reporter.message(self.association.id(), &message, self.options.message.binary)?;
+        }
+        self.reporter.flush()?;
+        Ok((count, bytes))
+    }
+
+    /// Sends standard input, or the messages asked for.
+    async fn send_all(&self) -> Result<Sent, Failure> {
+        let options = &self.options.message;
+        match options.count {
+            Some(count) => self.send_generated(options, count).await,
+            None => {
+                let block = options.binary.then_some(options.size);
+                self.send_input(options, input::read(block)?).await
+            }
+        }
+    }
+
+    async fn send_input(
+        &self,
+        options: &MessageOptions,
+        mut messages: Receiver<Result<Bytes, Failure>>,
+    ) -> Result<Sent, Failure> {
+        while let Some(payload) = messages.next().await {
+            if let Sent::Ended = self.send(options, payload?).await? {
+                return Ok(Sent::Ended);
+            }
+        }
+        Ok(Sent::All)
+    }
+
+    async fn send_generated(&self, options: &MessageOptions, count: u64) -> Result<Sent, Failure> {
+        let payload: Bytes = (b'a'..=b'z').cycle().take(options.size).collect();
+        for _ in 0..count {
+            if let Sent::Ended = self.send(options, payload.clone()).await? {
+                return Ok(Sent::Ended);
+            }
+        }
+        Ok(Sent::All)
+    }
+
+    async fn send(&self, options: &MessageOptions, payload: Bytes) -> Result<Sent, Failure> {
+        let mut message = Message::new(options.stream, payload).ppid(options.ppid);
+        message.unordered = options.unordered;
+        match self.association.send_async(message).await {
+            Ok(()) => Ok(Sent::All),
+            Err(Error::Send(usctp::SendError::NotOpen { .. })) => Ok(Sent::Ended),
+            Err(error) if error.is_closed() || matches!(error, Error::Lost(_)) => Ok(Sent::Ended),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn start_shutdown(&self) {
+        // One that has ended, or is closing already, needs no more.
+        let _ = self.association.start_shutdown();
+    }
+}

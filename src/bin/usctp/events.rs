@@ -1,0 +1,280 @@
+//! What `listen` and `connect` tell: JSON lines on standard output, or sentences on standard error.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use usctp::{AddressChange, Association, AssociationId, Error, Event, MovedOn, Received};
+
+use crate::output::{Output, json_line, standard_output};
+
+/// Writes what happens, from whichever task it happens in.
+pub(crate) struct Reporter {
+    json: bool,
+    started: Instant,
+    out: Mutex<Output>,
+}
+
+/// Something that is told; the fields are those of the JSON line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Line {
+    Listening { port: u16, addresses: Vec<IpAddr>, transport: &'static str },
+    Tried { address: IpAddr, attempt: u32 },
+    MovedOn { address: IpAddr, reason: &'static str },
+    Dropped { address: IpAddr, reason: &'static str },
+    CommUp(CommUp),
+    Path { association: u64, address: IpAddr, state: &'static str },
+    Primary { association: u64, address: IpAddr },
+    Restart { association: u64 },
+    RemoteError { association: u64, cause: String },
+    CommLost { association: u64, reason: String },
+    Closed { association: u64, messages: u64, bytes: u64 },
+}
+
+/// An association is established.
+#[derive(Debug, Serialize)]
+pub(crate) struct CommUp {
+    association: u64,
+    peer: Vec<IpAddr>,
+    streams_in: u16,
+    streams_out: u16,
+    primary: IpAddr,
+}
+
+/// A message as a line; its data is large, so it is written without a copy in between.
+#[derive(Serialize)]
+struct MessageLine<'a> {
+    event: &'static str,
+    association: u64,
+    stream: u16,
+    ppid: u32,
+    unordered: bool,
+    bytes: usize,
+    data: &'a str,
+    at_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Timed<'a> {
+    #[serde(flatten)]
+    line: &'a Line,
+    at_ms: f64,
+}
+
+impl Reporter {
+    /// Times count from now.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, started: Instant::now(), out: Mutex::new(standard_output()) }
+    }
+
+    /// Tells something at once.
+    pub(crate) fn tell(&self, line: &Line) -> io::Result<()> {
+        if !self.json {
+            // Where nobody reads standard error, the results still matter.
+            let _ = writeln!(io::stderr(), "usctp: {line}");
+            return Ok(());
+        }
+        let mut out = self.lock();
+        json_line(&mut *out, &Timed { line, at_ms: self.at_ms() })?;
+        out.flush()
+    }
+
+    /// Tells an event of an association, unless it is one that only the program itself needs.
+    pub(crate) fn event(&self, association: &Association, event: &Event) -> io::Result<()> {
+        match line(association, event) {
+            Some(line) => self.tell(&line),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a message, which [`flush`](Self::flush) makes visible.
+    ///
+    /// As text, a line is ended if the message does not end it; with `binary`, nothing is added.
+    pub(crate) fn message(
+        &self,
+        association: AssociationId,
+        message: &Received,
+        binary: bool,
+    ) -> io::Result<()> {
+        let mut out = self.lock();
+        if self.json {
+            let line = MessageLine {
+                event: "message",
+                association: association.0,
+                stream: message.stream.0,
+                ppid: message.ppid.0,
+                unordered: message.unordered,
+                bytes: message.payload.len(),
+                data: &STANDARD.encode(&message.payload),
+                at_ms: self.at_ms(),
+            };
+            return json_line(&mut *out, &line);
+        }
+        out.write_all(&message.payload)?;
+        match message.payload.last() {
+            Some(b'\n') => Ok(()),
+            _ if binary => Ok(()),
+            _ => out.write_all(b"\n"),
+        }
+    }
+
+    /// Hands on what was written.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.lock().flush()
+    }
+
+    fn at_ms(&self) -> f64 {
+        // Microseconds are as exact as it gets.
+        self.started.elapsed().as_micros() as f64 / 1e3
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Output> {
+        self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn line(association: &Association, event: &Event) -> Option<Line> {
+    let id = association.id().0;
+    let path = |address, state| Some(Line::Path { association: id, address, state });
+    match *event {
+        Event::Tried { peer, attempt } => Some(Line::Tried { address: peer, attempt }),
+        Event::MovedOn { peer, reason } => {
+            let reason = match reason {
+                MovedOn::Timeout => "timeout",
+                MovedOn::Unreachable => "unreachable",
+                MovedOn::Refused => "refused",
+            };
+            Some(Line::MovedOn { address: peer, reason })
+        }
+        Event::CommUp { primary, outbound_streams, inbound_streams, .. } => {
+            Some(Line::CommUp(CommUp {
+                association: id,
+                peer: association.paths().iter().map(|path| path.peer).collect(),
+                streams_in: inbound_streams,
+                streams_out: outbound_streams,
+                primary,
+            }))
+        }
+        Event::Restart => Some(Line::Restart { association: id }),
+        Event::CommLost(ref reason) => {
+            let reason = Error::Lost(reason.clone()).to_string();
+            Some(Line::CommLost { association: id, reason })
+        }
+        Event::PeerAddressChange { peer, change } => match change {
+            AddressChange::Unconfirmed => path(peer, "unconfirmed"),
+            AddressChange::Active => path(peer, "active"),
+            AddressChange::Inactive => path(peer, "inactive"),
+            AddressChange::Primary => Some(Line::Primary { association: id, address: peer }),
+            AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
+                Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
+            }
+        },
+        Event::RemoteError(code) => Some(Line::RemoteError { association: id, cause: cause(code) }),
+        _ => None,
+    }
+}
+
+fn cause(code: usctp::CauseCode) -> String {
+    code.name().map_or_else(|| format!("error cause {}", code.0), str::to_owned)
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening { port, addresses, transport } => {
+                write!(f, "listening on port {port} ({transport}) of {}", List(addresses))
+            }
+            Self::Tried { address, attempt } => write!(f, "trying {address} (INIT {attempt})"),
+            Self::MovedOn { address, reason } => write!(f, "moving on from {address}: {reason}"),
+            Self::Dropped { address, reason } => write!(f, "dropped {address}: {reason}"),
+            Self::CommUp(up) => write!(
+                f,
+                "association {} is up with {}; primary {}; {} streams in, {} out",
+                up.association,
+                List(&up.peer),
+                up.primary,
+                up.streams_in,
+                up.streams_out
+            ),
+            Self::Path { association, address, state } => {
+                write!(f, "association {association}: {address} is {state}")
+            }
+            Self::Primary { association, address } => {
+                write!(f, "association {association}: {address} is primary")
+            }
+            Self::Restart { association } => {
+                write!(f, "association {association}: the peer restarted")
+            }
+            Self::RemoteError { association, cause } => {
+                write!(f, "association {association}: the peer reports {cause}")
+            }
+            Self::CommLost { association, reason } => {
+                write!(f, "association {association} is lost: {reason}")
+            }
+            Self::Closed { association, messages, bytes } => {
+                write!(
+                    f,
+                    "association {association} closed after {messages} messages, {bytes} bytes"
+                )
+            }
+        }
+    }
+}
+
+/// Addresses with commas between.
+struct List<'a>(&'a [IpAddr]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{address}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(line: &Line) -> serde_json::Value {
+        serde_json::to_value(Timed { line, at_ms: 12.5 }).unwrap()
+    }
+
+    #[test]
+    fn lines_have_the_fields_that_other_programs_parse() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let listening = Line::Listening { port: 7, addresses: vec![address], transport: "raw" };
+        let expected = serde_json::json!({
+            "event": "listening", "port": 7, "addresses": ["192.0.2.1"], "transport": "raw",
+            "at_ms": 12.5
+        });
+        assert_eq!(json(&listening), expected);
+        let up = Line::CommUp(CommUp {
+            association: 1,
+            peer: vec![address],
+            streams_in: 2,
+            streams_out: 3,
+            primary: address,
+        });
+        let expected = serde_json::json!({
+            "event": "comm_up", "association": 1, "peer": ["192.0.2.1"], "streams_in": 2,
+            "streams_out": 3, "primary": "192.0.2.1", "at_ms": 12.5
+        });
+        assert_eq!(json(&up), expected);
+        let moved = json(&Line::MovedOn { address, reason: "timeout" });
+        assert_eq!(moved["event"], "moved_on");
+        assert_eq!(moved["address"], "192.0.2.1");
+        let lost = json(&Line::CommLost { association: 4, reason: "gone".to_owned() });
+        assert_eq!(lost["event"], "comm_lost");
+        let closed = json(&Line::Closed { association: 4, messages: 5, bytes: 6 });
+        assert_eq!((&closed["messages"], &closed["bytes"]), (&5.into(), &6.into()));
+    }
+}

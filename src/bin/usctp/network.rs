@@ -1,0 +1,94 @@
+//! What `listen` and `connect` share: the stack that the options ask for, exit statuses for its errors, Ctrl-C.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread;
+
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use usctp::{Error, Options, Stack};
+
+use crate::args::NetworkOptions;
+use crate::exit::{Failure, Status};
+
+/// Opens raw or UDP links, as the options say.
+pub(crate) fn open(options: &NetworkOptions) -> Result<Stack, Failure> {
+    if options.watch {
+        return Err(Failure::comes_later("--watch"));
+    }
+    let mut builder = match options.udp {
+        Some(port) => Stack::builder().udp(port).udp_peer(options.udp_peer),
+        None => Stack::builder().raw(),
+    };
+    if let Some(file) = &options.pcap {
+        // Tried here, so that a file that must not be written is not taken for sockets that must not be opened.
+        File::create(file).map_err(|error| {
+            Failure::failed(format_args!("cannot write {}: {error}", file.display()))
+        })?;
+        builder = builder.capture(file);
+    }
+    let stack = builder.open()?;
+    for warning in stack.warnings() {
+        // Where nobody reads standard error, there is nobody to warn.
+        let _ = writeln!(io::stderr(), "usctp: {warning}");
+    }
+    Ok(stack)
+}
+
+/// `raw` or `udp`, as JSON says it.
+pub(crate) fn transport(options: &NetworkOptions) -> &'static str {
+    if options.udp.is_some() { "udp" } else { "raw" }
+}
+
+/// The parameters of the endpoint.
+pub(crate) fn endpoint_options(options: &NetworkOptions) -> Options {
+    let mut endpoint = Options::default();
+    endpoint.limits.send_buffer = BUFFER;
+    endpoint.limits.receive_buffer = BUFFER;
+    endpoint.udp_port = options.udp.map(|_| options.udp_peer);
+    endpoint
+}
+
+/// Bytes buffered for each association and direction.
+const BUFFER: usize = 4 << 20;
+
+/// Each Ctrl-C or SIGTERM is an item; the third ends the process at once.
+pub(crate) fn interrupts() -> Result<UnboundedReceiver<()>, Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
+    let (sender, receiver) = unbounded();
+    let wait = move || {
+        for (count, _) in signals.forever().enumerate() {
+            if count >= 2 || sender.unbounded_send(()).is_err() {
+                std::process::exit(Status::Interrupted as i32);
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(receiver)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if error.is_permission_denied() {
+            let program = std::env::current_exe().unwrap_or_else(|_| "usctp".into());
+            return Self::new(
+                Status::NoPermission,
+                format_args!(
+                    "{error}\nRaw sockets need the capability CAP_NET_RAW. Ways out: --udp, which needs none; \
+                     or once `sudo setcap cap_net_raw+ep {}`; or run it as root.",
+                    program.display()
+                ),
+            );
+        }
+        let status = match &error {
+            error if error.is_bad_address() || error.is_address_not_local() => Status::Usage,
+            error if error.is_refused() => Status::Refused,
+            error if error.is_timed_out() => Status::TimedOut,
+            error if error.is_address_in_use() => Status::InUse,
+            _ => Status::Failed,
+        };
+        Self::new(status, error)
+    }
+}

@@ -1,0 +1,363 @@
+//! `usctp listen` and `usctp connect` against each other, over UDP encapsulation on the loopback interface.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::indexing_slicing, reason = "JSON that lacks a field is a failed test")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing in these tests takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `usctp` whose standard output is read as JSON lines.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Value>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_usctp"))
+            .args(arguments)
+            .arg("--json")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stdout.lines() {
+                let line = line.expect("standard output is text");
+                let value = serde_json::from_str(&line);
+                let value = value.unwrap_or_else(|error| panic!("no JSON: {line}: {error}"));
+                if sender.send(value).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, stdin, lines }
+    }
+
+    /// A listener that can be connected to.
+    fn listen(udp: u16, arguments: &[&str]) -> Self {
+        let udp = format!("--udp={udp}");
+        let running = Self::start(&[&["listen", &udp, "--local", "127.0.0.1"], arguments].concat());
+        let listening = running.event("listening");
+        assert_eq!(listening["transport"], "udp");
+        assert_eq!(listening["addresses"], serde_json::json!(["127.0.0.1"]));
+        running
+    }
+
+    /// The next line of this kind; what comes before it is passed over.
+    fn event(&self, name: &str) -> Value {
+        let mut passed = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line["event"] == name => return line,
+                Ok(line) => passed.push(line),
+                Err(error) => panic!("no {name} after {passed:?}: {error}"),
+            }
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input is open");
+        stdin.write_all(text.as_bytes()).expect("the program reads");
+        stdin.flush().expect("the program reads");
+    }
+
+    fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-INT", &id]).status().expect("kill is there");
+        assert!(status.success());
+    }
+
+    /// The exit status, and what was printed until then.
+    fn end(mut self) -> (Option<i32>, Vec<Value>) {
+        drop(self.stdin.take());
+        let mut rest = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => rest.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end; it printed {rest:?}"),
+            }
+        }
+        (self.child.wait().expect("the program ends").code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A UDP port that nobody uses now.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("the loopback interface is there");
+    socket.local_addr().expect("it is bound").port()
+}
+
+/// The command line of a client.
+fn client(udp_peer: u16, arguments: &[&str]) -> Vec<String> {
+    let mut words: Vec<String> = ["connect", "--local", "127.0.0.1"].map(str::to_owned).into();
+    words.push(format!("--udp={}", free_port()));
+    words.push(format!("--udp-peer={udp_peer}"));
+    words.extend(arguments.iter().map(|&word| word.to_owned()));
+    words
+}
+
+fn connect(udp_peer: u16, arguments: &[&str]) -> Running {
+    let words = client(udp_peer, arguments);
+    Running::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn usctp(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usctp"));
+    command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+}
+
+fn last(lines: &[Value], name: &str) -> Value {
+    lines.iter().rfind(|line| line["event"] == name).cloned().unwrap_or_default()
+}
+
+#[test]
+fn lines_are_echoed_and_both_sides_close_when_the_input_ends() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7", "--mode", "echo", "--max", "1"]);
+    let mut client =
+        connect(udp, &["--port", "7", "127.0.0.1", "--stream", "3", "--ppid", "46", "--unordered"]);
+    assert_eq!(client.event("tried")["address"], "127.0.0.1");
+    let up = client.event("comm_up");
+    assert_eq!(up["primary"], "127.0.0.1");
+    assert_eq!(up["peer"], serde_json::json!(["127.0.0.1"]));
+    assert!(up["at_ms"].as_f64().expect("a time") < 5_000.0);
+    client.write("hello\n");
+    let message = client.event("message");
+    assert_eq!(message["data"], "aGVsbG8=");
+    assert_eq!(message["bytes"], 5);
+    assert_eq!(message["stream"], 3);
+    assert_eq!(message["ppid"], 46);
+    assert_eq!(message["unordered"], true);
+    let (status, lines) = client.end();
+    assert_eq!(status, Some(0), "{lines:?}");
+    assert_eq!(last(&lines, "closed")["messages"], 1);
+    let (status, lines) = server.end();
+    assert_eq!(status, Some(0), "{lines:?}");
+    let closed = last(&lines, "closed");
+    assert_eq!((&closed["messages"], &closed["bytes"]), (&1.into(), &5.into()));
+}
+
+#[test]
+fn as_text_the_output_of_an_echo_is_the_input() {
+    let udp = free_port();
+    let _server = Running::listen(udp, &["--port", "7", "--mode", "echo"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_usctp"))
+        .args(client(udp, &["--port", "7", "127.0.0.1"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let text = "first line\n\nthird line\n";
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    stdin.write_all(text.as_bytes()).expect("the program reads");
+    let mut echoed = vec![0; text.len()];
+    let mut stdout = child.stdout.take().expect("standard output is piped");
+    stdout.read_exact(&mut echoed).expect("the echo comes");
+    assert_eq!(String::from_utf8_lossy(&echoed), text);
+    drop(stdin);
+    assert!(child.wait().expect("the program ends").success());
+}
+
+#[test]
+fn generated_messages_all_arrive_before_the_close() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "9", "--mode", "discard", "--max", "1"]);
+    let client = connect(udp, &["--port", "9", "127.0.0.1", "--count", "2000", "--size", "3000"]);
+    let (status, lines) = client.end();
+    assert_eq!(status, Some(0), "{lines:?}");
+    let closed = server.event("closed");
+    assert_eq!((&closed["messages"], &closed["bytes"]), (&2000.into(), &6_000_000.into()));
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[test]
+fn a_client_that_does_not_read_stalls_nobody_else() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7", "--mode", "echo"]);
+    // Its standard output is a pipe that nobody reads, so its receive window closes.
+    let mut stalled = Command::new(env!("CARGO_BIN_EXE_usctp"))
+        .args(client(udp, &["--port", "7", "127.0.0.1", "--count", "100000", "--size", "1000"]))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    server.event("comm_up");
+    let mut other = connect(udp, &["--port", "7", "127.0.0.1"]);
+    for round in 0..20 {
+        other.write(&format!("round {round}\n"));
+        assert_eq!(other.event("message")["bytes"], 7 + usize::from(round > 9));
+        // Long enough altogether for the buffers of the stalled association to fill.
+        thread::sleep(Duration::from_millis(25));
+    }
+    assert_eq!(other.end().0, Some(0));
+    stalled.kill().expect("it runs");
+    stalled.wait().expect("it ends");
+}
+
+#[test]
+fn an_interrupt_closes_gracefully_on_either_side() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7", "--mode", "print"]);
+    let mut client = connect(udp, &["--port", "7", "127.0.0.1"]);
+    client.event("comm_up");
+    client.write("before the interrupt\n");
+    assert_eq!(server.event("message")["bytes"], 20);
+    client.interrupt();
+    let (status, lines) = client.end();
+    assert_eq!(status, Some(130), "{lines:?}");
+    assert_eq!(last(&lines, "closed")["event"], "closed");
+    server.event("closed");
+    let client = connect(udp, &["--port", "7", "127.0.0.1"]);
+    client.event("comm_up");
+    server.interrupt();
+    assert_eq!(server.end().0, Some(130));
+    client.event("closed");
+    let _ = client.end();
+}
+
+#[test]
+fn with_wait_the_client_stays_until_the_peer_closes() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7", "--mode", "echo"]);
+    let mut client = connect(udp, &["--port", "7", "127.0.0.1", "--wait"]);
+    client.write("once\n");
+    drop(client.stdin.take());
+    assert_eq!(client.event("message")["bytes"], 4);
+    server.interrupt();
+    assert_eq!(server.end().0, Some(130));
+    assert_eq!(client.end().0, Some(0));
+}
+
+#[test]
+fn a_port_without_listener_refuses_with_status_3() {
+    let udp = free_port();
+    let _server = Running::listen(udp, &["--port", "7"]);
+    let (status, lines) = connect(udp, &["--port", "8", "127.0.0.1"]).end();
+    assert_eq!(status, Some(3), "{lines:?}");
+    assert!(last(&lines, "comm_lost")["reason"].is_string());
+}
+
+#[test]
+fn a_silent_peer_times_out_with_status_4() {
+    // Bound, so that no ICMP message tells that nobody listens.
+    let silent = UdpSocket::bind("0.0.0.0:0").expect("the loopback interface is there");
+    let udp = silent.local_addr().expect("it is bound").port();
+    let started = Instant::now();
+    let arguments = ["--port", "7", "127.0.0.1", "127.0.0.2", "--timeout", "1.5"];
+    let (status, lines) = connect(udp, &arguments).end();
+    assert_eq!(status, Some(4), "{lines:?}");
+    assert!((1.4..6.0).contains(&started.elapsed().as_secs_f64()));
+    let first = lines.iter().find(|line| line["event"] == "tried").expect("an attempt");
+    assert_eq!((&first["address"], &first["attempt"]), (&"127.0.0.1".into(), &1.into()));
+    let moved = lines.iter().find(|line| line["event"] == "moved_on").expect("a move");
+    assert_eq!((&moved["address"], &moved["reason"]), (&"127.0.0.1".into(), &"timeout".into()));
+    assert_eq!(last(&lines, "tried")["address"], "127.0.0.2");
+}
+
+#[test]
+fn bad_addresses_end_with_status_2_and_name_the_address() {
+    let udp = format!("--udp={}", free_port());
+    for (address, named) in [("0.0.0.0", "unspecified"), ("224.0.0.1", "multicast")] {
+        let output = usctp(&["connect", &udp, "--port", "7", "127.0.0.1", address]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{address}: {message}");
+        assert!(message.contains(named), "{message}");
+    }
+    let output = usctp(&["listen", &udp, "--port", "7", "--local", "192.0.2.77"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("192.0.2.77"), "{message}");
+}
+
+#[test]
+fn a_udp_port_in_use_ends_with_status_6() {
+    let udp = free_port();
+    let _server = Running::listen(udp, &["--port", "7"]);
+    let output = usctp(&["listen", &format!("--udp={udp}"), "--local", "127.0.0.1", "--port", "7"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{message}");
+}
+
+#[test]
+fn raw_sockets_without_permission_end_with_status_5_and_the_ways_out() {
+    // Where nobody may read the build directory, nobody may read this copy.
+    let program = std::env::temp_dir().join(format!("usctp-test-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_usctp"), &program).expect("the temporary directory is writable");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut command = Command::new(&program);
+    command.args(["listen", "--port", "7"]).current_dir("/");
+    if fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).ok()
+        == Some(0)
+    {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output();
+    fs::remove_file(&program).expect("it is ours");
+    let output = output.expect("the program starts");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{message}");
+    for way in ["CAP_NET_RAW", "--udp", "setcap cap_net_raw+ep"] {
+        assert!(message.contains(way), "{message}");
+    }
+}
+
+#[test]
+fn a_capture_of_a_session_is_decoded_without_a_fault() {
+    let udp = free_port();
+    let _server = Running::listen(udp, &["--port", "7", "--mode", "discard"]);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("session.pcapng");
+    let name = file.to_str().expect("the path is text");
+    let arguments = ["--port", "7", "127.0.0.1", "--count", "3", "--size", "10", "--pcap", name];
+    assert_eq!(connect(udp, &arguments).end().0, Some(0));
+    let output = usctp(&["decode", "--json", "--udp-port", &udp.to_string(), name]);
+    assert!(output.status.success());
+    let packets: Vec<Value> = output
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(&line.expect("text")).expect("JSON"))
+        .collect();
+    let mut names = Vec::new();
+    for packet in &packets {
+        assert_eq!(packet["checksum"], "ok", "{packet}");
+        assert_eq!(packet["error"], Value::Null, "{packet}");
+        let chunks = packet["chunks"].as_array().expect("chunks");
+        names.extend(chunks.iter().filter_map(|chunk| chunk["name"].as_str()));
+    }
+    for name in
+        ["INIT", "INIT ACK", "COOKIE ECHO", "COOKIE ACK", "DATA", "SACK", "SHUTDOWN COMPLETE"]
+    {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    assert_eq!(names.iter().filter(|name| **name == "DATA").count(), 3, "{names:?}");
+}
