@@ -106,6 +106,14 @@ impl World {
         end
     }
 
+    /// Both applications know that it is over; who was told that it ended well has had everything delivered.
+    pub(crate) fn assert_both_learned(&mut self, id: AssociationId) {
+        self.end(self.a, id);
+        if let Some(theirs) = self.network.newest(self.z) {
+            self.end(self.z, theirs);
+        }
+    }
+
     /// Both sides closed gracefully, and everything arrived.
     pub(crate) fn assert_graceful(&mut self, id: AssociationId) {
         let theirs = self.network.newest(self.z).expect("Z had an association");
