@@ -408,6 +408,7 @@ impl Endpoint {
             outbound_streams: outbound_streams.unwrap_or(limits.outbound_streams).max(1),
             inbound_streams: limits.inbound_streams,
             addresses,
+            own: self.addresses.clone(),
         }
     }
 

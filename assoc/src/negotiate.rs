@@ -17,6 +17,8 @@ pub(crate) struct LocalOffer {
     pub(crate) inbound_streams: u16,
     /// The addresses to list.
     pub(crate) addresses: Vec<IpAddr>,
+    /// All addresses of the endpoint.
+    pub(crate) own: Vec<IpAddr>,
 }
 
 /// What the peer's INIT or INIT ACK offers.
@@ -56,7 +58,8 @@ impl LocalOffer {
     /// The INIT, or with a cookie the INIT ACK, of this offer.
     pub(crate) fn init(&self, extra: impl IntoIterator<Item = Parameter>) -> Init {
         // A single address is the packet's source: listing it would only break behind a translator.
-        let listed = if self.addresses.len() > 1 { self.addresses.as_slice() } else { &[] };
+        let single = self.own.len() == 1 && self.addresses == self.own;
+        let listed = if single { &[] } else { self.addresses.as_slice() };
         let addresses = listed.iter().copied().map(Parameter::from_ip);
         Init {
             initiate_tag: self.tag,
@@ -71,8 +74,8 @@ impl LocalOffer {
     /// The families that the endpoint can use, for INIT.
     pub(crate) fn address_types(&self) -> Parameter {
         let types = [
-            (self.addresses.iter().any(IpAddr::is_ipv4), ParameterType::IPV4_ADDRESS),
-            (self.addresses.iter().any(IpAddr::is_ipv6), ParameterType::IPV6_ADDRESS),
+            (self.own.iter().any(IpAddr::is_ipv4), ParameterType::IPV4_ADDRESS),
+            (self.own.iter().any(IpAddr::is_ipv6), ParameterType::IPV6_ADDRESS),
         ];
         let present = types.into_iter().filter(|(present, _)| *present);
         Parameter::SupportedAddressTypes(present.map(|(_, kind)| kind.0).collect::<AddressTypes>())
