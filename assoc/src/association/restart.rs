@@ -30,6 +30,7 @@ impl Association {
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Self {
         settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, &mut ctx);
+        let learned = std::mem::take(&mut ctx.events);
         let first = ctx.paths.primary();
         if let Some(path) = ctx.paths.path_mut(first) {
             // The answer leaves from the address that was asked.
@@ -42,6 +43,8 @@ impl Association {
         let tcb = tcb_of(cookie, &mut ctx);
         let mut association = Self { ctx, state: State::Open(Box::new(tcb)) };
         association.acknowledge_cookie(now, None, true);
+        // The application hears of the association first, and then of its addresses.
+        association.ctx.events.extend(learned);
         association
     }
 
