@@ -97,7 +97,7 @@ impl Tcb {
         }
         // RFC 9260, 8.3: no HEARTBEATs after SHUTDOWN or SHUTDOWN ACK.
         for path in ctx.paths.iter_mut() {
-            path.heartbeat.stop();
+            path.heartbeat.discontinue();
         }
     }
 
