@@ -33,10 +33,15 @@ impl Closing {
         self.restart(now, ctx);
     }
 
-    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once.
-    pub(crate) fn on_packet(&mut self, now: Instant, had_data: bool, ctx: &Context) {
+    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it
+    /// came from (RFC 9260, 6.4 and 9.2).
+    pub(crate) fn on_packet(&mut self, now: Instant, data_from: Option<PathId>, ctx: &mut Context) {
         self.attempts = 0;
-        self.due |= had_data;
+        ctx.paths.forget_errors();
+        if let Some(path) = data_from {
+            self.due = true;
+            self.path = path;
+        }
         if self.t2.is_running() {
             self.restart(now, ctx);
         }
@@ -133,7 +138,7 @@ impl Tcb {
             Phase::ShutdownReceived => {}
             Phase::ShutdownSent(_) => {
                 // Both sides close at once: SHUTDOWN is answered like one that came later.
-                let path = arrival.path.unwrap_or_else(|| ctx.paths.primary());
+                let path = ctx.confirmed(arrival.path).unwrap_or_else(|| ctx.paths.primary());
                 self.phase = Phase::ShutdownAckSent(Closing::new(path));
                 return Outcome::Continue;
             }

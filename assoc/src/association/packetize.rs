@@ -97,9 +97,8 @@ impl Tcb {
     }
 
     /// RFC 9260, 6.7: where the last DATA came from, unless that address is not to get anything yet.
-    fn sack_destination(&self, ctx: &Context) -> Option<PathId> {
-        let source = self.receiver.source().and_then(|id| ctx.paths.path(id));
-        source.filter(|path| path.confirmed).map(|path| path.id).or_else(|| ctx.paths.for_data())
+    pub(super) fn sack_destination(&self, ctx: &Context) -> Option<PathId> {
+        ctx.confirmed(self.receiver.source()).or_else(|| ctx.paths.for_data())
     }
 
     fn write_cookie_echo(

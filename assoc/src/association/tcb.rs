@@ -107,9 +107,10 @@ impl Tcb {
     /// The packet is read: acknowledgements are decided on, and closing goes on if it can.
     pub(crate) fn end_of_packet(&mut self, now: Instant, ctx: &mut Context) {
         let had_data = self.receiver.end_of_packet(now, &ctx.config.sack);
+        let answer_to = self.sack_destination(ctx).filter(|_| had_data);
         if let Phase::ShutdownSent(closing) = &mut self.phase {
             // RFC 9260, 9.2: any packet shows that the peer is at work.
-            closing.on_packet(now, had_data, ctx);
+            closing.on_packet(now, answer_to, ctx);
         }
         self.progress_shutdown(ctx);
         if ctx.inbox.take_news() {
