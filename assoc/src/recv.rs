@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use usctp_chunk::{Data, Tsn};
+use usctp_chunk::{Data, StreamId, Tsn};
 
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
@@ -102,7 +102,11 @@ impl Receiver {
             Arrival::TooFar => return self.dropped(),
         };
         if !self.has_room(&data, inbox) {
-            return if self.is_stuck(inbox) { Verdict::OutOfResource } else { self.dropped() };
+            // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
+            if !self.is_stuck(inbox) || self.reassembly.begin_partial_delivery(inbox) {
+                return self.dropped();
+            }
+            return Verdict::OutOfResource;
         }
         let had_gaps = self.map.has_gaps();
         self.map.record(data.tsn);
@@ -116,6 +120,11 @@ impl Receiver {
             Ok(()) => Verdict::Accepted,
             Err(contradiction) => Verdict::Contradiction(contradiction.0),
         }
+    }
+
+    /// The streams on which a message was being delivered in parts.
+    pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.reassembly.partial_streams()
     }
 
     /// The packet is read; whether it held DATA.

@@ -202,7 +202,7 @@ fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx
     let rto = path.rto.current();
     let info = path.heartbeat.make(now, *epoch, rto, to, rng);
     // If it does not fit now, it is lost, and found missing after the RTO.
-    packet.push(&Chunk::Heartbeat(Heartbeat { info }));
+    packet.push(&Chunk::Heartbeat(Heartbeat::new(info)));
     path.record.used_at = Some(now);
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Tcb {
     pub(crate) sender: Sender,
     /// T5-shutdown-guard.
     pub(crate) guard: Timer,
+    /// The peer's Adaptation Layer Indication, until the application was told.
+    pub(crate) adaptation: Option<u32>,
 }
 
 /// Where an association with a known peer stands, with the data of that state.
@@ -131,13 +133,22 @@ impl Tcb {
                 inbound_streams: self.negotiated.inbound_streams,
             });
         }
+        self.tell_adaptation(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
+    }
+
+    /// RFC 5061, 4.2.6: the peer's indication is passed to the application.
+    fn tell_adaptation(&mut self, ctx: &mut Context) {
+        if let Some(indication) = self.adaptation.take() {
+            ctx.tell(Event::AdaptationIndication(indication));
+        }
     }
 
     /// The peer restarted: the association is new, but for the application it goes on.
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
+        self.tell_adaptation(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
