@@ -298,6 +298,11 @@ impl Endpoint {
             (None, Some(address)) if self.is_setting_up(address, first) => {
                 return self.out_of_the_blue(datagram, packet);
             }
+            // A late packet of an association that was closed gracefully: an ABORT might overtake or replace
+            // the SHUTDOWN COMPLETE and turn the peer's good end into a bad one.
+            (None, None) if self.is_late(now, header.verification_tag, first) => {
+                return self.drop_packet(Dropped::OutOfTheBlue);
+            }
             (None, None) => return self.out_of_the_blue(datagram, packet),
             // RFC 9260, 8.5
             _ => return self.drop_packet(Dropped::BadTag),
@@ -324,6 +329,10 @@ impl Endpoint {
         first.kind == ChunkType::SHUTDOWN_ACK && !synchronized
     }
 
+    fn is_late(&mut self, now: Instant, tag: VerificationTag, first: &RawChunk) -> bool {
+        first.kind != ChunkType::SHUTDOWN_ACK && self.time_wait.was_graceful(now, tag)
+    }
+
     fn out_of_the_blue(&mut self, datagram: &Datagram, packet: &Packet) -> Option<Reply> {
         let _: Option<Reply> = self.drop_packet(Dropped::OutOfTheBlue);
         ootb::answer(datagram, packet)
@@ -348,14 +357,14 @@ impl Endpoint {
         let Some(association) = self.table.first_touched() else { return };
         let id = association.id();
         let released = association.ctx.released;
-        let over = association.is_over();
+        let (over, graceful) = (association.is_over(), association.ended_gracefully());
         let tag = association.ctx.me.local_tag;
         if !released {
             self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
         }
         self.table.first_drained();
         if over {
-            self.time_wait.insert(now, tag, self.config.cookie.lifetime * 2);
+            self.time_wait.insert(now, tag, graceful, self.config.cookie.lifetime * 2);
         }
         if released {
             self.table.remove(id);

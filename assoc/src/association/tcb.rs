@@ -282,6 +282,11 @@ impl Tcb {
             let peer = arrival.source;
             return Outcome::End(Ending::lost(LostReason::Refused { peer, cause, no_sctp: false }));
         }
+        if abort.tag_reflected && matches!(self.phase, Phase::ShutdownAckSent(_)) {
+            // The peer has forgotten the association, as after SHUTDOWN COMPLETE, which was overtaken or lost:
+            // nothing is outstanding in either direction.
+            return Outcome::End(Ending { event: Event::ShutdownComplete, last_words: None });
+        }
         let user = abort.causes.iter().find_map(|cause| match cause {
             Ok(Cause::UserInitiatedAbort(reason)) => Some(reason),
             _ => None,
