@@ -302,6 +302,11 @@ impl Endpoint {
             (None, Some(address)) if self.is_setting_up(address, first) => {
                 return self.out_of_the_blue(now, datagram, packet);
             }
+            // A late packet of an association that was closed gracefully: an ABORT might overtake or replace
+            // the SHUTDOWN COMPLETE and turn the peer's good end into a bad one.
+            (None, None) if self.is_late(now, header.verification_tag, first) => {
+                return self.drop_packet(Dropped::OutOfTheBlue);
+            }
             (None, None) => return self.out_of_the_blue(now, datagram, packet),
             // RFC 9260, 8.5
             _ => return self.drop_packet(Dropped::BadTag),
@@ -326,6 +331,10 @@ impl Endpoint {
     fn is_setting_up(&self, id: AssociationId, first: &RawChunk) -> bool {
         let synchronized = self.table.view(id).is_some_and(|a| a.state().is_synchronized());
         first.kind == ChunkType::SHUTDOWN_ACK && !synchronized
+    }
+
+    fn is_late(&mut self, now: Instant, tag: VerificationTag, first: &RawChunk) -> bool {
+        first.kind != ChunkType::SHUTDOWN_ACK && self.time_wait.was_graceful(now, tag)
     }
 
     pub(super) fn out_of_the_blue(
@@ -358,14 +367,14 @@ impl Endpoint {
         let Some(association) = self.table.first_touched() else { return };
         let id = association.id();
         let released = association.ctx.released;
-        let over = association.is_over();
+        let (over, graceful) = (association.is_over(), association.ended_gracefully());
         let tag = association.ctx.me.local_tag;
         if !released {
             self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
         }
         self.table.first_drained();
         if over {
-            self.time_wait.insert(now, tag, self.config.cookie.lifetime * 2);
+            self.time_wait.insert(now, tag, graceful, self.config.cookie.lifetime * 2);
         }
         if released {
             self.table.remove(id);

@@ -102,7 +102,7 @@ impl Tcb {
             Chunk::InitAck(_) | Chunk::Ecne(_) | Chunk::Cwr(_) | Chunk::Pad(_) => Outcome::Continue,
             // The endpoint takes these where they may stand; elsewhere they are out of place.
             Chunk::Init(_) | Chunk::CookieEcho(_) => Outcome::Stop,
-            _ => self.on_unrecognized(raw, arrival),
+            _ => self.on_unrecognized(raw, arrival, ctx),
         }
     }
 
@@ -193,7 +193,7 @@ impl Tcb {
             Verdict::Dropped => ctx.statistics.dropped_chunks += 1,
             // RFC 9260, 6.5
             Verdict::InvalidStream => {
-                self.report(Cause::InvalidStreamIdentifier { stream }, arrival);
+                self.report(Cause::InvalidStreamIdentifier { stream }, arrival, ctx);
             }
             Verdict::Contradiction(why) => {
                 let why = Bytes::from_static(why.as_bytes());
@@ -293,6 +293,11 @@ impl Tcb {
             let peer = arrival.source;
             return Outcome::End(Ending::lost(LostReason::Refused { peer, cause, no_sctp: false }));
         }
+        if abort.tag_reflected && matches!(self.phase, Phase::ShutdownAckSent(_)) {
+            // The peer has forgotten the association, as after SHUTDOWN COMPLETE, which was overtaken or lost:
+            // nothing is outstanding in either direction.
+            return Outcome::End(Ending { event: Event::ShutdownComplete, last_words: None });
+        }
         let user = abort.causes.iter().find_map(|cause| match cause {
             Ok(Cause::UserInitiatedAbort(reason)) => Some(reason),
             _ => None,
@@ -301,18 +306,18 @@ impl Tcb {
         Outcome::End(Ending::lost(LostReason::PeerAborted { cause, reason }))
     }
 
-    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival) -> Outcome {
+    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival, ctx: &Context) -> Outcome {
         // RFC 9260, 3.2: the two high bits of the type decide.
         let unrecognized = raw.kind.unrecognized();
         if unrecognized.report {
-            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival);
+            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival, ctx);
         }
         if unrecognized.skip { Outcome::Continue } else { Outcome::Stop }
     }
 
-    /// Reports an error that does not end the association, to where it came from.
-    fn report(&mut self, cause: Cause, arrival: &Arrival) {
-        if let Some(path) = arrival.path {
+    /// Reports an error that does not end the association, to where it came from if that is confirmed.
+    fn report(&mut self, cause: Cause, arrival: &Arrival, ctx: &Context) {
+        if let Some(path) = ctx.confirmed(arrival.path).or_else(|| ctx.paths.for_data()) {
             self.control.push(path, Chunk::Error([cause].into_iter().collect()));
         }
     }

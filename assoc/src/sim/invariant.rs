@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, PacketBuilder};
+use usctp_chunk::{Cause, Checksum, Chunk, ChunkType, Packet, PacketBuilder};
 
 use crate::{
     Association, AssociationId, AssociationState as State, Config, Endpoint, PathState, PathStatus,
@@ -110,6 +110,7 @@ impl Watch {
             [ChunkType::DATA, ChunkType::SACK, ChunkType::SHUTDOWN, ChunkType::SHUTDOWN_ACK];
         let handshake = [ChunkType::COOKIE_ACK, ChunkType::COOKIE_ECHO];
         let bad = forbidden.into_iter().any(has)
+            || chunks.iter().any(is_report)
             || (handshake.into_iter().any(has) && !has(ChunkType::HEARTBEAT));
         match bad && open.all(|seen| seen.unconfirmed.contains(&peer)) {
             true => {
@@ -178,6 +179,12 @@ fn well_formed(bytes: &Bytes) -> Result<(Packet, Vec<Chunk>), String> {
         true => Ok((packet, chunks)),
         false => Err("the packet encodes to other bytes again".to_owned()),
     }
+}
+
+/// An ERROR of the association: that of a stale cookie is of none.
+fn is_report(chunk: &Chunk) -> bool {
+    let stale = |cause| matches!(cause, Ok(Cause::StaleCookie { .. }));
+    matches!(chunk, Chunk::Error(causes) if !causes.iter().any(stale))
 }
 
 /// RFC 9260, 8.5.1 A: the tag is 0 where an INIT is, and nowhere else. A reflected tag is the peer's own doing.

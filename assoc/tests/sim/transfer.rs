@@ -47,6 +47,7 @@ fn bad_world(name: &str, seed: u64) -> World {
     let config = config(|options| {
         options.rto.max = secs(4);
         options.retransmission.association_max = 25;
+        options.retransmission.init_max = 30;
         options.shutdown_guard = Some(secs(300));
     });
     let mut world = World::new(name, seed, 3, &config, &LinkSettings::default());
@@ -177,10 +178,18 @@ fn many_streams_carry_messages_of_1_byte_to_64_kib_ordered_and_unordered() {
             messages.push(Message::new(299, payload(seed, 65_536)));
             messages.push(Message::new(0, payload(seed, 1)));
             world.network.offer(host, id, messages);
-            world.network.close_when_sent(host, id);
         }
+        let (a, z) = (world.a, world.z);
+        let sent = world.network.run_until(HOUR, |network| {
+            network.backlog(a, id) == 0 && network.backlog(z, theirs) == 0
+        });
+        assert!(sent, "everything was taken");
+        world.network.close_when_sent(a, id);
         world.run_until_ended(id);
         world.assert_graceful(id);
+        for (host, id) in [(a, id), (z, theirs)] {
+            assert_eq!(world.network.application(host, id).received().len(), plan.messages + 2);
+        }
     });
 }
 
