@@ -1,5 +1,7 @@
 //! The application's face, over UDP encapsulation on loopback (no privilege), and over raw IP where that is allowed.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -11,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use usctp::{
     AddressChange, Association, AssociationState, ConnectError, ConnectOptions, Error, Event,
-    LostReason, Message, Options, RemovedReason, Role, SendError, Socket, Stack,
+    LostReason, Message, Options, PathState, RemovedReason, Role, SendError, Socket, Stack,
 };
+
+mod namespace;
 
 /// Longer than anything here may take on a slow machine: a test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -418,6 +422,39 @@ fn sockets_bound_to_all_addresses_reach_each_other_over_any() {
 }
 
 #[test]
+fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
+    let pair = Pair::new();
+    let mut quick = options();
+    quick.heartbeat.interval = Some(Duration::from_millis(50));
+    let [a, b] = [["127.0.0.11", "127.0.0.12"], ["127.0.0.21", "127.0.0.22"]].map(|at| at.map(ip));
+    let server = pair.server_stack.bind(0, &b, quick.clone()).unwrap();
+    server.listen().unwrap();
+    let client = pair.client_stack.bind(0, &a, quick).unwrap();
+    let association = client.connect(SocketAddr::new(b[0], server.port())).unwrap().wait().unwrap();
+    let accepted = server.accept_timeout(PATIENCE).unwrap();
+    event_where(&accepted, |event| matches!(event, Event::CommUp { role: Role::Passive, .. }));
+    for (end, peers) in [(&association, b), (&accepted, a)] {
+        let until = Instant::now() + PATIENCE;
+        while !end.paths().iter().all(|path| path.state == PathState::Active) {
+            assert!(Instant::now() < until, "{:?}", end.paths());
+            // A HEARTBEAT ACK brings an event.
+            let _ = end.event_timeout(BRIEF);
+        }
+        let paths: Vec<_> = end.paths().iter().map(|path| (path.peer, path.primary)).collect();
+        assert_eq!(paths, [(peers[0], true), (peers[1], false)]);
+        end.request_heartbeat(peers[1]).unwrap();
+        end.set_primary(peers[1]).unwrap();
+        end.send(Message::new(0, "by the other path")).unwrap();
+        assert!(matches!(end.set_primary(ip("127.0.0.99")), Err(Error::NoSuchPath(_))));
+    }
+    assert_eq!(receive(&association).payload, "by the other path");
+    assert_eq!(receive(&accepted).payload, "by the other path");
+    association.shutdown_timeout(PATIENCE).unwrap();
+    let sent = association.paths();
+    assert!(sent.iter().all(|path| path.peer != b[1] || path.bytes_sent > 0), "{sent:?}");
+}
+
+#[test]
 fn a_socket_that_does_not_listen_refuses() {
     let pair = Pair::new();
     pair.server.stop_listening().unwrap();
@@ -764,24 +801,8 @@ fn a_stack_leaves_no_thread_and_no_descriptor_behind() {
 mod raw {
     //! Over raw IP on the loopback interface of a network namespace of the test's own.
 
+    use super::namespace::in_namespace;
     use super::*;
-
-    /// Runs `test` on a thread in a fresh network namespace with loopback up; says so where that is not allowed.
-    fn in_namespace(test: fn()) {
-        let thread = thread::spawn(move || {
-            if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-                println!("SKIPPED: a network namespace needs root: {error}");
-                return;
-            }
-            match std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status() {
-                Ok(status) if status.success() => test(),
-                other => {
-                    println!("SKIPPED: the loopback interface cannot be brought up: {other:?}")
-                }
-            }
-        });
-        thread.join().unwrap();
-    }
 
     fn echo_over(client: &str, server: &str) {
         let server_stack = Stack::builder().raw().open().unwrap();

@@ -7,7 +7,9 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use usctp_assoc::{Association, AssociationId, Counters, Datagram, Endpoint, Event, PathNotice};
+use usctp_assoc::{
+    Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event, PathNotice,
+};
 
 use super::Driver;
 use super::outgoing::{Batch, Next, Outgoing};
@@ -544,7 +546,7 @@ impl Inner {
     /// Takes note of an event; says whether it led to an input of our own.
     fn on_event(&mut self, now: Instant, id: AssociationId, event: Event) -> bool {
         tracing::debug!(port = self.endpoint.port(), association = %id, ?event, "event");
-        if !self.slots.contains_key(&id) && !self.arrived(now, id, &event) {
+        if !self.slots.contains_key(&id) && !self.arrived(now, id) {
             return true;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
@@ -564,10 +566,11 @@ impl Inner {
     }
 
     /// A peer opened an association; false if it was turned away.
-    fn arrived(&mut self, now: Instant, id: AssociationId, event: &Event) -> bool {
-        let is_new = matches!(event, Event::CommUp { .. });
+    fn arrived(&mut self, now: Instant, id: AssociationId) -> bool {
+        let view = self.endpoint.view(id);
+        let is_open = view.is_some_and(|view| view.state() != AssociationState::Closed);
         // INITs are refused while the backlog is full, but cookies given out before still come back.
-        if !is_new || !self.is_listening || self.backlog.len() >= 2 * BACKLOG {
+        if !is_open || !self.is_listening || self.backlog.len() >= 2 * BACKLOG {
             self.endpoint.release(now, id);
             return false;
         }
