@@ -464,6 +464,58 @@ fn a_socket_that_does_not_listen_refuses() {
 }
 
 #[test]
+fn a_full_backlog_refuses_until_one_is_accepted() {
+    let pair = Pair::new();
+    pair.server.listen_backlog(2).unwrap();
+    let connect = || {
+        let socket = pair.client_stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+        socket.connect(pair.peer()).unwrap().wait()
+    };
+    let _waiting = [connect().unwrap(), connect().unwrap()];
+    let error = connect().unwrap_err();
+    assert!(error.is_refused(), "{error}");
+    let _accepted = pair.server.accept_timeout(PATIENCE).unwrap();
+    connect().unwrap();
+}
+
+#[test]
+fn a_port_that_no_socket_of_the_stack_has_refuses() {
+    let pair = Pair::new();
+    let peer = SocketAddr::new(ip("127.0.0.2"), 9);
+    let error = pair.client.connect(peer).unwrap().wait().unwrap_err();
+    assert!(error.is_refused(), "{error}");
+    assert_eq!(pair.server_stack.statistics().out_of_the_blue_answered, 1);
+}
+
+#[test]
+fn two_sockets_of_one_stack_reach_each_other() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    // From a socket that was opened elsewhere, as a program does that drops its privileges.
+    let stack = Stack::builder().from_fds([udp.into()]).udp_peer(port).open().unwrap();
+    let server = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+    server.listen().unwrap();
+    let client = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+    let peer = SocketAddr::new(ip("127.0.0.1"), server.port());
+    let association = client.connect(peer).unwrap().wait().unwrap();
+    let echo = echo(server.accept_timeout(PATIENCE).unwrap());
+    for len in [1, 1000, 100_000] {
+        association.send(Message::new(0, pattern(len, len))).unwrap();
+        assert_eq!(receive(&association).payload, pattern(len, len));
+    }
+    association.shutdown_timeout(PATIENCE).unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_socket_that_is_dropped_closes_what_nobody_accepted() {
+    let pair = Pair::new();
+    let client = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+    drop(pair.server);
+    assert_eq!(client.recv_timeout(PATIENCE).unwrap(), None);
+}
+
+#[test]
 fn an_attempt_that_is_dropped_ends_and_one_that_is_detached_goes_on() {
     let pair = Pair::new();
     drop(pair.client.connect(pair.peer()).unwrap());

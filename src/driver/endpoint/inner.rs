@@ -16,9 +16,6 @@ use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::Error;
 use crate::port::Port;
 
-/// How many associations wait to be accepted before INITs are refused.
-const BACKLOG: usize = 1024;
-
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -29,7 +26,8 @@ pub(crate) struct Inner {
     waiters: Waiters,
     /// When associations that are closing without anybody waiting for them are aborted.
     closing: BTreeSet<(Instant, AssociationId)>,
-    is_listening: bool,
+    /// How many may wait to be accepted before INITs are refused; none if they are refused anyway.
+    room: Option<usize>,
     stage: Stage,
     batch: Batch,
     woken: Vec<Waker>,
@@ -70,7 +68,7 @@ impl Inner {
             backlog: VecDeque::new(),
             waiters: Waiters::default(),
             closing: BTreeSet::new(),
-            is_listening: false,
+            room: None,
             stage: Stage::Open,
             batch: Batch::default(),
             woken: Vec::new(),
@@ -116,7 +114,7 @@ impl Inner {
         if self.stage == Stage::Open {
             self.stage = Stage::Dropped;
         }
-        self.listen(false);
+        self.listen(None);
         for id in self.ids() {
             if self.slots.get(&id).is_some_and(|slot| slot.owner != Owner::Handle) {
                 self.forsake(now, id, linger);
@@ -138,7 +136,7 @@ impl Inner {
 
     /// Ends whatever is left, at once.
     pub(super) fn end(&mut self, now: Instant) {
-        self.listen(false);
+        self.listen(None);
         for id in self.ids() {
             self.abort(now, id, Bytes::from_static(b"the socket was closed"));
         }
@@ -227,18 +225,18 @@ impl Inner {
         self.stage == Stage::Dead
     }
 
-    /// Begins or ends answering INITs.
-    pub(crate) fn listen(&mut self, on: bool) {
-        self.is_listening = on;
-        self.endpoint.listen(on && self.backlog.len() < BACKLOG);
-        if !on {
+    /// Begins or ends answering INITs: with `room` for so many associations that wait to be accepted.
+    pub(crate) fn listen(&mut self, room: Option<usize>) {
+        self.room = room;
+        self.refuse_or_answer();
+        if room.is_none() {
             self.waiters.take(Interest::ACCEPT, &mut self.woken);
         }
     }
 
     /// Whether INITs are answered, or would be if the backlog had room.
     pub(crate) fn is_listening(&self) -> bool {
-        self.is_listening
+        self.room.is_some()
     }
 
     /// Takes the oldest association that waits to be accepted.
@@ -247,9 +245,7 @@ impl Inner {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.owner = Owner::Handle;
         }
-        if self.is_listening {
-            self.endpoint.listen(true);
-        }
+        self.refuse_or_answer();
         Some(id)
     }
 
@@ -293,6 +289,11 @@ impl Inner {
         if let Some(by) = now.checked_add(bound) {
             self.closing.insert((by, id));
         }
+    }
+
+    fn refuse_or_answer(&mut self) {
+        let has_room = self.room.is_some_and(|room| self.backlog.len() < room);
+        self.endpoint.listen(has_room);
     }
 
     fn ids(&self) -> Vec<AssociationId> {
@@ -368,15 +369,14 @@ impl Inner {
         let view = self.endpoint.view(id);
         let is_open = view.is_some_and(|view| view.state() != AssociationState::Closed);
         // INITs are refused while the backlog is full, but cookies given out before still come back.
-        if !is_open || !self.is_listening || self.backlog.len() >= 2 * BACKLOG {
+        let has_room = self.room.is_some_and(|room| self.backlog.len() < 2 * room);
+        if !is_open || !has_room {
             self.endpoint.release(now, id);
             return false;
         }
         self.slots.insert(id, Slot::new(Owner::Backlog));
         self.backlog.push_back(id);
-        if self.backlog.len() == BACKLOG {
-            self.endpoint.listen(false);
-        }
+        self.refuse_or_answer();
         self.waiters.take(Interest::ACCEPT, &mut self.woken);
         true
     }
