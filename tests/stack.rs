@@ -432,7 +432,7 @@ fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
     let client = pair.client_stack.bind(0, &a, quick).unwrap();
     let association = client.connect(SocketAddr::new(b[0], server.port())).unwrap().wait().unwrap();
     let accepted = server.accept_timeout(PATIENCE).unwrap();
-    event_where(&accepted, |event| matches!(event, Event::CommUp { role: Role::Passive, .. }));
+    assert!(matches!(accepted.next_event(), Ok(Event::CommUp { role: Role::Passive, .. })));
     for (end, peers) in [(&association, b), (&accepted, a)] {
         let until = Instant::now() + PATIENCE;
         while !end.paths().iter().all(|path| path.state == PathState::Active) {
@@ -852,6 +852,35 @@ fn a_stack_leaves_no_thread_and_no_descriptor_behind() {
     assert_eq!(count(), before);
 }
 
+#[test]
+fn raw_links_without_the_privilege_are_refused_with_the_ways_out() {
+    use std::os::unix::process::CommandExt as _;
+    const INSIDE: &str = "USCTP_TEST_UNPRIVILEGED";
+    const NOBODY: u32 = 65534;
+    match Stack::builder().raw().open() {
+        Err(error) => {
+            assert!(error.is_permission_denied(), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("cap_net_raw+ep") && told.contains("UDP"), "{told}");
+        }
+        Ok(_) if std::env::var_os(INSIDE).is_none() => {
+            // Once more, as a user who has no privilege.
+            let name = "raw_links_without_the_privilege_are_refused_with_the_ways_out";
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(INSIDE, "1")
+                .uid(NOBODY)
+                .gid(NOBODY)
+                .status();
+            match status {
+                Ok(status) => assert!(status.success()),
+                Err(error) => println!("SKIPPED: another user cannot run this test: {error}"),
+            }
+        }
+        Ok(_) => println!("SKIPPED: every user here has the capability CAP_NET_RAW"),
+    }
+}
+
 mod raw {
     //! Over raw IP on the loopback interface of a network namespace of the test's own.
 
@@ -889,6 +918,8 @@ mod raw {
     #[test]
     fn a_packet_for_a_port_that_nobody_owns_is_answered_with_abort() {
         in_namespace(|| {
+            // One that hears no raw IP does not take the role of the one that answers.
+            let _deaf = Stack::builder().udp(0).open().unwrap();
             let stack = Stack::builder().raw().open().unwrap();
             let socket = stack.bind(0, &[], options()).unwrap();
             let connecting = socket.connect("127.0.0.1:4999".parse().unwrap()).unwrap();
