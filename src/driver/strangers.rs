@@ -21,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// responder answers, and only for ports that no process has claimed. What came over UDP came to this stack alone.
 #[derive(Debug)]
 pub(crate) struct Strangers {
+    hears_ip: bool,
     responder: Option<Responder>,
     asked: Option<Instant>,
     limit: RateLimit,
@@ -30,9 +31,10 @@ pub(crate) struct Strangers {
 }
 
 impl Strangers {
-    /// For a stack with this local UDP port, if it has one.
-    pub(crate) fn new(udp_port: Option<u16>, now: Instant) -> Self {
+    /// For a stack that hears raw IP or not, and with this local UDP port, if it has one.
+    pub(crate) fn new(hears_ip: bool, udp_port: Option<u16>, now: Instant) -> Self {
         Self {
+            hears_ip,
             responder: None,
             asked: None,
             limit: RateLimit::new(RATE, now),
@@ -44,7 +46,8 @@ impl Strangers {
     /// Asks for the role of the responder from time to time; true when it was just given.
     pub(crate) fn claim_role(&mut self, now: Instant) -> bool {
         let is_early = |asked| now.saturating_duration_since(asked) < RETRY;
-        if self.responder.is_some() || self.asked.is_some_and(is_early) {
+        // Without raw links the role would be kept from those who can play it.
+        if !self.hears_ip || self.responder.is_some() || self.asked.is_some_and(is_early) {
             return false;
         }
         self.asked = Some(now);
