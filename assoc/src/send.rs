@@ -363,7 +363,7 @@ impl Sender {
             if let Some(sent_at) = tally.measured_from {
                 path.rto.measure(now.saturating_duration_since(sent_at), &config.rto);
             }
-            path.congestion.on_acked(tally.bytes, in_fast_recovery);
+            path.congestion.on_acked(tally.credited, in_fast_recovery);
             if path.congestion.flight() == 0 {
                 // RFC 9260, 6.3.2 (R2)
                 path.t3.stop();
@@ -371,7 +371,12 @@ impl Sender {
                 // RFC 9260, 6.3.2 (R3)
                 path.t3.start(now, path.rto.current());
             }
-            answered(paths, tally.path);
+            if tally.credited > 0 {
+                answered(paths, tally.path);
+            } else {
+                // RFC 9260, 8.1: the peer lives, whichever path it was.
+                paths.forget_errors();
+            }
         }
     }
 

@@ -111,12 +111,11 @@ impl Tcb {
         if !self.guard.is_running() {
             self.guard.start(now, ctx.config.shutdown_guard());
         }
-        let reported = !self.receiver.map().has_gaps() && !self.receiver.map().has_duplicates();
-        if reported {
+        if self.receiver.needs_sack() {
+            self.receiver.request_sack();
+        } else {
             // SHUTDOWN itself acknowledges what came in sequence.
             self.receiver.sack_sent();
-        } else {
-            self.receiver.request_sack();
         }
     }
 

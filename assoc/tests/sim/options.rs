@@ -181,3 +181,53 @@ fn options_out_of_their_range_are_refused_with_their_name() {
     );
     assert!(refused(|options| options.udp_port = Some(0)).contains("udp_port"));
 }
+
+#[test]
+fn the_advertised_window_is_one_that_small_messages_can_fill_without_being_dropped() {
+    // The peer counts payload only; holding many small messages costs more than their payload.
+    let mut ladder =
+        established("small_messages", |options| options.limits.receive_buffer = 65_536);
+    let (ours, id) = (ladder.ours, ladder.id());
+    ladder.network.receive_eagerly(ours, false);
+    let (mut window, mut in_flight) = (65_536, 0);
+    for _ in 0..2000 {
+        if in_flight + 50 > window {
+            break;
+        }
+        let chunk = ladder.data("a message of exactly fifty bytes, one like another");
+        ladder.says(z(1), &[chunk]);
+        in_flight += 50;
+        for heard in ladder.hears_all() {
+            for chunk in heard.chunks {
+                if let Chunk::Sack(sack) = chunk {
+                    (window, in_flight) = (sack.a_rwnd, 0);
+                }
+            }
+        }
+    }
+    let statistics = ladder.network.endpoint(ours).view(id).unwrap().statistics();
+    assert_eq!(statistics.dropped_chunks, 0, "{statistics:?}");
+    assert!(statistics.data_chunks_received > 500, "{statistics:?}");
+}
+
+#[test]
+fn a_window_that_opens_during_the_close_is_told_to_the_peer() {
+    // SHUTDOWN acknowledges DATA but carries no window: without a SACK the peer would send one probe in each RTO.
+    let mut ladder = established("close_window", |options| options.limits.receive_buffer = 8192);
+    let (ours, id) = (ladder.ours, ladder.id());
+    ladder.network.receive_eagerly(ours, false);
+    for n in 0..5 {
+        let mut chunk = ladder.data("");
+        if let Chunk::Data(data) = &mut chunk {
+            data.payload = Bytes::from(vec![n; 1400]);
+        }
+        ladder.says(z(1), &[chunk]);
+    }
+    let last = ladder.hears_all().pop().unwrap();
+    assert!(matches!(last.chunks.last(), Some(Chunk::Sack(sack)) if sack.a_rwnd == 0));
+    ladder.shuts_down();
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN]);
+    while ladder.network.receive(ours, id).is_some() {}
+    let heard = ladder.hears_all().pop().expect("the window is told");
+    assert!(matches!(heard.only(), Chunk::Sack(sack) if sack.a_rwnd > 7000), "{heard:?}");
+}
