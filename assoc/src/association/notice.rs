@@ -1,7 +1,6 @@
 //! What the network says about packets of ours, if it can be believed (RFC 9260, section 10).
 
-use super::{Association, Ending, State};
-use crate::event::LostReason;
+use super::{Association, State};
 use crate::path::SetupMark;
 use crate::wire::{NoticeKind, PathNotice};
 
@@ -29,14 +28,11 @@ impl Association {
                     NoticeKind::PortUnreachable | NoticeKind::PacketTooBig { .. } => None,
                 }
             }
-            // (ICMP8) an ABORT with the T bit set, if the quoted packet was no INIT.
-            State::Open(_) if notice.kind == NoticeKind::ProtocolUnreachable => {
-                let no_init = notice.quote.initiate_tag.is_none();
-                let reason = LostReason::PeerAborted { cause: None, reason: Default::default() };
-                no_init.then(|| Ending::lost(reason))
-            }
-            // (ICMP9) is a MAY: timers find out what is really lost.
-            _ => None,
+            // (ICMP8) would have "protocol unreachable" end the association. A peer that answered INIT speaks
+            // SCTP, and Linux says the same when the receive buffer of a raw socket is full (since 6.7):
+            // believing it would end associations in the middle of a transfer. As with the unreachable hosts
+            // of (ICMP9), timers find out what is really lost.
+            State::Open(_) | State::Closed(_) => None,
         };
         if let Some(ending) = ending {
             self.end(ending);
