@@ -35,7 +35,7 @@ fn packet(from: u16, to: u16, len: usize, mark: u8) -> BytesMut {
 }
 
 fn transmit(source: Option<IpAddr>, destination: IpAddr, len: usize) -> Transmit {
-    Transmit { source, destination, udp_port: None, ecn: Ecn::NotEct, len }
+    Transmit { source, destination, udp_port: None, ecn: Ecn::NotEct, fragmentable: false, len }
 }
 
 /// Two ends of a pipe to wait with; nobody writes to it.
