@@ -57,17 +57,13 @@ impl RawLink {
                 sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
                 sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
                 // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
-                let probe = libc::IP_PMTUDISC_PROBE;
-                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
             }
             Family::V6 => {
                 sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
                 sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-                let probe = libc::IPV6_PMTUDISC_PROBE;
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
             }
         }
+        sys::let_fragment(fd, family == Family::V4, false)?;
         Ok(link)
     }
 
