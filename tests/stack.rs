@@ -455,6 +455,44 @@ fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
 }
 
 #[test]
+fn nothing_is_sent_from_an_address_that_the_peer_was_not_told_of() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        println!("SKIPPED: this host has no IPv6");
+        return;
+    }
+    let pair = Pair::new();
+    let mut quick = options();
+    quick.heartbeat.interval = Some(Duration::from_millis(20));
+    // The server has an address that the client's own does not reach.
+    let both = [ip("127.0.0.2"), ip("::1")];
+    let server = pair.server_stack.bind(0, &both, quick.clone()).unwrap();
+    server.listen().unwrap();
+    let client = pair.client_stack.bind(0, &[ip("127.0.0.1")], quick).unwrap();
+    let peers = both.map(|address| SocketAddr::new(address, server.port()));
+    let error = client.connectx(&peers, ConnectOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::FamilyDisabled { index: 1, .. })));
+    let association = client.connect(peers[0]).unwrap().wait().unwrap();
+    let accepted = server.accept_timeout(PATIENCE).unwrap();
+    // Time for HEARTBEATs to all addresses that the server told of.
+    thread::sleep(BRIEF * 2);
+    association.send(Message::new(0, "still there")).unwrap();
+    assert_eq!(receive(&accepted).payload, "still there");
+    let counters = server.counters();
+    assert_eq!((counters.out_of_the_blue, counters.bad_tag), (0, 0), "{counters:?}");
+    association.shutdown_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_socket_bound_towards_its_peers_has_the_addresses_that_reach_them() {
+    let stack = Stack::builder().udp(0).open().unwrap();
+    let peers = ["127.0.0.2:7", "127.0.0.3:7"].map(|peer| peer.parse().unwrap());
+    let socket = stack.bind_towards(0, &peers, options()).unwrap();
+    assert_eq!(socket.addresses(), [ip("127.0.0.1")]);
+    let error = stack.bind_towards(0, &[], options()).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::Empty)));
+}
+
+#[test]
 fn a_socket_that_does_not_listen_refuses() {
     let pair = Pair::new();
     pair.server.stop_listening().unwrap();
