@@ -1,7 +1,6 @@
 //! What the network says about packets of ours, if it can be believed (RFC 9260, section 10).
 
-use super::{Association, Ending, State};
-use crate::event::LostReason;
+use super::{Association, State};
 use crate::path::SetupMark;
 use crate::wire::{NoticeKind, PathNotice};
 
@@ -29,12 +28,9 @@ impl Association {
                     NoticeKind::PortUnreachable | NoticeKind::PacketTooBig { .. } => None,
                 }
             }
-            // (ICMP8) an ABORT with the T bit set, if the quoted packet was no INIT.
-            State::Open(_) if notice.kind == NoticeKind::ProtocolUnreachable => {
-                let no_init = notice.quote.initiate_tag.is_none();
-                let reason = LostReason::PeerAborted { cause: None, reason: Default::default() };
-                no_init.then(|| Ending::lost(reason))
-            }
+            // (ICMP8) says that this ends the association like an ABORT. It does not here: a Linux host answers so for
+            // any packet that finds the buffer of its raw sockets full, and whoever has sent a valid COOKIE ECHO or
+            // COOKIE ACK speaks SCTP. Timers find a host that no longer does.
             // (ICMP9) is a MAY: timers find out what is really lost.
             _ => None,
         };
