@@ -114,11 +114,6 @@ impl SharedEndpoint {
         self.port
     }
 
-    /// The addresses it was bound to; none if it takes all of the host's.
-    pub(crate) fn bound(&self) -> &[IpAddr] {
-        &self.bound
-    }
-
     /// Whether packets to this local address are for this endpoint.
     pub(crate) fn accepts(&self, destination: IpAddr) -> bool {
         self.bound.is_empty() || self.bound.contains(&destination)

@@ -1,15 +1,15 @@
 //! `usctp connect`: an association to a list of addresses; lines of standard input become messages.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 
 use futures::channel::mpsc::{Receiver, UnboundedReceiver};
 use futures::executor::block_on;
 use futures::future::{self, FutureExt};
 use futures::stream::StreamExt;
-use usctp::{Association, Bytes, Error, Event, Message};
+use usctp::{Association, Bytes, Error, Event, Message, address};
 
-use crate::args::{ConnectOptions, MessageOptions, OnRefused};
+use crate::args::{ConnectOptions, MessageOptions, OnRefused, PeerAddress};
 use crate::events::{Line, Reporter};
 use crate::exit::Failure;
 use crate::{input, network};
@@ -19,7 +19,11 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     let stack = network::open(&options.network)?;
     let interrupts = network::interrupts()?;
     let endpoint = network::endpoint_options(&options.network);
-    let socket = stack.bind(0, &options.network.local, endpoint)?;
+    let local = match options.network.local.as_slice() {
+        [] => sources_towards(&options.addresses),
+        given => given.to_vec(),
+    };
+    let socket = stack.bind(0, &local, endpoint)?;
     let reporter = Reporter::new(options.network.json);
     let peers: Vec<SocketAddr> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();
@@ -27,6 +31,20 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     let association = socket.connectx(&peers, connect_options(options))?.detach();
     let client = Client { options, association: &association, reporter: &reporter };
     block_on(client.talk(interrupts))
+}
+
+/// The addresses that routing sends from to the peer's, each once. What is bound is what INIT lists, so no packet
+/// leaves from an address that the peer does not know.
+fn sources_towards(peers: &[PeerAddress]) -> Vec<IpAddr> {
+    let mut sources = Vec::new();
+    for peer in peers {
+        if let Some(source) = address::source_for(peer.with_port(0).ip(), &[])
+            && !sources.contains(&source)
+        {
+            sources.push(source);
+        }
+    }
+    sources
 }
 
 fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {
