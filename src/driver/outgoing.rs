@@ -189,6 +189,7 @@ mod tests {
                 destination: peer(n),
                 udp_port: None,
                 ecn: Ecn::NotEct,
+                fragmentable: false,
                 len: packet(n).len(),
             });
         }
