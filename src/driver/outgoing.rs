@@ -190,6 +190,7 @@ mod tests {
                 udp_port: None,
                 ecn: Ecn::NotEct,
                 len: packet(n).len(),
+                fragmentable: false,
             });
         }
         let mut refused = Vec::new();
