@@ -191,6 +191,7 @@ mod tests {
                 ecn: Ecn::NotEct,
                 fragmentable: false,
                 len: packet(n).len(),
+                fragmentable: false,
             });
         }
         let mut refused = Vec::new();
