@@ -97,7 +97,7 @@ impl Watch {
         let Some(path) = known else { return Ok(()) };
         let too_big = packet.bytes().len() + ip_overhead(transmit) > path.mtu;
         match (transmit.fragmentable, too_big, chunks) {
-            (false, false, _) | (true, true, [Chunk::Data(_)]) => Ok(()),
+            (false, false, _) | (true, true, [Chunk::Data(_) | Chunk::CookieEcho(_)]) => Ok(()),
             (false, true, chunks)
                 if !chunks.iter().any(|chunk| matches!(chunk, Chunk::Data(_))) =>
             {
