@@ -73,7 +73,7 @@ impl Watch {
         mtu: usize,
     ) -> Result<(), String> {
         let overhead = ip_overhead(transmit);
-        if bytes.len() + overhead > mtu {
+        if bytes.len() + overhead > mtu && !transmit.fragmentable {
             return Err(format!(
                 "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
                 bytes.len()
