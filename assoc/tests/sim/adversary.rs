@@ -1,10 +1,13 @@
 //! What a hostile or unlucky peer can do to an association, found by reviewing it and by running it against a kernel.
 
-use usctp_assoc::PathState;
-use usctp_assoc::sim::{Heard, Ladder, z};
-use usctp_chunk::{Chunk, ChunkType, Data};
+use std::time::Instant;
 
-use crate::world::secs;
+use bytes::Bytes;
+use usctp_assoc::sim::{Heard, Ladder, a, z};
+use usctp_assoc::{AssociationState, PathState};
+use usctp_chunk::{Chunk, ChunkType, Data, DataFlags, Ppid, Sequence, Ssn, StreamId, Tsn};
+
+use crate::world::{config, secs};
 
 fn answer_heartbeats(ladder: &mut Ladder, heard: &Heard) {
     let answers: Vec<_> = (heard.chunks.iter())
@@ -47,4 +50,42 @@ fn what_is_lost_on_the_only_path_that_works_is_not_sent_to_one_that_is_down() {
         }
     };
     assert_eq!(again.destination, z(1), "z(2) is inactive");
+}
+
+/// A fragment of Z's on stream 0, one byte long.
+fn fragment(tsn: u32, flags: DataFlags) -> Chunk {
+    Chunk::Data(Data {
+        tsn: Tsn::new(tsn),
+        stream: StreamId(0),
+        sequence: Sequence::Ssn(Ssn::new(0)),
+        ppid: Ppid(0),
+        flags,
+        payload: Bytes::from_static(b"x"),
+    })
+}
+
+#[test]
+fn fragments_that_come_last_first_cost_little_more_than_in_their_order() {
+    let name = "fragments_that_come_last_first_cost_little_more_than_in_their_order";
+    let middle = DataFlags { immediate: false, unordered: false, beginning: false, ending: false };
+    let time = |reversed: bool| {
+        let config = config(|options| options.limits.receive_buffer = 8 << 20);
+        let mut ladder = Ladder::with(name, config, &[a(1)], &[z(1)]);
+        ladder.establishes(&[z(1)]);
+        let mut tsns: Vec<u32> = (1001..1001 + 60_000).collect();
+        if reversed {
+            tsns.reverse();
+        }
+        let begun = Instant::now();
+        for tsns in tsns.chunks(70) {
+            let chunks: Vec<_> = tsns.iter().map(|tsn| fragment(*tsn, middle)).collect();
+            ladder.says(z(1), &chunks);
+            ladder.hears_all();
+        }
+        assert_eq!(ladder.state(), AssociationState::Established);
+        begun.elapsed()
+    };
+    let (forward, backward) = (time(false), time(true));
+    // Quadratic cost is a hundred times as much.
+    assert!(backward < forward * 20, "{forward:?}, {backward:?}");
 }
