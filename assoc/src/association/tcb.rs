@@ -138,6 +138,7 @@ impl Tcb {
             });
         }
         self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -153,6 +154,7 @@ impl Tcb {
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
         self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -240,6 +242,15 @@ impl Tcb {
 
     /// The send buffer has room again, and may be empty.
     pub(crate) fn after_acknowledgement(&mut self, ctx: &mut Context) {
+        self.tell_of_room(ctx);
+        if ctx.outbox.is_empty() && self.sender.is_idle() {
+            ctx.tell(Event::SenderDry);
+        }
+    }
+
+    /// Wakes a sender that was refused, once the send buffer has room: because of an acknowledgement, or because
+    /// messages were taken out for which there is no stream, or whose association the peer has forgotten.
+    fn tell_of_room(&self, ctx: &mut Context) {
         let held = ctx.outbox.bytes() + self.sender.cost();
         // Half of it, so that a sender is not woken for each message.
         if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, z};
-use usctp_assoc::{AssociationState, PathState};
-use usctp_chunk::{Chunk, ChunkType, Data, DataFlags, Ppid, Sequence, Ssn, StreamId, Tsn};
+use usctp_assoc::{AssociationState, Event, Message, PathState, SendError};
+use usctp_chunk::{
+    Chunk, ChunkType, Data, DataFlags, Ppid, Sequence, Ssn, StreamId, Tsn, VerificationTag,
+};
 
 use crate::world::{config, secs};
 
@@ -88,4 +90,26 @@ fn fragments_that_come_last_first_cost_little_more_than_in_their_order() {
     let (forward, backward) = (time(false), time(true));
     // Quadratic cost is a hundred times as much.
     assert!(backward < forward * 20, "{forward:?}, {backward:?}");
+}
+
+#[test]
+fn a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts() {
+    let name = "a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts";
+    let config = config(|options| options.limits.send_buffer = 4096);
+    let mut ladder = Ladder::with(name, config, &[a(1), a(2)], &[z(1)]);
+    ladder.is_opened();
+    let (ours, id) = (ladder.ours, ladder.id());
+    ladder.network.send(ours, id, Message::new(0, vec![1; 3000])).unwrap();
+    let refused = ladder.network.send(ours, id, Message::new(0, vec![2; 3000]));
+    assert_eq!(refused, Err(SendError::WouldBlock));
+    ladder.hears_all();
+    // Z begins anew.
+    ladder.peer_tag = VerificationTag(77);
+    let init = ladder.init(&[]);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[init]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    let events = ladder.events();
+    assert!(events.contains(&Event::Restart), "{events:?}");
+    assert!(events.contains(&Event::Writable), "nothing is outstanding: {events:?}");
 }
