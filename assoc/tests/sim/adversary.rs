@@ -9,7 +9,7 @@ use usctp_chunk::{
     Chunk, ChunkType, Data, DataFlags, Ppid, Sequence, Ssn, StreamId, Tsn, VerificationTag,
 };
 
-use crate::world::{config, secs};
+use crate::world::{config, ms, secs};
 
 fn answer_heartbeats(ladder: &mut Ladder, heard: &Heard) {
     let answers: Vec<_> = (heard.chunks.iter())
@@ -112,4 +112,15 @@ fn a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts() {
     let events = ladder.events();
     assert!(events.contains(&Event::Restart), "{events:?}");
     assert!(events.contains(&Event::Writable), "nothing is outstanding: {events:?}");
+}
+
+#[test]
+fn a_deadline_beyond_what_the_clock_can_count_is_none() {
+    let mut ladder = Ladder::new("a_deadline_beyond_what_the_clock_can_count_is_none");
+    let deadline = Some(std::time::Duration::MAX);
+    let options = usctp_assoc::ConnectOptions { deadline, ..Default::default() };
+    ladder.connectx_with(&[z(1)], options);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.network.run_for(ms(1));
+    assert_eq!(ladder.state(), AssociationState::CookieWait);
 }
