@@ -179,7 +179,7 @@ impl Tcb {
         }
     }
 
-    fn on_data(&mut self, data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
         let receives = matches!(
             self.phase,
             Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
@@ -191,6 +191,10 @@ impl Tcb {
         if data.payload.is_empty() {
             // RFC 9260, 6.2
             return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
+        }
+        if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
+            // What waits here must not hold on to a packet that is mostly something else.
+            data.payload = Bytes::copy_from_slice(&data.payload);
         }
         let stream = data.stream;
         match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
@@ -256,9 +260,6 @@ impl Tcb {
         if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {
             ctx.send_refused = false;
             ctx.tell(Event::Writable);
-        }
-        if ctx.outbox.is_empty() && self.sender.is_idle() {
-            ctx.tell(Event::SenderDry);
         }
     }
 
@@ -368,3 +369,6 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> O
     ctx.schedule_heartbeat(now, id);
     Outcome::Continue
 }
+
+/// A payload of less than this part of its packet is kept as a copy.
+const LARGEST_SHARE: usize = 4;

@@ -124,3 +124,19 @@ fn a_deadline_beyond_what_the_clock_can_count_is_none() {
     ladder.network.run_for(ms(1));
     assert_eq!(ladder.state(), AssociationState::CookieWait);
 }
+
+#[test]
+fn a_message_pins_no_packet_much_larger_than_itself() {
+    let name = "a_message_pins_no_packet_much_larger_than_itself";
+    let mut ladder = Ladder::new(name);
+    ladder.establishes(&[z(1)]);
+    let whole = DataFlags { immediate: false, unordered: false, beginning: true, ending: true };
+    let padding = Chunk::Pad(Bytes::from(vec![0; 1000]));
+    let packet = ladder.packet(ladder.our_tag, &[fragment(1000, whole), padding]);
+    ladder.says_bytes(z(1), a(1), packet.clone());
+    let (ours, id) = (ladder.ours, ladder.id());
+    let payload = ladder.network.application(ours, id).received()[0].payload.clone();
+    assert_eq!(payload, "x");
+    let within = packet.as_ptr_range().contains(&payload.as_ptr());
+    assert!(!within, "a byte that the application keeps holds a kilobyte of memory");
+}
