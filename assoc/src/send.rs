@@ -350,7 +350,8 @@ impl Sender {
         self.window_probe.due
     }
 
-    /// RFC 9260, 6.1: no TSN may lie 2^31 or more ahead; the Gap Ack Blocks of a SACK reach 2^16.
+    /// The Gap Ack Blocks of a SACK reach 2^16; but each chunk may be a message of the same stream, and a receiver
+    /// takes a stream sequence number that lies 2^15 or more ahead for an old one (RFC 9260, 6.5).
     fn window_is_tidy(&self) -> bool {
         self.outstanding.len() < MAX_OUTSTANDING
     }
@@ -454,4 +455,4 @@ fn sent_on(path: &mut Path, now: Instant, len: usize) {
 }
 
 const DATA_HEADER: usize = Data::HEADER;
-const MAX_OUTSTANDING: usize = 65_535;
+const MAX_OUTSTANDING: usize = 32_767;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, z};
 use usctp_assoc::{AssociationState, Event, Message, PathState, SendError};
 use usctp_chunk::{
-    Chunk, ChunkType, Data, DataFlags, Ppid, Sequence, Ssn, StreamId, Tsn, VerificationTag,
+    Chunk, ChunkType, Data, DataFlags, Ppid, Sack, Sequence, Ssn, StreamId, Tsn, VerificationTag,
 };
 
 use crate::world::{config, ms, secs};
@@ -90,6 +90,49 @@ fn fragments_that_come_last_first_cost_little_more_than_in_their_order() {
     let (forward, backward) = (time(false), time(true));
     // Quadratic cost is a hundred times as much.
     assert!(backward < forward * 20, "{forward:?}, {backward:?}");
+}
+
+#[test]
+fn stream_sequence_numbers_never_run_half_their_space_ahead_of_what_is_acknowledged() {
+    let name = "stream_sequence_numbers_never_run_half_their_space_ahead_of_what_is_acknowledged";
+    let config = config(|options| options.limits.send_buffer = 8 << 20);
+    let mut ladder = Ladder::with(name, config, &[a(1)], &[z(1)]);
+    ladder.establishes(&[z(1)]);
+    let (ours, id) = (ladder.ours, ladder.id());
+    let count = |heard: &[Heard]| heard.iter().filter(|heard| has_data(heard)).count();
+    let sack = |ladder: &Ladder, sent: usize| {
+        Chunk::Sack(Sack {
+            cumulative_tsn: ladder.our_tsn.previous().plus(u32::try_from(sent).unwrap()),
+            a_rwnd: 10_000_000,
+            gaps: std::iter::empty().collect(),
+            duplicates: std::iter::empty().collect(),
+        })
+    };
+    // Packets of one chunk are acknowledged until cwnd holds more one-byte chunks than the numbers allow.
+    let mut acknowledged = 0;
+    while ladder.path(z(1)).cwnd < 800_000 {
+        while ladder.network.send(ours, id, Message::new(0, vec![0; 1400])).is_ok() {}
+        ladder.network.run_for(ms(1));
+        for _ in 0..count(&ladder.hears_all()) {
+            acknowledged += 1;
+            ladder.says(z(1), &[sack(&ladder, acknowledged)]);
+        }
+    }
+    // What is left of those is acknowledged too.
+    while ladder.path(z(1)).flight > 0 {
+        acknowledged += count(&ladder.hears_all());
+        ladder.says(z(1), &[sack(&ladder, acknowledged)]);
+        ladder.network.run_for(ms(1));
+    }
+    let mut outstanding = 0;
+    while ladder.network.send(ours, id, Message::new(0, "x")).is_ok() {
+        let heard = ladder.hears_all();
+        let chunks = heard.iter().flat_map(|heard| &heard.chunks);
+        outstanding += chunks.filter(|chunk| chunk.kind() == ChunkType::DATA).count();
+        ladder.network.run_for(std::time::Duration::from_nanos(100));
+    }
+    // RFC 9260, 6.5: the numbers have 16 bits, compared as 1.6 says.
+    assert!((30_000..1 << 15).contains(&outstanding), "{outstanding}");
 }
 
 #[test]
