@@ -400,11 +400,13 @@ impl Sender {
     }
 
     fn detect_losses(&mut self, now: Instant, acked: Acked, paths: &mut Paths) {
-        if let Some(path) = acked.reneged.and_then(|path| paths.path_mut(path))
-            && !path.t3.is_running()
-        {
-            // RFC 9260, 6.3.2 (R4)
-            path.t3.start(now, path.rto.current());
+        if acked.has_reneged {
+            // RFC 9260, 6.3.2 (R4): on whatever paths it was.
+            for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
+                if !path.t3.is_running() {
+                    path.t3.start(now, path.rto.current());
+                }
+            }
         }
         if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
             self.recovery.exit = None;
