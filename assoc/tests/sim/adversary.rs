@@ -136,6 +136,14 @@ fn stream_sequence_numbers_never_run_half_their_space_ahead_of_what_is_acknowled
 }
 
 #[test]
+fn shutdown_is_answered_where_it_came_from() {
+    let mut ladder = Ladder::new("shutdown_is_answered_where_it_came_from");
+    ladder.establishes(&[z(1), z(2)]);
+    ladder.says(z(2), &[ladder.shutdown(0)]);
+    ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
+}
+
+#[test]
 fn a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts() {
     let name = "a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts";
     let config = config(|options| options.limits.send_buffer = 4096);
