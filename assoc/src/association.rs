@@ -67,6 +67,8 @@ pub(crate) struct Arrival {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    /// Bytes of the whole packet.
+    pub(crate) packet_len: usize,
     /// The path of that source, if it has one.
     pub(crate) path: Option<PathId>,
 }

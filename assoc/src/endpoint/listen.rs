@@ -236,6 +236,7 @@ impl Endpoint {
             source: datagram.source,
             destination: datagram.destination,
             udp_port: datagram.udp_port,
+            packet_len: datagram.payload.len(),
             path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
         }
     }
