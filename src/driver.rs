@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,6 +65,12 @@ impl Driver {
 
     pub(crate) fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// Whether there are raw links.
+    pub(crate) fn hears_ip(&self) -> bool {
+        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        self.links.carries(v4, false) || self.links.carries(v6, false)
     }
 
     /// How many packets out of the blue were answered.
@@ -201,7 +208,7 @@ impl<'a> IoThread<'a> {
             inbox: Inbox::new(),
             datagrams: Vec::new(),
             notices: Vec::new(),
-            strangers: Strangers::new(driver.links.udp_port(), Instant::now()),
+            strangers: Strangers::new(driver.hears_ip(), driver.links.udp_port(), Instant::now()),
             answers: Batch::default(),
         }
     }

@@ -18,6 +18,9 @@ mod connecting;
 
 pub use connecting::Connecting;
 
+/// How many associations wait to be accepted, unless it is chosen otherwise.
+const BACKLOG: usize = 1024;
+
 /// A port with a set of local addresses, from which associations are opened and on which they are accepted.
 ///
 /// Dropping it stops listening and closes in the background what nobody holds a handle of; associations with a handle
@@ -53,9 +56,17 @@ impl Socket {
     /// # Errors
     /// [`Error::StackClosed`].
     pub fn listen(&self) -> Result<(), Error> {
+        self.listen_backlog(BACKLOG)
+    }
+
+    /// As [`listen`](Self::listen), with so many that may wait to be accepted, at least one.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`].
+    pub fn listen_backlog(&self, backlog: usize) -> Result<(), Error> {
         self.endpoint.with(|inner, _| {
             inner.check_open()?;
-            inner.listen(true);
+            inner.listen(Some(backlog.max(1)));
             Ok(())
         })
     }
@@ -67,7 +78,7 @@ impl Socket {
     pub fn stop_listening(&self) -> Result<(), Error> {
         self.endpoint.with(|inner, _| {
             inner.check_open()?;
-            inner.listen(false);
+            inner.listen(None);
             Ok(())
         })
     }

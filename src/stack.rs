@@ -1,6 +1,6 @@
 //! The stack: links to the network, the I/O thread, and the ports that are bound.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -246,10 +246,9 @@ impl Builder {
             let create = |source| Error::Io { what: "create the capture file", source };
             links.capture_to(Capture::create(&path).map_err(create)?);
         }
-        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let raw = links.carries(v4, false) || links.carries(v6, false);
-        let carriers = Carriers { raw, udp: links.udp_port(), udp_peer: self.udp_peer };
+        let udp = links.udp_port();
         let driver = Arc::new(Driver::new(links)?);
+        let carriers = Carriers { raw: driver.hears_ip(), udp, udp_peer: self.udp_peer };
         let shared = Arc::clone(&driver);
         let thread = thread::Builder::new()
             .name("usctp".into())

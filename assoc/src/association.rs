@@ -47,8 +47,16 @@ pub struct Association {
 enum State {
     CookieWait(Box<CookieWait>),
     Open(Box<Tcb>),
-    /// It is over; what is left to say is said once.
-    Closed(Option<Box<Reply>>),
+    Closed(Closed),
+}
+
+/// It is over.
+#[derive(Debug)]
+struct Closed {
+    /// What is left to say is said once.
+    last_words: Option<Box<Reply>>,
+    /// Both sides knew that nothing was outstanding.
+    graceful: bool,
 }
 
 /// Where a packet came in.
@@ -305,7 +313,7 @@ impl Association {
         match &mut self.state {
             State::CookieWait(wait) => wait.poll_transmit(now, out, &mut self.ctx),
             State::Open(tcb) => tcb.poll_transmit(now, out, &mut self.ctx),
-            State::Closed(last_words) => {
+            State::Closed(Closed { last_words, .. }) => {
                 let limit = usize::from(self.ctx.config.path_mtu).saturating_sub(LARGEST_HEADERS);
                 let transmit = last_words.take()?.write(out, limit)?;
                 self.ctx.statistics.packets_sent += 1;
@@ -319,6 +327,11 @@ impl Association {
         matches!(self.state, State::Closed(_))
     }
 
+    /// Whether it was closed gracefully.
+    pub(crate) fn ended_gracefully(&self) -> bool {
+        matches!(self.state, State::Closed(Closed { graceful: true, .. }))
+    }
+
     fn end(&mut self, ending: Ending) {
         self.return_unsent();
         let last_words = ending.last_words.map(|(way, verification_tag, chunk)| {
@@ -330,7 +343,8 @@ impl Association {
             };
             Box::new(Reply { way, header, chunk })
         });
-        self.state = State::Closed(last_words);
+        let graceful = ending.event == Event::ShutdownComplete;
+        self.state = State::Closed(Closed { last_words, graceful });
         self.ctx.addresses_changed = true;
         if self.ctx.inbox.take_news() {
             self.ctx.tell(Event::Readable);
@@ -339,10 +353,13 @@ impl Association {
         self.ctx.tell(ending.event);
     }
 
-    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1).
+    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1), and tells of those that were
+    /// not received whole.
     fn return_unsent(&mut self) {
         let Context { outbox, events, .. } = &mut self.ctx;
         if let State::Open(tcb) = &mut self.state {
+            let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
+            events.extend(cut);
             let lost = outbox::whole_messages(tcb.sender.drain());
             events.extend(lost.into_iter().map(Event::SendFailed));
         }

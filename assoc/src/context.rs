@@ -96,6 +96,11 @@ impl Context {
         }
     }
 
+    /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
+    pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
+        self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)
+    }
+
     /// Counts a failure of a path, and of the association if `whole`.
     pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
         let struck = self.paths.strike(id, whole, &self.config);

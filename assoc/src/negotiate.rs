@@ -17,6 +17,10 @@ pub(crate) struct LocalOffer {
     pub(crate) inbound_streams: u16,
     /// The addresses to list.
     pub(crate) addresses: Vec<IpAddr>,
+    /// All addresses of the endpoint.
+    pub(crate) own: Vec<IpAddr>,
+    /// Adaptation Layer Indication (RFC 5061, section 4.2.6).
+    pub(crate) adaptation: Option<u32>,
 }
 
 /// What the peer's INIT or INIT ACK offers.
@@ -32,6 +36,8 @@ pub(crate) struct PeerOffer {
     pub(crate) cookie: Option<Bytes>,
     /// Cookie Preservative: what is to be added to the life of the cookie, in milliseconds.
     pub(crate) preservative: Option<u32>,
+    /// Adaptation Layer Indication (RFC 5061, section 4.2.6).
+    pub(crate) adaptation: Option<u32>,
     /// Whole parameters that were not recognized and want to be reported.
     pub(crate) unrecognized: Vec<Bytes>,
 }
@@ -56,23 +62,26 @@ impl LocalOffer {
     /// The INIT, or with a cookie the INIT ACK, of this offer.
     pub(crate) fn init(&self, extra: impl IntoIterator<Item = Parameter>) -> Init {
         // A single address is the packet's source: listing it would only break behind a translator.
-        let listed = if self.addresses.len() > 1 { self.addresses.as_slice() } else { &[] };
+        let single = self.own.len() == 1 && self.addresses == self.own;
+        let listed = if single { &[] } else { self.addresses.as_slice() };
         let addresses = listed.iter().copied().map(Parameter::from_ip);
+        let adaptation =
+            self.adaptation.map(|indication| Parameter::AdaptationLayer { indication });
         Init {
             initiate_tag: self.tag,
             a_rwnd: self.a_rwnd,
             outbound_streams: self.outbound_streams,
             inbound_streams: self.inbound_streams,
             initial_tsn: self.initial_tsn,
-            parameters: addresses.chain(extra).collect::<Parameters>(),
+            parameters: addresses.chain(extra).chain(adaptation).collect::<Parameters>(),
         }
     }
 
     /// The families that the endpoint can use, for INIT.
     pub(crate) fn address_types(&self) -> Parameter {
         let types = [
-            (self.addresses.iter().any(IpAddr::is_ipv4), ParameterType::IPV4_ADDRESS),
-            (self.addresses.iter().any(IpAddr::is_ipv6), ParameterType::IPV6_ADDRESS),
+            (self.own.iter().any(IpAddr::is_ipv4), ParameterType::IPV4_ADDRESS),
+            (self.own.iter().any(IpAddr::is_ipv6), ParameterType::IPV6_ADDRESS),
         ];
         let present = types.into_iter().filter(|(present, _)| *present);
         Parameter::SupportedAddressTypes(present.map(|(_, kind)| kind.0).collect::<AddressTypes>())
@@ -99,6 +108,7 @@ impl PeerOffer {
             addresses: Vec::new(),
             cookie: None,
             preservative: None,
+            adaptation: None,
             unrecognized: Vec::new(),
         };
         offer.judge_fixed_part()?;
@@ -145,6 +155,7 @@ impl PeerOffer {
             Parameter::CookiePreservative { increment_ms } => {
                 self.preservative = Some(increment_ms);
             }
+            Parameter::AdaptationLayer { indication } => self.adaptation = Some(indication),
             // RFC 9260, 5.1.2 (B)
             Parameter::HostName(_) => {
                 return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(bytes.clone()))));

@@ -17,7 +17,22 @@ pub type Seed = (&'static str, &'static str, Bytes);
 pub fn all() -> Vec<Seed> {
     let packets = packets().map(|(name, chunks)| ("packet", name, packet(&chunks)));
     let parameters = lists().map(|(name, bytes)| ("parameters", name, bytes));
-    packets.into_iter().chain(parameters).collect()
+    let scripts = scripts().map(|(name, bytes)| ("cookie", name, Bytes::from_static(bytes)));
+    packets.into_iter().chain(parameters).chain(scripts).collect()
+}
+
+/// Scripts for the cookie target: how, a time of two bytes, and what is done to the true cookie.
+fn scripts() -> [(&'static str, &'static [u8]); 7] {
+    [
+        ("true", &[0x00, 0, 0, 0]),
+        ("true_twice_with_data", &[0xc0, 1, 0, 0, 0xc0, 1, 0, 0]),
+        ("stale", &[0x80, 0xe8, 3, 0]),
+        // Tags, TSNs, streams, window, route and the list of addresses, one after the other.
+        ("altered", &[0xc0, 0, 0, 4, 18, 0xff, 26, 0xff, 38, 0xff, 42, 0x0a, 0x80, 0, 0, 1, 62, 6]),
+        ("cut", &[0x01, 0, 0, 60, 0x01, 0, 0, 0]),
+        ("lengthened", &[0x02, 0, 0, 1, 2, 3, 4]),
+        ("made_up", &[0x03, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0]),
+    ]
 }
 
 fn packet(chunks: &[Chunk]) -> Bytes {
@@ -38,7 +53,7 @@ fn packet(chunks: &[Chunk]) -> Bytes {
 /// Packets that together hold every type of chunk.
 fn packets() -> [(&'static str, Vec<Chunk>); 10] {
     let tsn = Tsn::new(0xffff_fffe);
-    let heartbeat = || Heartbeat { info: Bytes::from_static(b"nonce of 64 bits") };
+    let heartbeat = || Heartbeat::new(Bytes::from_static(b"nonce of 64 bits"));
     let unknown = UnknownChunk { kind: ChunkType(0xfe), flags: 1, value: bytes(5) };
     [
         ("init", vec![Chunk::Init(init(init_parameters()))]),

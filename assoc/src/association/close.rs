@@ -33,10 +33,15 @@ impl Closing {
         self.restart(now, ctx);
     }
 
-    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once.
-    pub(crate) fn on_packet(&mut self, now: Instant, had_data: bool, ctx: &Context) {
+    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it
+    /// came from (RFC 9260, 6.4 and 9.2).
+    pub(crate) fn on_packet(&mut self, now: Instant, data_from: Option<PathId>, ctx: &mut Context) {
         self.attempts = 0;
-        self.due |= had_data;
+        ctx.paths.forget_errors();
+        if let Some(path) = data_from {
+            self.due = true;
+            self.path = path;
+        }
         if self.t2.is_running() {
             self.restart(now, ctx);
         }
@@ -97,7 +102,7 @@ impl Tcb {
         }
         // RFC 9260, 8.3: no HEARTBEATs after SHUTDOWN or SHUTDOWN ACK.
         for path in ctx.paths.iter_mut() {
-            path.heartbeat.stop();
+            path.heartbeat.discontinue();
         }
     }
 
@@ -106,12 +111,11 @@ impl Tcb {
         if !self.guard.is_running() {
             self.guard.start(now, ctx.config.shutdown_guard());
         }
-        let reported = !self.receiver.map().has_gaps() && !self.receiver.map().has_duplicates();
-        if reported {
+        if self.receiver.needs_sack() {
+            self.receiver.request_sack();
+        } else {
             // SHUTDOWN itself acknowledges what came in sequence.
             self.receiver.sack_sent();
-        } else {
-            self.receiver.request_sack();
         }
     }
 
@@ -133,7 +137,7 @@ impl Tcb {
             Phase::ShutdownReceived => {}
             Phase::ShutdownSent(_) => {
                 // Both sides close at once: SHUTDOWN is answered like one that came later.
-                let path = arrival.path.unwrap_or_else(|| ctx.paths.primary());
+                let path = ctx.confirmed(arrival.path).unwrap_or_else(|| ctx.paths.primary());
                 self.phase = Phase::ShutdownAckSent(Closing::new(path));
                 return Outcome::Continue;
             }

@@ -226,7 +226,8 @@ fn new_tcb(
         negotiated,
         control: Default::default(),
         receiver: Receiver::new(offer.initial_tsn, negotiated.inbound_streams, &ctx.config.limits),
-        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd),
+        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd, &ctx.config),
+        adaptation: offer.adaptation,
         guard: Timer::default(),
     }
 }

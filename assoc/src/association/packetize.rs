@@ -97,9 +97,8 @@ impl Tcb {
     }
 
     /// RFC 9260, 6.7: where the last DATA came from, unless that address is not to get anything yet.
-    fn sack_destination(&self, ctx: &Context) -> Option<PathId> {
-        let source = self.receiver.source().and_then(|id| ctx.paths.path(id));
-        source.filter(|path| path.confirmed).map(|path| path.id).or_else(|| ctx.paths.for_data())
+    pub(super) fn sack_destination(&self, ctx: &Context) -> Option<PathId> {
+        ctx.confirmed(self.receiver.source()).or_else(|| ctx.paths.for_data())
     }
 
     fn write_cookie_echo(
@@ -203,7 +202,7 @@ fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx
     let rto = path.rto.current();
     let info = path.heartbeat.make(now, *epoch, rto, to, rng);
     // If it does not fit now, it is lost, and found missing after the RTO.
-    packet.push(&Chunk::Heartbeat(Heartbeat { info }));
+    packet.push(&Chunk::Heartbeat(Heartbeat::new(info)));
     path.record.used_at = Some(now);
 }
 

@@ -30,6 +30,7 @@ impl Association {
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Self {
         settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, &mut ctx);
+        let learned = std::mem::take(&mut ctx.events);
         let first = ctx.paths.primary();
         if let Some(path) = ctx.paths.path_mut(first) {
             // The answer leaves from the address that was asked.
@@ -42,6 +43,8 @@ impl Association {
         let tcb = tcb_of(cookie, &mut ctx);
         let mut association = Self { ctx, state: State::Open(Box::new(tcb)) };
         association.acknowledge_cookie(now, None, true);
+        // The application hears of the association first, and then of its addresses.
+        association.ctx.events.extend(learned);
         association
     }
 
@@ -129,6 +132,8 @@ impl Association {
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
+        let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
+        self.ctx.events.extend(cut);
         let lost = outbox::whole_messages(tcb.sender.drain());
         self.ctx.events.extend(lost.into_iter().map(Event::SendFailed));
         self.ctx.outbox.restart();
@@ -219,7 +224,8 @@ fn tcb_of(cookie: &Cookie, ctx: &mut Context) -> Tcb {
         negotiated: cookie.negotiated,
         control: Default::default(),
         receiver: Receiver::new(cookie.peer_tsn, streams, &ctx.config.limits),
-        sender: Sender::new(cookie.local_tsn, cookie.peer_rwnd),
+        sender: Sender::new(cookie.local_tsn, cookie.peer_rwnd, &ctx.config),
+        adaptation: cookie.adaptation,
         guard: Timer::default(),
     }
 }

@@ -186,7 +186,7 @@ impl CookieWait {
     ) -> PathId {
         self.measure(now, arrival, ctx);
         let first = ctx.paths.iter().next().map(|path| path.id);
-        settle_addresses(arrival.source, &offer.addresses, &self.setup.offer.addresses, taken, ctx);
+        settle_addresses(arrival.source, &offer.addresses, &self.setup.offer.own, taken, ctx);
         let answered = arrival.path.filter(|id| ctx.paths.path(*id).is_some());
         let to = self.cookie_path(answered, ctx);
         // The first listed address stays primary if it answered; else the one that did.

@@ -31,6 +31,8 @@ pub(crate) struct Tcb {
     pub(crate) sender: Sender,
     /// T5-shutdown-guard.
     pub(crate) guard: Timer,
+    /// The peer's Adaptation Layer Indication, until the application was told.
+    pub(crate) adaptation: Option<u32>,
 }
 
 /// Where an association with a known peer stands, with the data of that state.
@@ -100,16 +102,17 @@ impl Tcb {
             Chunk::InitAck(_) | Chunk::Ecne(_) | Chunk::Cwr(_) | Chunk::Pad(_) => Outcome::Continue,
             // The endpoint takes these where they may stand; elsewhere they are out of place.
             Chunk::Init(_) | Chunk::CookieEcho(_) => Outcome::Stop,
-            _ => self.on_unrecognized(raw, arrival),
+            _ => self.on_unrecognized(raw, arrival, ctx),
         }
     }
 
     /// The packet is read: acknowledgements are decided on, and closing goes on if it can.
     pub(crate) fn end_of_packet(&mut self, now: Instant, ctx: &mut Context) {
         let had_data = self.receiver.end_of_packet(now, &ctx.config.sack);
+        let answer_to = self.sack_destination(ctx).filter(|_| had_data);
         if let Phase::ShutdownSent(closing) = &mut self.phase {
             // RFC 9260, 9.2: any packet shows that the peer is at work.
-            closing.on_packet(now, had_data, ctx);
+            closing.on_packet(now, answer_to, ctx);
         }
         self.progress_shutdown(ctx);
         if ctx.inbox.take_news() {
@@ -130,13 +133,22 @@ impl Tcb {
                 inbound_streams: self.negotiated.inbound_streams,
             });
         }
+        self.tell_adaptation(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
+    }
+
+    /// RFC 5061, 4.2.6: the peer's indication is passed to the application.
+    fn tell_adaptation(&mut self, ctx: &mut Context) {
+        if let Some(indication) = self.adaptation.take() {
+            ctx.tell(Event::AdaptationIndication(indication));
+        }
     }
 
     /// The peer restarted: the association is new, but for the application it goes on.
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
+        self.tell_adaptation(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -181,7 +193,7 @@ impl Tcb {
             Verdict::Dropped => ctx.statistics.dropped_chunks += 1,
             // RFC 9260, 6.5
             Verdict::InvalidStream => {
-                self.report(Cause::InvalidStreamIdentifier { stream }, arrival);
+                self.report(Cause::InvalidStreamIdentifier { stream }, arrival, ctx);
             }
             Verdict::Contradiction(why) => {
                 let why = Bytes::from_static(why.as_bytes());
@@ -281,6 +293,11 @@ impl Tcb {
             let peer = arrival.source;
             return Outcome::End(Ending::lost(LostReason::Refused { peer, cause, no_sctp: false }));
         }
+        if abort.tag_reflected && matches!(self.phase, Phase::ShutdownAckSent(_)) {
+            // The peer has forgotten the association, as after SHUTDOWN COMPLETE, which was overtaken or lost:
+            // nothing is outstanding in either direction.
+            return Outcome::End(Ending { event: Event::ShutdownComplete, last_words: None });
+        }
         let user = abort.causes.iter().find_map(|cause| match cause {
             Ok(Cause::UserInitiatedAbort(reason)) => Some(reason),
             _ => None,
@@ -289,18 +306,18 @@ impl Tcb {
         Outcome::End(Ending::lost(LostReason::PeerAborted { cause, reason }))
     }
 
-    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival) -> Outcome {
+    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival, ctx: &Context) -> Outcome {
         // RFC 9260, 3.2: the two high bits of the type decide.
         let unrecognized = raw.kind.unrecognized();
         if unrecognized.report {
-            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival);
+            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival, ctx);
         }
         if unrecognized.skip { Outcome::Continue } else { Outcome::Stop }
     }
 
-    /// Reports an error that does not end the association, to where it came from.
-    fn report(&mut self, cause: Cause, arrival: &Arrival) {
-        if let Some(path) = arrival.path {
+    /// Reports an error that does not end the association, to where it came from if that is confirmed.
+    fn report(&mut self, cause: Cause, arrival: &Arrival, ctx: &Context) {
+        if let Some(path) = ctx.confirmed(arrival.path).or_else(|| ctx.paths.for_data()) {
             self.control.push(path, Chunk::Error([cause].into_iter().collect()));
         }
     }

@@ -36,7 +36,7 @@ impl Endpoint {
         else {
             if !self.listening {
                 // RFC 9260, 8.4 (3)
-                return super::ootb::answer(datagram, packet);
+                return self.out_of_the_blue(now, datagram, packet);
             }
             let own = self.fresh_offer();
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
@@ -172,6 +172,7 @@ impl Endpoint {
             peer_tsn: offer.initial_tsn,
             negotiated: own.agree(offer),
             peer_rwnd: offer.a_rwnd,
+            adaptation: offer.adaptation,
             route: Route {
                 local: datagram.destination,
                 peer: datagram.source,

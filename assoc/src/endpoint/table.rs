@@ -1,6 +1,6 @@
 //! Which association a packet belongs to, and when each wants to be woken.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -184,25 +184,38 @@ impl Table {
 #[derive(Debug, Default)]
 pub(super) struct TimeWait {
     order: VecDeque<(Instant, VerificationTag)>,
-    tags: HashSet<VerificationTag>,
+    /// With whether the association was closed gracefully.
+    tags: HashMap<VerificationTag, bool>,
 }
 
 impl TimeWait {
-    pub(super) fn insert(&mut self, now: Instant, tag: VerificationTag, life: Duration) {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        tag: VerificationTag,
+        graceful: bool,
+        life: Duration,
+    ) {
         self.expire(now);
         if self.order.len() >= MAX_TIME_WAIT
             && let Some((_, oldest)) = self.order.pop_front()
         {
             self.tags.remove(&oldest);
         }
-        if self.tags.insert(tag) {
+        if self.tags.insert(tag, graceful).is_none() {
             self.order.push_back((now + life, tag));
         }
     }
 
     pub(super) fn contains(&mut self, now: Instant, tag: VerificationTag) -> bool {
         self.expire(now);
-        self.tags.contains(&tag)
+        self.tags.contains_key(&tag)
+    }
+
+    /// Whether the tag is that of an association that was closed gracefully.
+    pub(super) fn was_graceful(&mut self, now: Instant, tag: VerificationTag) -> bool {
+        self.expire(now);
+        self.tags.get(&tag) == Some(&true)
     }
 
     fn expire(&mut self, now: Instant) {

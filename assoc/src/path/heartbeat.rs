@@ -39,9 +39,14 @@ impl Heartbeat {
         self.due = true;
     }
 
-    /// Ends all sending, as closing does (RFC 9260, section 8.3).
+    /// Forgets everything.
     pub(crate) fn stop(&mut self) {
         *self = Self::default();
+    }
+
+    /// Ends all sending, as closing does (RFC 9260, section 8.3); what was sent may still be answered.
+    pub(crate) fn discontinue(&mut self) {
+        *self = Self { outstanding: self.outstanding, ..Self::default() };
     }
 
     pub(crate) fn is_due(&self) -> bool {

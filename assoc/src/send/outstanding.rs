@@ -38,6 +38,8 @@ struct Sent {
     misses: u8,
     /// Retransmitted already, so neither fit for another fast retransmission nor for Karn's algorithm.
     again: bool,
+    /// Sent on another path before, so that nobody knows which of them the acknowledgement speaks for.
+    moved: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(crate) struct Tally {
     pub(crate) path: PathId,
     /// Bytes of DATA chunks with header and padding.
     pub(crate) bytes: usize,
+    /// Those of them that speak for the path: the others had been sent on another one as well.
+    pub(crate) credited: usize,
     /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
     pub(crate) earliest: bool,
     /// The round trip of the chunk that measures it.
@@ -126,7 +130,14 @@ impl Outstanding {
     pub(crate) fn push(&mut self, data: Data, path: PathId) {
         self.cost += cost(data.payload.len());
         self.in_flight += data.payload.len();
-        self.chunks.push_back(Sent { data, path, fate: Fate::InFlight, misses: 0, again: false });
+        self.chunks.push_back(Sent {
+            data,
+            path,
+            fate: Fate::InFlight,
+            misses: 0,
+            again: false,
+            moved: false,
+        });
     }
 
     /// The first chunk marked for retransmission: its number, where it goes, and the chunk.
@@ -157,6 +168,7 @@ impl Outstanding {
         for &number in &self.lost {
             let at = (number - self.first) as usize;
             if let Some(sent) = self.chunks.get_mut(at).filter(|sent| sent.path == from) {
+                sent.moved |= from != to;
                 sent.path = to;
             }
         }
@@ -361,6 +373,7 @@ impl Outstanding {
         }
         self.in_flight -= sent.data.payload.len();
         sent.fate = Fate::Lost;
+        sent.moved |= sent.path != to;
         sent.path = to;
         sent.misses = 0;
         sent.again = true;
@@ -377,6 +390,8 @@ fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) 
     let len = chunk_len(&sent.data);
     let tally = tally_for(sent.path, tallies);
     tally.bytes += len;
+    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
+    tally.credited += if sent.moved { 0 } else { len };
     if sent.fate != Fate::InFlight {
         return;
     }
@@ -398,6 +413,7 @@ fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
             tallies.push(Tally {
                 path,
                 bytes: 0,
+                credited: 0,
                 earliest: false,
                 measured_from: None,
                 seen: false,

@@ -10,8 +10,7 @@ use super::invariant::Watch;
 use super::ledger::Ledger;
 use super::network::Arrived;
 use crate::{
-    Association, AssociationId, Config, Endpoint, Event, Message, Received, SendError,
-    Transmit,
+    Association, AssociationId, Config, Endpoint, Event, Message, Received, SendError, Transmit,
 };
 
 /// Names a host of a [`Network`](super::Network).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, PacketBuilder};
+use usctp_chunk::{Cause, Checksum, Chunk, ChunkType, Packet, PacketBuilder};
 
 use crate::{
     Association, AssociationId, AssociationState as State, Config, Endpoint, PathState, PathStatus,
@@ -110,6 +110,7 @@ impl Watch {
             [ChunkType::DATA, ChunkType::SACK, ChunkType::SHUTDOWN, ChunkType::SHUTDOWN_ACK];
         let handshake = [ChunkType::COOKIE_ACK, ChunkType::COOKIE_ECHO];
         let bad = forbidden.into_iter().any(has)
+            || chunks.iter().any(is_report)
             || (handshake.into_iter().any(has) && !has(ChunkType::HEARTBEAT));
         match bad && open.all(|seen| seen.unconfirmed.contains(&peer)) {
             true => {
@@ -180,6 +181,12 @@ fn well_formed(bytes: &Bytes) -> Result<(Packet, Vec<Chunk>), String> {
     }
 }
 
+/// An ERROR of the association: that of a stale cookie is of none.
+fn is_report(chunk: &Chunk) -> bool {
+    let stale = |cause| matches!(cause, Ok(Cause::StaleCookie { .. }));
+    matches!(chunk, Chunk::Error(causes) if !causes.iter().any(stale))
+}
+
 /// RFC 9260, 8.5.1 A: the tag is 0 where an INIT is, and nowhere else. A reflected tag is the peer's own doing.
 fn verification_tag(packet: &Packet, chunks: &[Chunk]) -> Result<(), String> {
     let zero = packet.header.verification_tag.is_zero();
@@ -236,7 +243,8 @@ fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
 }
 
 /// What is received and not taken yet stays within the buffer, or, where gaps have to be filled before anything can be
-/// taken, within twice the buffer; what is sent and not acknowledged stays within its own.
+/// taken, within twice the buffer; what is sent and not acknowledged stays within its own, except that a message cut
+/// into fragments costs a little more than when it was taken whole.
 fn memory(association: &Association, config: &Config) -> Result<(), String> {
     let received = association.statistics().receive_buffered;
     let (receive, send) = (config.limits.receive_buffer, config.limits.send_buffer);
@@ -244,7 +252,7 @@ fn memory(association: &Association, config: &Config) -> Result<(), String> {
         return Err(format!("{received} bytes are held, and the receive buffer has {receive}"));
     }
     let sent = association.send_buffered();
-    match sent > send {
+    match sent > send + send / 8 {
         true => Err(format!("{sent} bytes are held, and the send buffer has {send}")),
         false => Ok(()),
     }

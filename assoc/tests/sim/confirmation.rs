@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, a, payload, z};
 use usctp_assoc::{AddressChange, AssociationState, Event, Message, PathState};
-use usctp_chunk::{Chunk, ChunkType, Heartbeat};
+use usctp_chunk::{Chunk, ChunkType, Heartbeat, UnknownChunk};
 
 use crate::world::{config, ms, secs};
 
@@ -18,7 +18,7 @@ fn info(heard: &Heard) -> Option<Bytes> {
 }
 
 fn answer(info: Bytes) -> Chunk {
-    Chunk::HeartbeatAck(Heartbeat { info })
+    Chunk::HeartbeatAck(Heartbeat::new(info))
 }
 
 /// A is established with z(1), which it listed, and has learned z(3) and z(4).
@@ -154,6 +154,20 @@ fn an_unconfirmed_address_never_gets_data_even_when_all_others_are_silent() {
         assert!(probe.chunks.iter().all(|chunk| matches!(chunk, Chunk::Heartbeat(_))), "{probe:?}");
     }
     assert_eq!(ladder.state(), AssociationState::Closed, "Association.Max.Retrans is over");
+}
+
+#[test]
+fn answers_to_an_unconfirmed_address_go_to_a_confirmed_one() {
+    let mut ladder = learned("answers_to_an_unconfirmed_address_go_to_a_confirmed_one");
+    ladder.hears_all();
+    let message = ladder.data("from an address that nobody verified");
+    let what = UnknownChunk { kind: ChunkType(0x7f), flags: 0, value: Bytes::from_static(b"?") };
+    ladder.says(z(4), &[message, Chunk::Unknown(what)]);
+    let heard = ladder.hears_all();
+    let has =
+        |kind| heard.iter().any(|heard| heard.chunks.iter().any(|chunk| chunk.kind() == kind));
+    assert!(has(ChunkType::SACK) && has(ChunkType::ERROR), "{heard:?}");
+    assert!(heard.iter().all(|heard| heard.destination == z(1)));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod cookie;
 mod data;
 mod init_ack;
 mod open;
+mod options;
 mod out_of_the_blue;
 mod refusal;
 mod restart;

@@ -16,7 +16,9 @@ fn lossy(name: &str, seed: u64) -> World {
         hold: ms(60),
         ..LinkSettings::with_latency(ms(30))
     };
-    World::new(name, seed, 2, &config(|_| {}), &link)
+    // So many attempts that they are not all lost in any of a million runs.
+    let config = config(|options| options.retransmission.init_max = 30);
+    World::new(name, seed, 2, &config, &link)
 }
 
 #[test]

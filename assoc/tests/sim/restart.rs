@@ -2,7 +2,7 @@
 
 use usctp_assoc::sim::{Heard, Ladder, a, z};
 use usctp_assoc::{AssociationState, Event};
-use usctp_chunk::{Cause, Chunk, ChunkType, ShutdownComplete, Tsn, VerificationTag};
+use usctp_chunk::{Abort, Cause, Chunk, ChunkType, ShutdownComplete, Tsn, VerificationTag};
 
 use AssociationState::{
     CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending, ShutdownReceived,
@@ -118,6 +118,37 @@ fn a_cookie_from_before_the_association_opens_nothing_beside_it() {
     assert!(ladder.hears_all().is_empty());
     assert_eq!((ladder.paths(), ladder.events(), ladder.state()), (paths, events, Established));
     assert_eq!(ladder.network.endpoint(ladder.ours).associations().count(), 1);
+}
+
+#[test]
+fn a_late_packet_does_not_spoil_a_good_end_but_a_bad_end_is_told() {
+    let name = "a_late_packet_does_not_spoil_a_good_end_but_a_bad_end_is_told";
+    let mut ladder = Ladder::in_state(name, ShutdownSent);
+    ladder.says(z(1), &[Chunk::ShutdownAck]);
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN_COMPLETE]);
+    ladder.says(z(1), &[ladder.shutdown(0)]);
+    assert!(ladder.hears_all().is_empty(), "no ABORT that could overtake the SHUTDOWN COMPLETE");
+    // RFC 9260, 8.4 (5): the SHUTDOWN COMPLETE was lost.
+    ladder.says(z(1), &[Chunk::ShutdownAck]);
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN_COMPLETE]);
+
+    let mut ladder = Ladder::in_state(name, Established);
+    ladder.network.with(ladder.ours, ladder.id(), |association, now| {
+        association.abort(now, Default::default());
+    });
+    ladder.hears_all();
+    let message = ladder.data("the ABORT was lost");
+    ladder.says(z(1), &[message]);
+    assert!(matches!(ladder.hears().only(), Chunk::Abort(_)));
+}
+
+#[test]
+fn an_abort_that_reflects_the_tag_ends_shutdown_ack_sent_well() {
+    let name = "an_abort_that_reflects_the_tag_ends_shutdown_ack_sent_well";
+    let mut ladder = Ladder::in_state(name, ShutdownAckSent);
+    let abort = Abort { tag_reflected: true, causes: std::iter::empty::<Cause>().collect() };
+    ladder.says_with_tag(ladder.peer_tag, z(1), &[Chunk::Abort(abort)]);
+    assert_eq!(ladder.events().last(), Some(&Event::ShutdownComplete));
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Client<'_> {
     async fn until_up(&self) -> Result<(), Failure> {
         loop {
             let event = self.association.event_async().await?;
-            self.reporter.event(self.association, &event)?;
+            self.tell(&event)?;
             if matches!(event, Event::CommUp { .. }) {
                 return Ok(());
             }
@@ -125,10 +125,18 @@ impl Client<'_> {
     async fn events(&self) -> Result<Error, Failure> {
         loop {
             match self.association.event_async().await {
-                Ok(event) => self.reporter.event(self.association, &event)?,
+                Ok(event) => self.tell(&event)?,
                 Err(end) => return Ok(end),
             }
         }
+    }
+
+    fn tell(&self, event: &Event) -> Result<(), Failure> {
+        // As text, it is the last thing that the program says, and it says it once.
+        if matches!(event, Event::CommLost(_)) && !self.options.network.json {
+            return Ok(());
+        }
+        Ok(self.reporter.event(self.association, event)?)
     }
 
     /// Writes all messages; how many there were, and their bytes.

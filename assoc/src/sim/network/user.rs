@@ -128,6 +128,11 @@ impl Network {
         &self.member(host).events
     }
 
+    /// How many messages an association has still to be offered.
+    pub fn backlog(&self, host: HostId, id: AssociationId) -> usize {
+        self.member(host).applications.get(&id).map_or(0, Application::backlog)
+    }
+
     /// What the application of an association did so far.
     pub fn application(&mut self, host: HostId, id: AssociationId) -> &Application {
         self.application_mut(host, id)
