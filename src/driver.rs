@@ -118,8 +118,8 @@ impl Driver {
 
     /// Sends the packets of an endpoint; gives back what this host refused to send.
     pub(crate) fn transmit(&self, endpoint: &SharedEndpoint, batch: &mut Batch) -> Vec<PathNotice> {
-        endpoint.choose_sources(batch);
         let mut notices = Vec::new();
+        endpoint.choose_sources(batch, &mut notices);
         let Batch { bytes, transmits } = batch;
         tracing::trace!(port = endpoint.port(), packets = transmits.len(), ?transmits, "sending");
         self.links.send(bytes, transmits, &mut notices);

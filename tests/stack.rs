@@ -455,6 +455,44 @@ fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
 }
 
 #[test]
+fn nothing_is_sent_from_an_address_that_the_peer_was_not_told_of() {
+    let pair = Pair::new();
+    let mut quick = options();
+    quick.heartbeat.interval = Some(Duration::from_millis(20));
+    // Routing would pick 127.0.0.1.
+    let client = pair.client_stack.bind(0, &[ip("127.0.0.3")], quick.clone()).unwrap();
+    let both = ["127.0.0.21", "127.0.0.22"].map(ip);
+    let server = pair.server_stack.bind(0, &both, quick).unwrap();
+    server.listen().unwrap();
+    let association = client.connect(SocketAddr::new(both[0], server.port())).unwrap();
+    let association = association.wait().unwrap();
+    let accepted = server.accept_timeout(PATIENCE).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !association.paths().iter().all(|path| path.state == PathState::Active) {
+        assert!(Instant::now() < until, "{:?}", association.paths());
+        let _ = association.event_timeout(BRIEF);
+    }
+    let peers: Vec<_> = accepted.paths().iter().map(|path| path.peer).collect();
+    assert_eq!(peers, [ip("127.0.0.3")]);
+    let counters = server.counters();
+    assert_eq!((counters.out_of_the_blue, counters.bad_tag), (0, 0), "{counters:?}");
+    let peer = SocketAddr::new(ip("::1"), server.port());
+    let error = client.connect(peer).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::FamilyDisabled { index: 0, .. })));
+    association.shutdown_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_socket_bound_towards_its_peers_has_the_addresses_that_reach_them() {
+    let stack = Stack::builder().udp(0).open().unwrap();
+    let peers = ["127.0.0.2:7", "127.0.0.3:7"].map(|peer| peer.parse().unwrap());
+    let socket = stack.bind_towards(0, &peers, options()).unwrap();
+    assert_eq!(socket.addresses(), [ip("127.0.0.1")]);
+    let error = stack.bind_towards(0, &[], options()).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::Empty)));
+}
+
+#[test]
 fn a_socket_that_does_not_listen_refuses() {
     let pair = Pair::new();
     pair.server.stop_listening().unwrap();

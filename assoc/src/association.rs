@@ -17,6 +17,7 @@ use crate::timer::earliest;
 use crate::wire::Transmit;
 
 mod close;
+mod closing;
 pub(crate) mod collision;
 mod control;
 mod inbound;

@@ -226,6 +226,24 @@ impl Sender {
         !closed_window
     }
 
+    /// A path's MTU became smaller: what is in flight there and too long is sent again, which is no sign of
+    /// congestion (RFC 9260, section 7.3).
+    pub(crate) fn on_smaller_mtu(&mut self, path: PathId, paths: &mut Paths, config: &Config) {
+        if let Some(limit) = paths.path(path).map(Path::chunk_limit) {
+            self.outstanding.lose_longer(path, limit, paths);
+            self.open_burst(config);
+        }
+    }
+
+    /// The length of the packet that a chunk to be sent again needs, if that is more than its path takes: it has its
+    /// TSN and cannot be cut again (RFC 9260, section 6.9).
+    pub(crate) fn oversized(&self, paths: &Paths) -> Option<usize> {
+        let (_, to, data) = self.outstanding.first_lost()?;
+        let len = chunk_len(data);
+        let limit = paths.path(to)?.chunk_limit();
+        (len > limit).then_some(crate::path::COMMON_HEADER + len)
+    }
+
     /// A path failed: what was to be retransmitted there goes elsewhere.
     pub(crate) fn on_path_failed(&mut self, path: PathId, paths: &Paths) {
         if let Some(to) = paths.for_retransmission(path) {

@@ -12,7 +12,7 @@ use super::Driver;
 use super::outgoing::{Batch, Next, Outgoing};
 use super::sources::Sources;
 use super::wait::{Queue, Token};
-use crate::address;
+use crate::address::{self, Scope};
 use crate::port::Port;
 
 mod inner;
@@ -25,6 +25,8 @@ pub(crate) struct SharedEndpoint {
     port: u16,
     /// The addresses it is bound to; none if it is bound to all.
     bound: Vec<IpAddr>,
+    /// The addresses that peers are told of.
+    listed: Vec<IpAddr>,
     shutdown_guard: Duration,
     /// Gone once the stack was dropped; so handles that outlive it keep no descriptor open.
     driver: Weak<Driver>,
@@ -45,6 +47,7 @@ impl SharedEndpoint {
         Self {
             port: endpoint.port(),
             bound,
+            listed: endpoint.addresses().to_vec(),
             shutdown_guard,
             driver,
             inner: Mutex::new(Inner::new(endpoint, lease)),
@@ -55,11 +58,6 @@ impl SharedEndpoint {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The addresses it was bound to; none if it takes all of the host's.
-    pub(crate) fn bound(&self) -> &[IpAddr] {
-        &self.bound
     }
 
     /// Whether packets to this local address are for this endpoint.
@@ -163,22 +161,33 @@ impl SharedEndpoint {
         self.lock().is_idle()
     }
 
-    /// Chooses, where the protocol leaves it to routing, the address that a packet leaves from.
-    pub(crate) fn choose_sources(&self, batch: &mut Batch) {
-        // Bound to all addresses, the choice is the kernel's.
-        if self.bound.is_empty() || batch.transmits.iter().all(|transmit| transmit.source.is_some())
-        {
+    /// Chooses, where the protocol leaves it to routing, the address that a packet leaves from: always one that the peer
+    /// was told of, since it has no association with others. Packets that none of them reaches are taken out.
+    pub(crate) fn choose_sources(&self, batch: &mut Batch, refused: &mut Vec<PathNotice>) {
+        if batch.transmits.iter().all(|transmit| transmit.source.is_some()) {
             return;
         }
         let now = Instant::now();
+        // Bound to all addresses, it has those too that are not listed because only neighbours can use them.
+        let is_near =
+            |destination| self.bound.is_empty() && Scope::of(destination) <= Scope::LinkLocal;
         // Taken out, since routing is asked by system calls; only the one thread that sends is here.
         let mut sources = std::mem::take(&mut *self.lock_sources());
+        let mut is_lost = false;
         for transmit in batch.transmits.iter_mut().filter(|transmit| transmit.source.is_none()) {
             let destination = transmit.destination;
-            let ask = || address::source_for(destination, &self.bound);
-            transmit.source = sources.towards(destination, now, ask);
+            if !is_near(destination) {
+                let ask = || address::source_for(destination, &self.listed);
+                transmit.source = sources.towards(destination, now, ask);
+                is_lost |= transmit.source.is_none();
+            }
         }
         *self.lock_sources() = sources;
+        if is_lost {
+            batch.refuse(refused, |transmit| {
+                transmit.source.is_none() && !is_near(transmit.destination)
+            });
+        }
     }
 
     /// Does what was put off until the lock was released.

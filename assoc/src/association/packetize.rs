@@ -44,7 +44,15 @@ impl Tcb {
         for _ in 0..MAX_EMPTY {
             let data_to = self.data_destination(now, ctx);
             let Some(to) = self.destination(data_to, ctx) else { break };
-            let transmit = self.write_packet(now, to, data_to == Some(to), out, ctx);
+            let oversized = data_to.and_then(|_| self.sender.oversized(&ctx.paths));
+            let transmit = match oversized {
+                Some(limit) if self.destination(None, ctx).is_none() => {
+                    self.write_oversized(now, to, limit, out, ctx)
+                }
+                // What else is due leaves first: an oversized chunk travels alone.
+                Some(_) => self.write_packet(now, to, false, out, ctx),
+                None => self.write_packet(now, to, data_to == Some(to), out, ctx),
+            };
             if transmit.is_some() {
                 return transmit;
             }
@@ -72,6 +80,20 @@ impl Tcb {
                 self.write_data(now, to, packet, ctx);
             }
         })
+    }
+
+    fn write_oversized(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        limit: usize,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+    ) -> Option<Transmit> {
+        let transmit = write_within(ctx, to, self.peer_tag, limit, out, |packet, ctx| {
+            self.write_data(now, to, packet, ctx);
+        })?;
+        Some(Transmit { fragmentable: true, ..transmit })
     }
 
     fn data_destination(&mut self, now: Instant, ctx: &mut Context) -> Option<PathId> {
@@ -214,6 +236,18 @@ fn write(
     out: &mut BytesMut,
     fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
 ) -> Option<Transmit> {
+    let limit = ctx.paths.path(to)?.packet_limit();
+    write_within(ctx, to, verification_tag, limit, out, fill)
+}
+
+fn write_within(
+    ctx: &mut Context,
+    to: PathId,
+    verification_tag: VerificationTag,
+    limit: usize,
+    out: &mut BytesMut,
+    fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
+) -> Option<Transmit> {
     let path = ctx.paths.path(to)?;
     let (source, destination, udp_port) = (path.local, path.peer, path.udp_port);
     let header = CommonHeader {
@@ -221,7 +255,7 @@ fn write(
         destination_port: ctx.me.peer_port,
         verification_tag,
     };
-    let mut packet = PacketBuilder::new(out, header, path.packet_limit());
+    let mut packet = PacketBuilder::new(out, header, limit);
     fill(&mut packet, ctx);
     if packet.is_empty() {
         packet.cancel();
@@ -229,7 +263,7 @@ fn write(
     }
     let len = packet.finish();
     ctx.statistics.packets_sent += 1;
-    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, len })
+    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, fragmentable: false, len })
 }
 
 const MAX_EMPTY: usize = 4;

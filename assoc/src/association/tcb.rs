@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use usctp_chunk::{Abort, Cause, Causes, Chunk, Data, Heartbeat, RawChunk, Sack, VerificationTag};
 
-use super::close::Closing;
+use super::closing::Closing;
 use super::control::Control;
 use super::setup::Setup;
 use super::{Arrival, Ending, Outcome};

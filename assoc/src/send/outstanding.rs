@@ -188,6 +188,18 @@ impl Outstanding {
         any
     }
 
+    /// Chunks in flight on a path that are longer than `limit` never arrive: they are marked for retransmission
+    /// there.
+    pub(crate) fn lose_longer(&mut self, path: PathId, limit: usize, paths: &mut Paths) {
+        for at in 0..self.chunks.len() {
+            let Some(sent) = self.chunks.get_mut(at) else { break };
+            let longer = chunk_len(&sent.data) > limit;
+            if longer && sent.fate == Fate::InFlight && sent.path == path {
+                self.mark_lost(at, path, paths);
+            }
+        }
+    }
+
     /// Takes a SACK in: `tallies` is filled with what it newly acknowledged on each path.
     ///
     /// # Errors

@@ -19,10 +19,13 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     let stack = network::open(&options.network)?;
     let interrupts = network::interrupts()?;
     let endpoint = network::endpoint_options(&options.network);
-    let socket = stack.bind(0, &options.network.local, endpoint)?;
-    let reporter = Reporter::new(options.network.json);
     let peers: Vec<SocketAddr> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();
+    let socket = match options.network.local.as_slice() {
+        [] => stack.bind_towards(0, &peers, endpoint)?,
+        local => stack.bind(0, local, endpoint)?,
+    };
+    let reporter = Reporter::new(options.network.json);
     // Detached, so that one loop takes the events of the set-up and of what follows it.
     let association = socket.connectx(&peers, connect_options(options))?.detach();
     let client = Client { options, association: &association, reporter: &reporter };
