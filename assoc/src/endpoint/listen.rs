@@ -155,10 +155,13 @@ impl Endpoint {
         now: Instant,
         datagram: &Datagram,
         packet: &Packet,
-        own: LocalOffer,
+        mut own: LocalOffer,
         offer: &PeerOffer,
         ties: Ties,
     ) -> Option<Reply> {
+        let negotiated = own.agree(offer);
+        // RFC 9260, 3.3.3: OS MUST NOT be greater than the INIT's MIS.
+        own.outbound_streams = negotiated.outbound_streams;
         let extension = Duration::from_millis(offer.preservative.unwrap_or(0).into());
         let life = self.config.cookie.lifetime;
         let cookie = Cookie {
@@ -170,7 +173,7 @@ impl Endpoint {
             ties,
             local_tsn: own.initial_tsn,
             peer_tsn: offer.initial_tsn,
-            negotiated: own.agree(offer),
+            negotiated,
             peer_rwnd: offer.a_rwnd,
             adaptation: offer.adaptation,
             route: Route {
