@@ -287,6 +287,9 @@ impl Tcb {
     }
 
     fn on_abort(&mut self, abort: &Abort, arrival: &Arrival) -> Outcome {
+        if !is_well_formed(abort) {
+            return Outcome::Stop;
+        }
         let first = abort.causes.iter().next().and_then(Result::ok);
         let cause = first.as_ref().map(Cause::code);
         if let Phase::CookieEchoed(_) = self.phase {
@@ -333,6 +336,11 @@ impl Tcb {
 /// An ABORT with at most one cause, that does not reflect the tag.
 pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
     Chunk::Abort(Abort { tag_reflected: false, causes: cause.into_iter().collect() })
+}
+
+/// RFC 9260, 3.3.7: an ABORT with a format error is silently discarded.
+pub(crate) fn is_well_formed(abort: &Abort) -> bool {
+    abort.causes.raw_iter().all(|cause| cause.is_ok())
 }
 
 fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> Outcome {
