@@ -38,7 +38,7 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer();
+            let own = self.fresh_offer(None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -48,7 +48,9 @@ impl Endpoint {
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::AnswerAnew(ties) => {
-                let own = self.fresh_offer();
+                // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
+                let streams = association.outbound_streams();
+                let own = self.fresh_offer(Some(streams));
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -203,10 +205,10 @@ impl Endpoint {
         fitting.cloned().map(Parameter::UnrecognizedParameter).collect()
     }
 
-    fn fresh_offer(&mut self) -> LocalOffer {
+    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
         let addresses = self.addresses.clone();
-        self.offer(tag, addresses, None)
+        self.offer(tag, addresses, outbound_streams)
     }
 
     /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
