@@ -42,6 +42,7 @@ impl Endpoint {
         let id = self.next_id();
         let tag = self.fresh_tag();
         let listed = options.advertise.clone().unwrap_or_else(|| self.addresses.clone());
+        let listed = listed.iter().map(IpAddr::to_canonical).collect();
         let offer = self.offer(tag, listed, options.outbound_streams);
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let ctx = self.context(now, id, port, tag, Role::Active, &addresses);
