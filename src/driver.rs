@@ -197,6 +197,8 @@ struct IoThread<'a> {
     inbox: Inbox,
     datagrams: Vec<Datagram>,
     notices: Vec<PathNotice>,
+    /// Ports of endpoints whose deadline has come.
+    due: Vec<u16>,
     strangers: Strangers,
     answers: Batch,
 }
@@ -208,6 +210,7 @@ impl<'a> IoThread<'a> {
             inbox: Inbox::new(),
             datagrams: Vec::new(),
             notices: Vec::new(),
+            due: Vec::new(),
             strangers: Strangers::new(driver.hears_ip(), driver.links.udp_port(), Instant::now()),
             answers: Batch::default(),
         }
@@ -285,12 +288,13 @@ impl<'a> IoThread<'a> {
         transmits.clear();
     }
 
-    /// Looks at the endpoints whose deadline has come.
+    /// Looks at the endpoints whose deadline has come, at each once: packets are not to wait for long.
     fn fire(&mut self) {
         let now = Instant::now();
-        loop {
-            let due = self.driver.lock_schedule().due(now);
-            let Some(port) = due else { return };
+        let mut schedule = self.driver.lock_schedule();
+        self.due.extend(std::iter::from_fn(|| schedule.due(now)));
+        drop(schedule);
+        for port in self.due.drain(..) {
             if let Some(endpoint) = self.driver.endpoint(port) {
                 endpoint.time_out();
             }

@@ -517,6 +517,21 @@ fn a_full_backlog_refuses_until_one_is_accepted() {
 }
 
 #[test]
+fn an_association_that_is_aborted_before_it_is_accepted_leaves_the_backlog() {
+    let pair = Pair::new();
+    pair.server.listen_backlog(1).unwrap();
+    for _ in 0..3 {
+        let aborted = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+        aborted.abort("changed my mind");
+    }
+    let client = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+    client.send(Message::new(0, "meant")).unwrap();
+    let accepted = pair.server.accept_timeout(PATIENCE).unwrap();
+    assert_eq!(receive(&accepted).payload, "meant");
+    assert!(pair.server.try_accept().unwrap_err().is_would_block());
+}
+
+#[test]
 fn a_port_that_no_socket_of_the_stack_has_refuses() {
     let pair = Pair::new();
     let peer = SocketAddr::new(ip("127.0.0.2"), 9);

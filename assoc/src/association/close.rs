@@ -30,7 +30,11 @@ impl Tcb {
         let path = ctx.paths.for_data().unwrap_or_else(|| ctx.paths.primary());
         match self.phase {
             Phase::ShutdownPending => self.phase = Phase::ShutdownSent(Closing::new(path)),
-            Phase::ShutdownReceived => self.phase = Phase::ShutdownAckSent(Closing::new(path)),
+            Phase::ShutdownReceived(from) => {
+                // RFC 9260, 6.4: answers go to where the question came from.
+                let path = ctx.confirmed(from).unwrap_or(path);
+                self.phase = Phase::ShutdownAckSent(Closing::new(path));
+            }
             _ => return,
         }
         // RFC 9260, 8.3: no HEARTBEATs after SHUTDOWN or SHUTDOWN ACK.
@@ -63,11 +67,11 @@ impl Tcb {
             // RFC 9260, 9.2: silently discarded.
             Phase::CookieEchoed(_) => return Outcome::Continue,
             Phase::Established | Phase::ShutdownPending => {
-                self.phase = Phase::ShutdownReceived;
+                self.phase = Phase::ShutdownReceived(arrival.path);
                 self.sender.close();
                 ctx.tell(Event::PeerShutdown);
             }
-            Phase::ShutdownReceived => {}
+            Phase::ShutdownReceived(from) => *from = arrival.path.or(*from),
             Phase::ShutdownSent(_) => {
                 // Both sides close at once: SHUTDOWN is answered like one that came later.
                 let path = ctx.confirmed(arrival.path).unwrap_or_else(|| ctx.paths.primary());

@@ -42,7 +42,8 @@ pub(crate) enum Phase {
     Established,
     ShutdownPending,
     ShutdownSent(Closing),
-    ShutdownReceived,
+    /// The peer's SHUTDOWN came; SHUTDOWN ACK goes back to where it came from, once nothing is outstanding.
+    ShutdownReceived(Option<PathId>),
     ShutdownAckSent(Closing),
 }
 
@@ -68,14 +69,17 @@ impl Tcb {
             Phase::Established => AssociationState::Established,
             Phase::ShutdownPending => AssociationState::ShutdownPending,
             Phase::ShutdownSent(_) => AssociationState::ShutdownSent,
-            Phase::ShutdownReceived => AssociationState::ShutdownReceived,
+            Phase::ShutdownReceived(_) => AssociationState::ShutdownReceived,
             Phase::ShutdownAckSent(_) => AssociationState::ShutdownAckSent,
         }
     }
 
     /// Whether messages may be sent, as far as the phase goes.
     pub(crate) fn sends_data(&self) -> bool {
-        matches!(self.phase, Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived)
+        matches!(
+            self.phase,
+            Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived(_)
+        )
     }
 
     /// Acts on one chunk; the verification tag was checked.

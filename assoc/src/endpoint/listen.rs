@@ -183,7 +183,7 @@ impl Endpoint {
                 peer: datagram.source,
                 udp_port: datagram.udp_port,
             },
-            addresses: offer.addresses.clone(),
+            addresses: fitting(&offer.addresses, self.init_ack_share()),
         };
         let sealed = self.keys.seal(now, &cookie, &mut self.rng);
         let mut extra = vec![Parameter::StateCookie(sealed)];
@@ -195,7 +195,7 @@ impl Endpoint {
 
     /// RFC 9260, 3.2.2: what was not recognized is reported, as far as the packet has room.
     fn reportable(&self, offer: &PeerOffer) -> Vec<Parameter> {
-        let mut room = usize::from(self.config.path_mtu) / 4;
+        let mut room = self.init_ack_share();
         let fitting = offer.unrecognized.iter().take_while(|parameter| {
             let len = parameter.len().next_multiple_of(4) + 4;
             let fits = len <= room;
@@ -205,9 +205,15 @@ impl Endpoint {
         fitting.cloned().map(Parameter::UnrecognizedParameter).collect()
     }
 
+    /// What the peer's addresses in the cookie, our own, and the report may take of an INIT ACK each, in bytes,
+    /// so that it fits one packet.
+    fn init_ack_share(&self) -> usize {
+        usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
+    }
+
     fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
-        let addresses = self.addresses.clone();
+        let addresses = fitting(&self.addresses, self.init_ack_share());
         self.offer(tag, addresses, outbound_streams)
     }
 
@@ -240,6 +246,17 @@ impl Endpoint {
     }
 }
 
+/// The addresses whose parameters take at most `room` bytes.
+pub(super) fn fitting(addresses: &[IpAddr], mut room: usize) -> Vec<IpAddr> {
+    let fits = |address: &&IpAddr| {
+        let len = if address.is_ipv4() { 8 } else { 20 };
+        let fits = len <= room;
+        room = room.saturating_sub(len);
+        fits
+    };
+    addresses.iter().take_while(fits).copied().collect()
+}
+
 /// RFC 9260, 5.1.5 (4): how stale the cookie is, in microseconds.
 fn stale(datagram: &Datagram, packet: &Packet, cookie: &Cookie, staleness: Duration) -> Reply {
     let staleness_us = u32::try_from(staleness.as_micros()).unwrap_or(u32::MAX);
@@ -251,3 +268,6 @@ fn stale(datagram: &Datagram, packet: &Packet, cookie: &Cookie, staleness: Durat
 pub(super) fn random_tsn(rng: &mut impl rand::Rng) -> Tsn {
     Tsn::new(rng.random())
 }
+
+// IPv6, UDP, the common header, INIT ACK without parameters, and the cookie without addresses.
+const INIT_ACK_FIXED: usize = 40 + 8 + 12 + 20 + 160;

@@ -1,7 +1,7 @@
 //! What an application may choose: bundling, fragments, adaptation, and messages larger than the buffer.
 
 use bytes::Bytes;
-use usctp_assoc::sim::{Ladder, a, z};
+use usctp_assoc::sim::{Ladder, a, z, z6};
 use usctp_assoc::{Config, Event, Message, Options};
 use usctp_chunk::{
     Chunk, ChunkType, Data, DataFlags, Parameter, Ppid, Sequence, Ssn, StreamId, UnknownChunk,
@@ -230,4 +230,33 @@ fn a_window_that_opens_during_the_close_is_told_to_the_peer() {
     while ladder.network.receive(ours, id).is_some() {}
     let heard = ladder.hears_all().pop().expect("the window is told");
     assert!(matches!(heard.only(), Chunk::Sack(sack) if sack.a_rwnd > 6000), "{heard:?}");
+}
+
+#[test]
+fn a_host_with_more_addresses_than_a_packet_holds_lists_those_that_fit() {
+    let many: Vec<_> = (1..=200).map(usctp_assoc::sim::a6).collect();
+    let mut ladder = Ladder::with("many_addresses", Config::default(), &many, &[z6(1)]);
+    ladder.connectx(&[z6(1)]);
+    let init = ladder.expects(z6(1), &[ChunkType::INIT]);
+    assert!(init.bytes.len() <= 1500 - 40);
+    let listed = init.addresses();
+    assert!(listed.len() > 60 && listed[..] == many[..listed.len()]);
+    // And a peer that lists as many as it may is answered.
+    let theirs: Vec<_> = (1..=64).map(z6).collect();
+    let mut ladder = Ladder::with("many_peers", Config::default(), &many, &theirs);
+    ladder.network.listen(ladder.ours, true);
+    ladder.says_with_tag(Default::default(), z6(1), &[ladder.init(&theirs)]);
+    let init_ack = ladder.expects(z6(1), &[ChunkType::INIT_ACK]);
+    assert!(init_ack.bytes.len() <= 1500 - 40);
+    ladder.says(z6(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    ladder.id = ladder.network.newest(ladder.ours);
+    assert!(ladder.paths().len() > 15, "{} addresses were kept", ladder.paths().len());
+}
+
+#[test]
+fn shutdown_ack_goes_to_where_shutdown_came_from() {
+    let mut ladder = Ladder::new("shutdown_ack_path");
+    ladder.establishes(&[z(1), z(2)]);
+    ladder.says(z(2), &[ladder.shutdown(0)]);
+    ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
 }

@@ -11,7 +11,7 @@ use usctp_assoc::{
 };
 
 use crate::driver::outgoing::{Batch, Outgoing};
-use crate::driver::slot::{Owner, Slot};
+use crate::driver::slot::{Owner, Phase, Slot};
 use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::Error;
 use crate::port::Port;
@@ -351,6 +351,13 @@ impl Inner {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let is_readable = event == Event::Readable;
         slot.on_event(event, &mut self.woken);
+        if slot.owner == Owner::Backlog && matches!(slot.phase, Phase::Lost(_)) {
+            // Kept, aborted ones would take the places of those that mean it.
+            self.backlog.retain(|&waiting| waiting != id);
+            self.refuse_or_answer();
+            self.release(now, id);
+            return true;
+        }
         if slot.owner != Owner::Nobody {
             return false;
         }
