@@ -189,7 +189,6 @@ mod tests {
                 destination: peer(n),
                 udp_port: None,
                 ecn: Ecn::NotEct,
-                fragmentable: false,
                 len: packet(n).len(),
                 fragmentable: false,
             });

@@ -8,7 +8,7 @@ use usctp_chunk::{Chunk, CommonHeader, Heartbeat, PacketBuilder, Shutdown, Verif
 use super::setup::CookieWait;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
-use crate::path::PathId;
+use crate::path::{COMMON_HEADER, PathId};
 use crate::wire::{Ecn, Transmit};
 
 impl CookieWait {
@@ -70,6 +70,11 @@ impl Tcb {
         ctx: &mut Context,
     ) -> Option<Transmit> {
         let tag = self.peer_tag;
+        if self.cookie_is_oversized(to, ctx) {
+            return write_within(ctx, to, tag, GREATEST_PACKET, out, |packet, ctx| {
+                self.write_cookie_echo(now, to, packet, ctx);
+            });
+        }
         write(ctx, to, tag, out, |packet, ctx| {
             self.write_cookie_echo(now, to, packet, ctx);
             self.control.write(to, packet);
@@ -90,10 +95,20 @@ impl Tcb {
         out: &mut BytesMut,
         ctx: &mut Context,
     ) -> Option<Transmit> {
-        let transmit = write_within(ctx, to, self.peer_tag, limit, out, |packet, ctx| {
+        write_within(ctx, to, self.peer_tag, limit, out, |packet, ctx| {
             self.write_data(now, to, packet, ctx);
-        })?;
-        Some(Transmit { fragmentable: true, ..transmit })
+        })
+    }
+
+    /// RFC 9260, 3.3.3: a cookie may be quite large. Then it goes alone, in an IP packet that may be cut;
+    /// not so to an unconfirmed address, where a nonce would have to go with it (5.4).
+    fn cookie_is_oversized(&self, to: PathId, ctx: &Context) -> bool {
+        let Phase::CookieEchoed(echoed) = &self.phase else { return false };
+        let confirmed = ctx.confirmed(Some(to)).and_then(|id| ctx.paths.path(id));
+        let len = COMMON_HEADER + CHUNK_HEADER + echoed.cookie.len();
+        echoed.due
+            && echoed.path == to
+            && confirmed.is_some_and(|path| len.next_multiple_of(4) > path.packet_limit())
     }
 
     fn data_destination(&mut self, now: Instant, ctx: &mut Context) -> Option<PathId> {
@@ -135,7 +150,7 @@ impl Tcb {
             return;
         }
         packet.push(&Chunk::CookieEcho(echoed.cookie.clone()));
-        if !echoed.unrecognized.is_empty() {
+        if !echoed.unrecognized.is_empty() && packet.len() <= usize::from(ctx.config.path_mtu) {
             packet.push(&Chunk::Error(echoed.unrecognized.clone()));
         }
         echoed.sent(now, ctx);
@@ -250,6 +265,7 @@ fn write_within(
 ) -> Option<Transmit> {
     let path = ctx.paths.path(to)?;
     let (source, destination, udp_port) = (path.local, path.peer, path.udp_port);
+    let fits = path.packet_limit();
     let header = CommonHeader {
         source_port: ctx.me.local_port,
         destination_port: ctx.me.peer_port,
@@ -263,7 +279,10 @@ fn write_within(
     }
     let len = packet.finish();
     ctx.statistics.packets_sent += 1;
-    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, fragmentable: false, len })
+    let fragmentable = len > fits;
+    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, fragmentable, len })
 }
 
 const MAX_EMPTY: usize = 4;
+const CHUNK_HEADER: usize = 4;
+const GREATEST_PACKET: usize = 65_000;

@@ -73,7 +73,7 @@ impl Watch {
         mtu: usize,
     ) -> Result<(), String> {
         let overhead = ip_overhead(transmit);
-        if bytes.len() + overhead > mtu {
+        if bytes.len() + overhead > mtu && !transmit.fragmentable {
             return Err(format!(
                 "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
                 bytes.len()
@@ -97,7 +97,7 @@ impl Watch {
         let Some(path) = known else { return Ok(()) };
         let too_big = packet.bytes().len() + ip_overhead(transmit) > path.mtu;
         match (transmit.fragmentable, too_big, chunks) {
-            (false, false, _) | (true, true, [Chunk::Data(_)]) => Ok(()),
+            (false, false, _) | (true, true, [Chunk::Data(_) | Chunk::CookieEcho(_)]) => Ok(()),
             (false, true, chunks)
                 if !chunks.iter().any(|chunk| matches!(chunk, Chunk::Data(_))) =>
             {

@@ -260,3 +260,20 @@ fn shutdown_ack_goes_to_where_shutdown_came_from() {
     ladder.says(z(2), &[ladder.shutdown(0)]);
     ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
 }
+
+#[test]
+fn a_cookie_larger_than_the_path_mtu_is_echoed_in_a_packet_that_may_be_fragmented() {
+    let mut ladder = Ladder::new("large_cookie");
+    // Z's INIT ACK comes in fragments, which the network of these tests puts together itself.
+    ladder.network.alter(z(1), a(1), |link| link.mtu = 65_535);
+    ladder.connectx(&[z(1)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    let Chunk::InitAck(mut init_ack) = ladder.init_ack(&[]) else { panic!("it is an INIT ACK") };
+    let cookie = Bytes::from(vec![7; 3000]);
+    init_ack.parameters = [Parameter::StateCookie(cookie.clone())].into_iter().collect();
+    ladder.says(z(1), &[Chunk::InitAck(init_ack)]);
+    let echo = ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    assert_eq!(echo.only(), &Chunk::CookieEcho(cookie));
+    ladder.says(z(1), &[Chunk::CookieAck]);
+    assert_eq!(ladder.state(), usctp_assoc::AssociationState::Established);
+}
