@@ -10,7 +10,7 @@ use usctp_chunk::{
 };
 
 use super::setup::{CookieWait, Setup};
-use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk};
+use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk, is_well_formed};
 use super::{Arrival, Association, Ending, Outcome, State};
 use crate::context::Context;
 use crate::cookie::Ties;
@@ -112,7 +112,7 @@ impl Association {
                 Outcome::Stop
             }
             // RFC 9260, 8.5.1 (B): the peer's tag is not known, so a reflected tag cannot be right.
-            Chunk::Abort(abort) if !abort.tag_reflected => {
+            Chunk::Abort(abort) if !abort.tag_reflected && is_well_formed(&abort) => {
                 let cause = abort.causes.iter().next().and_then(Result::ok).map(|c| c.code());
                 let State::CookieWait(wait) = &mut self.state else { return Outcome::Stop };
                 let path = arrival.path.unwrap_or(wait.current);

@@ -43,7 +43,8 @@ impl Endpoint {
         let id = self.next_id();
         let tag = self.fresh_tag();
         let listed = options.advertise.as_deref().unwrap_or(&self.addresses);
-        let listed = fitting(listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
+        let listed: Vec<IpAddr> = listed.iter().map(IpAddr::to_canonical).collect();
+        let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
         let offer = self.offer(tag, listed, options.outbound_streams);
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let ctx = self.context(now, id, port, tag, Role::Active, &addresses);

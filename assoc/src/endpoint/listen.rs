@@ -38,7 +38,7 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer();
+            let own = self.fresh_offer(None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -48,7 +48,9 @@ impl Endpoint {
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::AnswerAnew(ties) => {
-                let own = self.fresh_offer();
+                // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
+                let streams = association.outbound_streams();
+                let own = self.fresh_offer(Some(streams));
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -155,10 +157,13 @@ impl Endpoint {
         now: Instant,
         datagram: &Datagram,
         packet: &Packet,
-        own: LocalOffer,
+        mut own: LocalOffer,
         offer: &PeerOffer,
         ties: Ties,
     ) -> Option<Reply> {
+        let negotiated = own.agree(offer);
+        // RFC 9260, 3.3.3: OS MUST NOT be greater than the INIT's MIS.
+        own.outbound_streams = negotiated.outbound_streams;
         let extension = Duration::from_millis(offer.preservative.unwrap_or(0).into());
         let life = self.config.cookie.lifetime;
         let cookie = Cookie {
@@ -170,7 +175,7 @@ impl Endpoint {
             ties,
             local_tsn: own.initial_tsn,
             peer_tsn: offer.initial_tsn,
-            negotiated: own.agree(offer),
+            negotiated,
             peer_rwnd: offer.a_rwnd,
             adaptation: offer.adaptation,
             route: Route {
@@ -206,10 +211,10 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
-    fn fresh_offer(&mut self) -> LocalOffer {
+    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
         let addresses = fitting(&self.addresses, self.init_ack_share());
-        self.offer(tag, addresses, None)
+        self.offer(tag, addresses, outbound_streams)
     }
 
     /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
