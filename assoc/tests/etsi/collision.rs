@@ -6,8 +6,8 @@ use usctp_chunk::{Cause, Chunk, ChunkType, Tsn, VerificationTag};
 
 use crate::tester::{NEW, NONE, Tester, addresses, causes, data, secs};
 use AssociationState::{
-    CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending,
-    ShutdownReceived, ShutdownSent,
+    CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending, ShutdownReceived,
+    ShutdownSent,
 };
 
 #[test]

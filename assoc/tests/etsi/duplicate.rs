@@ -59,14 +59,8 @@ fn dm_4_3_a_duplicate_cookie_echo_brings_cookie_ack_again_and_no_second_associat
 
 #[test]
 fn dm_4_4_a_cookie_ack_in_any_state_but_cookie_echoed_is_discarded() {
-    let states = [
-        CookieWait,
-        Established,
-        ShutdownPending,
-        ShutdownSent,
-        ShutdownReceived,
-        ShutdownAckSent,
-    ];
+    let states =
+        [CookieWait, Established, ShutdownPending, ShutdownSent, ShutdownReceived, ShutdownAckSent];
     for state in states {
         let mut t = Tester::in_state(state);
         let events = t.iut.events();

@@ -157,8 +157,7 @@ fn imh_3_8_an_init_ack_with_a_wrong_tag_or_from_another_port_is_discarded() {
 #[test]
 fn imh_3_9_a_chunk_with_an_impossible_length_ends_the_packet_and_what_stood_before_it_counts() {
     // Below 4; beyond the end of the packet; a header that is cut.
-    let broken: [&[u8]; 4] =
-        [&[0, 3, 0, 0], &[0, 3, 0, 3], &[0, 3, 0, 200, 0, 0, 0, 0], &[0, 3]];
+    let broken: [&[u8]; 4] = [&[0, 3, 0, 0], &[0, 3, 0, 3], &[0, 3, 0, 200, 0, 0, 0, 0], &[0, 3]];
     for broken in broken {
         let mut t = Tester::in_state(Established);
         let mut chunks = BytesMut::new();

@@ -289,9 +289,8 @@ fn as_1_13_1_data_bundled_with_cookie_echo_is_delivered_and_acknowledged() {
     t.says(&[Chunk::CookieEcho(cookie), t.data(0, "early")]);
     let heard = t.hears_for(ms(200));
     assert_eq!(heard[0].chunks[0], Chunk::CookieAck, "RFC 9260, 5.1 (D): first in its packet");
-    let acknowledged = heard.iter().find(|heard| {
-        heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Sack(_)))
-    });
+    let acknowledged =
+        heard.iter().find(|heard| heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Sack(_))));
     assert_eq!(sack(acknowledged.expect("a SACK")).cumulative_tsn, t.tsn);
     assert_eq!(t.received(), ["early"]);
 }
@@ -332,9 +331,11 @@ fn as_1_14_1_a_supported_address_types_parameter_is_taken_without_an_error() {
         t.says_with_tag(NONE, &[Chunk::Init(t.offer([supported]))]);
         // RFC 9260, 5.1.2: the family of the packet counts as supported, whatever the list says.
         let heard = t.expects(&[ChunkType::INIT_ACK]);
-        let reported = heard.init().parameters.iter().any(|parameter| {
-            matches!(parameter, Ok(Parameter::UnrecognizedParameter(_)))
-        });
+        let reported = heard
+            .init()
+            .parameters
+            .iter()
+            .any(|parameter| matches!(parameter, Ok(Parameter::UnrecognizedParameter(_))));
         assert!(!reported);
     }
 }

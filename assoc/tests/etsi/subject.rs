@@ -75,10 +75,7 @@ impl Simulated {
         self.ladder.network.newest(self.ladder.ours)
     }
 
-    fn act<R>(
-        &mut self,
-        act: impl FnOnce(&mut Association, std::time::Instant) -> R,
-    ) -> R {
+    fn act<R>(&mut self, act: impl FnOnce(&mut Association, std::time::Instant) -> R) -> R {
         let id = self.newest().expect("there is an association");
         self.ladder.network.with(self.ladder.ours, id, act)
     }

@@ -163,9 +163,8 @@ fn at_2_10_data_in_shutdown_sent_is_delivered_and_answered_at_once() {
     // What SHUTDOWN cannot say, a SACK does.
     t.says(&[t.data(2, "behind a gap")]);
     let heard = t.hears_all();
-    let answer = heard.iter().find(|heard| {
-        heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Sack(_)))
-    });
+    let answer =
+        heard.iter().find(|heard| heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Sack(_))));
     assert_eq!(gaps(sack(answer.expect("a SACK"))), [(2, 2)]);
     assert!(heard.iter().flat_map(|heard| &heard.chunks).any(|c| matches!(c, Chunk::Shutdown(_))));
 }
