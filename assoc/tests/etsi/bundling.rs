@@ -68,7 +68,7 @@ fn bdc_7_4_control_chunks_bundled_before_data_are_acted_on_and_so_is_the_data() 
     let mut t = Tester::in_state(Established);
     t.user_sends("acknowledged by the bundle");
     t.expects(&[ChunkType::DATA]);
-    let heartbeat = Heartbeat { info: Bytes::from_static(b"and answered") };
+    let heartbeat = Heartbeat::new(Bytes::from_static(b"and answered"));
     t.says(&[t.sack(1), Chunk::Heartbeat(heartbeat.clone()), t.data(0, "one"), t.data(1, "two")]);
     let heard = t.hears_for(ms(200));
     let chunks: Vec<_> = heard.iter().flat_map(|heard| heard.chunks.clone()).collect();

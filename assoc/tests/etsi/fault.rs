@@ -7,7 +7,9 @@ use usctp_assoc::sim::{Heard, z};
 use usctp_assoc::{AddressChange, AssociationState, Event, LostReason, PathState};
 use usctp_chunk::{Abort, Cause, Chunk, ChunkType, Heartbeat};
 
-use crate::tester::{COOKIE, Tester, WRONG, abort, addresses, data, error, ms, secs};
+use crate::tester::{
+    COOKIE, Tester, WRONG, abort, addresses, data, error, ms, secs, unknown_parameter,
+};
 use AssociationState::{Closed, Established};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -21,7 +23,7 @@ fn multi_homed(change: impl FnOnce(&mut usctp_assoc::Options)) -> Tester {
 
 fn info(heard: &Heard) -> Bytes {
     let info = heard.chunks.iter().find_map(|chunk| match chunk {
-        Chunk::Heartbeat(Heartbeat { info }) => Some(info.clone()),
+        Chunk::Heartbeat(Heartbeat { info, .. }) => Some(info.clone()),
         _ => None,
     });
     info.unwrap_or_else(|| panic!("no HEARTBEAT in {heard:?}"))
@@ -92,7 +94,7 @@ fn fh_5_2_2_heartbeats_without_answer_make_a_path_inactive() {
     while t.path(z(2)).state != PathState::Inactive {
         let heard = t.expects_within(secs(60), &[ChunkType::HEARTBEAT]);
         if heard.destination == z(1) {
-            t.says(&[Chunk::HeartbeatAck(Heartbeat { info: info(&heard) })]);
+            t.says(&[Chunk::HeartbeatAck(Heartbeat::new(info(&heard)))]);
         } else {
             unanswered += 1;
         }
@@ -113,13 +115,13 @@ fn fh_5_2_3_a_heartbeat_ack_makes_a_path_active_again() {
     while t.path(z(2)).state != PathState::Inactive {
         let heard = t.expects_within(secs(60), &[ChunkType::HEARTBEAT]);
         if heard.destination == z(1) {
-            t.says(&[Chunk::HeartbeatAck(Heartbeat { info: info(&heard) })]);
+            t.says(&[Chunk::HeartbeatAck(Heartbeat::new(info(&heard)))]);
         }
     }
     // RFC 9260, 8.3: inactive paths go on getting HEARTBEATs.
     let heard = loop {
         let heard = t.expects_within(secs(60), &[ChunkType::HEARTBEAT]);
-        let ack = Chunk::HeartbeatAck(Heartbeat { info: info(&heard) });
+        let ack = Chunk::HeartbeatAck(Heartbeat::new(info(&heard)));
         if heard.destination == z(2) {
             t.says_from(z(2), &[ack]);
             break heard;
@@ -136,11 +138,16 @@ fn fh_5_2_3_a_heartbeat_ack_makes_a_path_active_again() {
 fn fh_5_3_1_a_heartbeat_is_answered_with_the_same_information_to_where_it_came_from() {
     let mut t = multi_homed(|_| {});
     for (from, text) in [(z(1), "information"), (z(2), "information with an odd length")] {
-        let heartbeat = Heartbeat { info: Bytes::from_static(text.as_bytes()) };
+        let heartbeat = Heartbeat::new(Bytes::from_static(text.as_bytes()));
         t.says_from(from, &[Chunk::Heartbeat(heartbeat.clone())]);
         let heard = t.expects_at(from, &[ChunkType::HEARTBEAT_ACK]);
         assert_eq!(*heard.only(), Chunk::HeartbeatAck(heartbeat));
     }
+    // RFC 9260, 8.3: whatever else the HEARTBEAT holds comes back, too.
+    let others = [unknown_parameter(0x1234)].into_iter().collect();
+    let heartbeat = Heartbeat { info: Bytes::from_static(b"with more"), others };
+    t.says(&[Chunk::Heartbeat(heartbeat.clone())]);
+    assert_eq!(*t.expects(&[ChunkType::HEARTBEAT_ACK]).only(), Chunk::HeartbeatAck(heartbeat));
 }
 
 #[test]
@@ -154,7 +161,7 @@ fn fh_5_3_2_an_idle_path_gets_a_heartbeat_each_rto_and_hb_interval_with_jitter()
         let apart = heard.at - last;
         assert!((ms(30_500)..=ms(31_500)).contains(&apart), "{apart:?}");
         last = heard.at;
-        t.says(&[Chunk::HeartbeatAck(Heartbeat { info: info(&heard) })]);
+        t.says(&[Chunk::HeartbeatAck(Heartbeat::new(info(&heard)))]);
     }
 }
 
@@ -171,7 +178,7 @@ fn fh_5_3_4_the_user_asks_for_a_heartbeat() {
     t.iut.request_heartbeat(z(2));
     let heard = t.expects_at(z(2), &[ChunkType::HEARTBEAT]);
     t.iut.wait(ms(80));
-    t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat { info: info(&heard) })]);
+    t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat::new(info(&heard)))]);
     assert_eq!(t.path(z(2)).srtt, Some(ms(80)), "RFC 9260, 8.3: it measures the round trip");
 }
 
@@ -184,18 +191,18 @@ fn fh_5_3_5_a_heartbeat_ack_that_answers_no_heartbeat_is_discarded() {
     let mut forged = info(&probe).to_vec();
     *forged.last_mut().unwrap() ^= 1;
     for info in [Bytes::from(forged), Bytes::new(), Bytes::from_static(&[0; 40])] {
-        t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat { info })]);
+        t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat::new(info))]);
         // RFC 9260, 5.4: only the nonce confirms.
         assert_eq!(t.path(z(2)).state, PathState::Unconfirmed);
     }
-    t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat { info: info(&probe) })]);
+    t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat::new(info(&probe)))]);
     assert_eq!(t.path(z(2)).state, PathState::Active);
 }
 
 #[test]
 fn fh_5_4_1_a_packet_out_of_the_blue_is_answered_with_abort_that_reflects_the_tag() {
     let mut t = Tester::new();
-    let heartbeat = Chunk::Heartbeat(Heartbeat { info: Bytes::from_static(b"anybody") });
+    let heartbeat = Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"anybody")));
     for chunk in [t.data(0, "who"), t.sack(0), heartbeat, t.shutdown(0), t.init_ack()] {
         t.says_with_tag(WRONG, &[chunk]);
         let heard = t.expects(&[ChunkType::ABORT]);

@@ -30,8 +30,8 @@ fn as_1_7_1_the_addresses_of_an_init_are_used_once_they_are_confirmed() {
         assert_eq!(t.path(to).state, PathState::Unconfirmed);
         let probe = heard.pop().unwrap();
         assert_eq!(probe.destination, to);
-        let Chunk::Heartbeat(Heartbeat { info }) = probe.only() else { panic!("{probe:?}") };
-        t.says_from(to, &[Chunk::HeartbeatAck(Heartbeat { info: info.clone() })]);
+        let Chunk::Heartbeat(Heartbeat { info, .. }) = probe.only() else { panic!("{probe:?}") };
+        t.says_from(to, &[Chunk::HeartbeatAck(Heartbeat::new(info.clone()))]);
         assert_eq!(t.path(to).state, PathState::Active);
         heard = t.hears_for(secs(1));
     }
