@@ -276,15 +276,19 @@ impl Tcb {
     fn on_error(&mut self, now: Instant, causes: &Causes, ctx: &mut Context) -> Outcome {
         for cause in causes.iter() {
             let Ok(cause) = cause else { return Outcome::Stop };
-            if let (Cause::StaleCookie { .. }, Phase::CookieEchoed(echoed)) = (&cause, &self.phase)
-            {
-                // RFC 9260, 5.2.6: no more than a second beyond the measured round trip.
-                let trip = echoed.sent_at.map(|at| now.saturating_duration_since(at));
-                let trip_ms = trip.map_or(0, |trip| u32::try_from(trip.as_millis()).unwrap_or(0));
-                return Outcome::StaleCookie { extension_ms: trip_ms.saturating_add(1000) };
-            }
-            if !matches!(self.phase, Phase::CookieEchoed(_)) {
-                ctx.tell(Event::RemoteError(cause.code()));
+            let stale = matches!(cause, Cause::StaleCookie { .. });
+            match &self.phase {
+                Phase::CookieEchoed(echoed) if stale => {
+                    // RFC 9260, 5.2.6: no more than a second beyond the measured round trip.
+                    let trip = echoed.sent_at.map(|at| now.saturating_duration_since(at));
+                    let trip_ms =
+                        trip.map_or(0, |trip| u32::try_from(trip.as_millis()).unwrap_or(0));
+                    return Outcome::StaleCookie { extension_ms: trip_ms.saturating_add(1000) };
+                }
+                Phase::CookieEchoed(_) => {}
+                // RFC 9260, 5.2.6: of an old cookie, and silently discarded.
+                _ if stale => return Outcome::Continue,
+                _ => ctx.tell(Event::RemoteError(cause.code())),
             }
         }
         Outcome::Continue

@@ -85,7 +85,6 @@ fn e_6_7_an_error_is_passed_to_the_user_and_changes_nothing() {
 }
 
 #[test]
-#[ignore = "E3: the user is told (RFC 9260, 5.2.6, SHOULD)"]
 fn e_6_8_a_stale_cookie_error_after_the_set_up_is_discarded_silently() {
     let mut t = Tester::in_state(Established);
     let events = t.iut.events();
