@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rand::Rng;
 use usctp_chunk::{
-    Cause, Causes, Chunk, Init, MissingParameters, Packet, ParameterType, RawChunk,
+    Abort, Cause, Causes, Chunk, Init, MissingParameters, Packet, ParameterType, RawChunk,
     ShutdownComplete, VerificationTag,
 };
 
@@ -107,9 +107,8 @@ impl Association {
     ) -> Outcome {
         match chunk {
             Chunk::InitAck(init) => {
-                self.on_init_ack(now, &init, arrival, taken);
                 // RFC 9260, 6.10: INIT ACK is never bundled, so nothing may follow it.
-                Outcome::Stop
+                self.on_init_ack(now, &init, arrival, taken)
             }
             // RFC 9260, 8.5.1 (B): the peer's tag is not known, so a reflected tag cannot be right.
             Chunk::Abort(abort) if !abort.tag_reflected => {
@@ -137,29 +136,31 @@ impl Association {
         init: &Init,
         arrival: &Arrival,
         taken: &dyn Fn(IpAddr) -> bool,
-    ) {
-        let State::CookieWait(wait) = &mut self.state else { return };
+    ) -> Outcome {
+        let State::CookieWait(wait) = &mut self.state else { return Outcome::Stop };
         let most = self.ctx.config.limits.peer_addresses;
         let offer = match PeerOffer::read(init, most) {
             Ok(offer) => offer,
-            // RFC 9260, 3.3.3: with tag 0 the attempt is over.
+            // RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known but the packet's.
             Err(Refusal::Discard) if init.initiate_tag.is_zero() => {
                 let path = arrival.path.unwrap_or(wait.current);
-                if let Some(ending) = wait.on_refused(path, None, false, &mut self.ctx) {
-                    self.end(ending);
-                }
-                return;
+                let tag = arrival.header.verification_tag;
+                let abort = Chunk::Abort(Abort { tag_reflected: true, causes: Causes::default() });
+                return match wait.on_refused(path, None, false, &mut self.ctx) {
+                    Some(lost) => Outcome::End(lost.with_last_words(arrival.way(), tag, abort)),
+                    None => Outcome::Answer(tag, abort),
+                };
             }
-            Err(Refusal::Discard) => return,
-            Err(Refusal::Abort(cause)) => return self.refuse_init_ack(init, *cause, arrival),
+            Err(Refusal::Discard) => return Outcome::Stop,
+            Err(Refusal::Abort(cause)) => return refuse_init_ack(init, *cause, arrival),
         };
         if !wait.knows_one_of(arrival, &offer, &self.ctx) {
-            return;
+            return Outcome::Stop;
         }
         let Some(cookie) = offer.cookie.clone() else {
             let missing = [ParameterType::STATE_COOKIE].into_iter().collect::<MissingParameters>();
             let cause = Cause::MissingMandatoryParameter(missing);
-            return self.refuse_init_ack(init, cause, arrival);
+            return refuse_init_ack(init, cause, arrival);
         };
         let path = wait.settle(now, arrival, &offer, taken, &mut self.ctx);
         if arrival.path == Some(path)
@@ -184,13 +185,7 @@ impl Association {
         self.reject_streams(negotiated);
         let tcb = new_tcb(phase, &setup, &offer, negotiated, &mut self.ctx);
         self.state = State::Open(Box::new(tcb));
-    }
-
-    /// The set-up fails because of what the INIT ACK says; the peer is told (RFC 9260, 5.1).
-    fn refuse_init_ack(&mut self, init: &Init, cause: Cause, arrival: &Arrival) {
-        let lost = Ending::lost(LostReason::PeerViolation(cause.code()));
-        let abort = abort_chunk(Some(cause));
-        self.end(lost.with_last_words(arrival.way(), init.initiate_tag, abort));
+        Outcome::Stop
     }
 
     /// RFC 9260, 5.2.6 (3). Messages are untouched: none gets a TSN before the association is established.
@@ -209,6 +204,13 @@ impl Association {
         let beyond = self.ctx.outbox.take_beyond(negotiated.outbound_streams);
         self.ctx.events.extend(beyond.into_iter().map(Event::SendFailed));
     }
+}
+
+/// The set-up fails because of what the INIT ACK says; the peer is told (RFC 9260, 5.1).
+fn refuse_init_ack(init: &Init, cause: Cause, arrival: &Arrival) -> Outcome {
+    let lost = Ending::lost(LostReason::PeerViolation(cause.code()));
+    let abort = abort_chunk(Some(cause));
+    Outcome::End(lost.with_last_words(arrival.way(), init.initiate_tag, abort))
 }
 
 /// A TCB for what the two sides offered each other.

@@ -241,7 +241,6 @@ fn as_1_6_5_an_init_with_initiate_tag_0_is_discarded() {
 }
 
 #[test]
-#[ignore = "E1: no ABORT is sent (RFC 9260, 3.3.3, SHOULD)"]
 fn as_1_6_6_an_init_ack_with_initiate_tag_0_is_answered_with_abort_and_ends_the_attempt() {
     let mut t = Tester::in_state(CookieWait);
     let Chunk::InitAck(init) = t.init_ack() else { unreachable!() };
