@@ -66,6 +66,7 @@ impl Association {
                 Outcome::Stop => break,
                 Outcome::Answer(tag, chunk) => {
                     reply = Some(Reply::to(arrival.header, arrival.way(), tag, chunk));
+                    break;
                 }
                 Outcome::StaleCookie { extension_ms } => {
                     self.begin_again(extension_ms);
@@ -141,18 +142,16 @@ impl Association {
         let most = self.ctx.config.limits.peer_addresses;
         let offer = match PeerOffer::read(init, most) {
             Ok(offer) => offer,
-            // RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known but the packet's.
             Err(Refusal::Discard) if init.initiate_tag.is_zero() => {
-                let path = arrival.path.unwrap_or(wait.current);
-                let tag = arrival.header.verification_tag;
-                let abort = Chunk::Abort(Abort { tag_reflected: true, causes: Causes::default() });
-                return match wait.on_refused(path, None, false, &mut self.ctx) {
-                    Some(lost) => Outcome::End(lost.with_last_words(arrival.way(), tag, abort)),
-                    None => Outcome::Answer(tag, abort),
-                };
+                return on_init_ack_without_tag(wait, arrival, &mut self.ctx);
             }
             Err(Refusal::Discard) => return Outcome::Stop,
             Err(Refusal::Abort(cause)) => return refuse_init_ack(init, *cause, arrival),
+            // RFC 9260, 3.3.3: unlike with what is wrong above, the state stays as it is.
+            Err(Refusal::SmallWindow) => {
+                let abort = abort_chunk(Some(Cause::InvalidMandatoryParameter));
+                return Outcome::Answer(init.initiate_tag, abort);
+            }
         };
         if !wait.knows_one_of(arrival, &offer, &self.ctx) {
             return Outcome::Stop;
@@ -203,6 +202,17 @@ impl Association {
     pub(super) fn reject_streams(&mut self, negotiated: Negotiated) {
         let beyond = self.ctx.outbox.take_beyond(negotiated.outbound_streams);
         self.ctx.events.extend(beyond.into_iter().map(Event::SendFailed));
+    }
+}
+
+/// RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known to answer with but the packet's.
+fn on_init_ack_without_tag(wait: &mut CookieWait, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    let path = arrival.path.unwrap_or(wait.current);
+    let tag = arrival.header.verification_tag;
+    let abort = Chunk::Abort(Abort { tag_reflected: true, causes: Causes::default() });
+    match wait.on_refused(path, None, false, ctx) {
+        Some(lost) => Outcome::End(lost.with_last_words(arrival.way(), tag, abort)),
+        None => Outcome::Answer(tag, abort),
     }
 }
 

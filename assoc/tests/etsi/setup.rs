@@ -254,7 +254,6 @@ fn as_1_6_6_an_init_ack_with_initiate_tag_0_is_answered_with_abort_and_ends_the_
 }
 
 #[test]
-#[ignore = "E2: the attempt ends (RFC 9260, 3.3.3, MUST NOT)"]
 fn as_1_6_7_an_init_ack_with_a_window_below_1500_is_answered_with_abort_and_changes_nothing() {
     let mut t = Tester::in_state(CookieWait);
     let Chunk::InitAck(init) = t.init_ack() else { unreachable!() };
