@@ -269,7 +269,7 @@ fn at_2_17_a_close_that_takes_too_long_is_aborted() {
         t.says(&[t.data(n, "more")]);
         assert_eq!(t.iut.state(), ShutdownSent, "after {n} s");
     }
-    // RFC 9260, 9.2: T5-shutdown-guard, which RFC 2960 does not know.
+    // RFC 9260, 9.2: T5-shutdown-guard.
     let heard = t.hears_for(secs(5));
     assert!(heard.iter().any(|heard| matches!(heard.only(), Chunk::Abort(_))));
     t.is(Closed);
