@@ -87,7 +87,7 @@ pub(crate) enum Outcome {
     Continue,
     /// The rest of the packet is not.
     Stop,
-    /// A stand-alone packet with this tag goes back; nothing else changes.
+    /// A stand-alone packet with this tag goes back; the rest is not looked at, and nothing else changes.
     Answer(VerificationTag, Chunk),
     /// The set-up begins again (RFC 9260, 5.2.6).
     StaleCookie { extension_ms: u32 },

@@ -28,6 +28,10 @@ impl Endpoint {
         let offer = match PeerOffer::read(init, self.config.limits.peer_addresses) {
             Ok(offer) => offer,
             Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
+            Err(Refusal::SmallWindow) => {
+                let cause = Cause::InvalidMandatoryParameter;
+                return Some(refuse_init(datagram, packet, init.initiate_tag, cause));
+            }
             Err(Refusal::Abort(cause)) => {
                 return Some(refuse_init(datagram, packet, init.initiate_tag, *cause));
             }
