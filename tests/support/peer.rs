@@ -178,13 +178,25 @@ fn bound_to_us(program: &Path) -> Command {
     command
 }
 
+/// What is left of a line without usrsctp's trace. Another thread may have written between its pieces: what the servers
+/// report of a message is kept.
+fn without_trace(line: &[u8]) -> &[u8] {
+    if !line.starts_with(b"[S][") && !line.starts_with(b"[P][") {
+        return line;
+    }
+    let report = b"Msg of length ";
+    let start = line.windows(report.len()).position(|window| window == report);
+    start.map_or(&[], |start| &line[start..])
+}
+
 /// Collects lines, without those of usrsctp's trace of every packet (`[S][0.217] ...`), which is most of it.
 fn collect(stdout: impl Read, output: &Output) {
     let mut lines = BufReader::with_capacity(1 << 16, stdout);
     loop {
         let mut line = Vec::new();
         let length = lines.read_until(b'\n', &mut line).unwrap_or(0);
-        if line.starts_with(b"[S][") || line.starts_with(b"[P][") {
+        let line = without_trace(&line);
+        if line.is_empty() && length > 0 {
             continue;
         }
         let mut text = output.lock();
