@@ -140,8 +140,11 @@ impl Relay {
         })?;
         let (towards_server, for_server) = sockets(addresses.client, |_| Ok(()))?;
         let dead = dead.ok_or(io::ErrorKind::AddrInUse)?;
-        let mut relay =
-            Self { shared: Arc::default(), ports: [for_client, for_server], threads: Vec::new() };
+        let mut relay = Self {
+            shared: Arc::new(Shared::new(second)),
+            ports: [for_client, for_server],
+            threads: Vec::new(),
+        };
         for index in 0..2_usize {
             let (client, server) = (Arc::clone(&towards_client), Arc::clone(&towards_server));
             relay.carry(index, client, server, true, loss)?;
