@@ -67,6 +67,8 @@ pub(crate) struct Arrival {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    /// Bytes of the whole packet.
+    pub(crate) packet_len: usize,
     /// The path of that source, if it has one.
     pub(crate) path: Option<PathId>,
 }
@@ -85,7 +87,7 @@ pub(crate) enum Outcome {
     Continue,
     /// The rest of the packet is not.
     Stop,
-    /// A stand-alone packet with this tag goes back; nothing else changes.
+    /// A stand-alone packet with this tag goes back; the rest is not looked at, and nothing else changes.
     Answer(VerificationTag, Chunk),
     /// The set-up begins again (RFC 9260, 5.2.6).
     StaleCookie { extension_ms: u32 },

@@ -56,6 +56,8 @@ pub(crate) enum Refusal {
     Discard,
     /// The sender is answered with an ABORT.
     Abort(Box<Cause>),
+    /// The window is too small: the same, but an attempt of ours that it answers goes on.
+    SmallWindow,
 }
 
 impl LocalOffer {
@@ -129,8 +131,11 @@ impl PeerOffer {
             return Err(Refusal::Discard);
         }
         let streams = self.outbound_streams > 0 && self.inbound_streams > 0;
-        if !streams || self.a_rwnd < SMALLEST_WINDOW {
+        if !streams {
             return Err(Refusal::Abort(Box::new(Cause::InvalidMandatoryParameter)));
+        }
+        if self.a_rwnd < SMALLEST_WINDOW {
+            return Err(Refusal::SmallWindow);
         }
         Ok(())
     }

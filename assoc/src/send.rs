@@ -350,7 +350,8 @@ impl Sender {
         self.window_probe.due
     }
 
-    /// RFC 9260, 6.1: no TSN may lie 2^31 or more ahead; the Gap Ack Blocks of a SACK reach 2^16.
+    /// The Gap Ack Blocks of a SACK reach 2^16; but each chunk may be a message of the same stream, and a receiver
+    /// takes a stream sequence number that lies 2^15 or more ahead for an old one (RFC 9260, 6.5).
     fn window_is_tidy(&self) -> bool {
         self.outstanding.len() < MAX_OUTSTANDING
     }
@@ -399,11 +400,13 @@ impl Sender {
     }
 
     fn detect_losses(&mut self, now: Instant, acked: Acked, paths: &mut Paths) {
-        if let Some(path) = acked.reneged.and_then(|path| paths.path_mut(path))
-            && !path.t3.is_running()
-        {
-            // RFC 9260, 6.3.2 (R4)
-            path.t3.start(now, path.rto.current());
+        if acked.has_reneged {
+            // RFC 9260, 6.3.2 (R4): on whatever paths it was.
+            for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
+                if !path.t3.is_running() {
+                    path.t3.start(now, path.rto.current());
+                }
+            }
         }
         if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
             self.recovery.exit = None;
@@ -454,4 +457,4 @@ fn sent_on(path: &mut Path, now: Instant, len: usize) {
 }
 
 const DATA_HEADER: usize = Data::HEADER;
-const MAX_OUTSTANDING: usize = 65_535;
+const MAX_OUTSTANDING: usize = 32_767;

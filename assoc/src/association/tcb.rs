@@ -138,6 +138,7 @@ impl Tcb {
             });
         }
         self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -153,6 +154,7 @@ impl Tcb {
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
         self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -177,7 +179,7 @@ impl Tcb {
         }
     }
 
-    fn on_data(&mut self, data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
         let receives = matches!(
             self.phase,
             Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
@@ -189,6 +191,10 @@ impl Tcb {
         if data.payload.is_empty() {
             // RFC 9260, 6.2
             return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
+        }
+        if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
+            // What waits here must not hold on to a packet that is mostly something else.
+            data.payload = Bytes::copy_from_slice(&data.payload);
         }
         let stream = data.stream;
         match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
@@ -240,14 +246,20 @@ impl Tcb {
 
     /// The send buffer has room again, and may be empty.
     pub(crate) fn after_acknowledgement(&mut self, ctx: &mut Context) {
+        self.tell_of_room(ctx);
+        if ctx.outbox.is_empty() && self.sender.is_idle() {
+            ctx.tell(Event::SenderDry);
+        }
+    }
+
+    /// Wakes a sender that was refused, once the send buffer has room: because of an acknowledgement, or because
+    /// messages were taken out for which there is no stream, or whose association the peer has forgotten.
+    fn tell_of_room(&self, ctx: &mut Context) {
         let held = ctx.outbox.bytes() + self.sender.cost();
         // Half of it, so that a sender is not woken for each message.
         if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {
             ctx.send_refused = false;
             ctx.tell(Event::Writable);
-        }
-        if ctx.outbox.is_empty() && self.sender.is_idle() {
-            ctx.tell(Event::SenderDry);
         }
     }
 
@@ -369,3 +381,6 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> O
     ctx.schedule_heartbeat(now, id);
     Outcome::Continue
 }
+
+/// A payload of less than this part of its packet is kept as a copy.
+const LARGEST_SHARE: usize = 4;

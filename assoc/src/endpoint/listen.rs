@@ -28,6 +28,10 @@ impl Endpoint {
         let offer = match PeerOffer::read(init, self.config.limits.peer_addresses) {
             Ok(offer) => offer,
             Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
+            Err(Refusal::SmallWindow) => {
+                let cause = Cause::InvalidMandatoryParameter;
+                return Some(refuse_init(datagram, packet, init.initiate_tag, cause));
+            }
             Err(Refusal::Abort(cause)) => {
                 return Some(refuse_init(datagram, packet, init.initiate_tag, *cause));
             }
@@ -241,6 +245,7 @@ impl Endpoint {
             source: datagram.source,
             destination: datagram.destination,
             udp_port: datagram.udp_port,
+            packet_len: datagram.payload.len(),
             path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
         }
     }

@@ -1,6 +1,6 @@
 //! From fragments to messages in the order of their streams (RFC 9260, sections 6.6 and 6.9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Data, Ppid, Sequence, Ssn, StreamId};
@@ -29,7 +29,7 @@ struct Run {
     ends: bool,
     /// Some of the message went to the application already: the rest follows part by part.
     partial: bool,
-    parts: Vec<Bytes>,
+    parts: VecDeque<Bytes>,
 }
 
 /// What all fragments of a message have in common.
@@ -79,7 +79,7 @@ impl Reassembly {
             begins: data.flags.beginning,
             ends: data.flags.ending,
             partial: false,
-            parts: vec![data.payload],
+            parts: [data.payload].into(),
         };
         let first = self.join(index, run)?;
         let Some(run) = self.runs.get(&first) else { return Ok(()) };
@@ -229,10 +229,18 @@ impl Run {
         self.parts.iter().map(|part| cost(part.len())).sum()
     }
 
-    fn append(&mut self, next: Run) {
+    /// The fewer parts join the more, so that a peer that sends its fragments last first gains nothing by it.
+    fn append(&mut self, mut next: Run) {
         self.last = next.last;
         self.ends = next.ends;
-        self.parts.extend(next.parts);
+        if next.parts.len() <= self.parts.len() {
+            self.parts.append(&mut next.parts);
+            return;
+        }
+        std::mem::swap(&mut self.parts, &mut next.parts);
+        for part in next.parts.into_iter().rev() {
+            self.parts.push_front(part);
+        }
     }
 }
 
@@ -245,7 +253,7 @@ impl Kind {
     }
 }
 
-fn concatenated(parts: &[Bytes]) -> Bytes {
+fn concatenated(parts: &VecDeque<Bytes>) -> Bytes {
     let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
     for part in parts {
         whole.extend_from_slice(part);

@@ -71,8 +71,8 @@ pub(crate) struct Acked {
     pub(crate) advanced: bool,
     /// How far, from the new lower edge, chunks count as missing.
     missing_before: usize,
-    /// The path of a chunk that a Gap Ack Block had covered and no longer does (R4).
-    pub(crate) reneged: Option<PathId>,
+    /// Some chunk that a Gap Ack Block had covered no longer is (R4).
+    pub(crate) has_reneged: bool,
 }
 
 /// A SACK that cannot be: it acknowledges what was never sent.
@@ -245,7 +245,7 @@ impl Outstanding {
         }
         self.cumulative = cumulative;
         self.gapped_until = self.gapped_until.saturating_sub(advance);
-        Ok(Some(Acked { advanced: advance > 0, missing_before: 0, reneged: None }))
+        Ok(Some(Acked { advanced: advance > 0, missing_before: 0, has_reneged: false }))
     }
 
     /// Counts a missing report for each chunk that the SACK leaves out (RFC 9260, section 7.2.4); those
@@ -346,7 +346,7 @@ impl Outstanding {
                     if let Some(path) = paths.path_mut(sent.path) {
                         path.congestion.on_reneged(chunk_len(&sent.data));
                     }
-                    acked.reneged = Some(sent.path);
+                    acked.has_reneged = true;
                 }
                 Fate::InFlight => tally_for(sent.path, tallies).seen = true,
                 Fate::Lost => {}
