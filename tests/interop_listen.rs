@@ -1,5 +1,11 @@
 //! usrsctp's own clients to our `listen`, in network namespaces, with tshark's word on every packet that we sent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod support;
 
 use std::process::ExitCode;

@@ -124,7 +124,12 @@ impl Peer {
                     format!("{name} did not write {what} within {bound:?}: {so_far}").into()
                 );
             }
-            text = self.output.grown.wait_timeout(text, left).unwrap_or_else(|p| p.into_inner()).0;
+            text = self
+                .output
+                .grown
+                .wait_timeout(text, left)
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -143,7 +148,7 @@ impl Peer {
         };
         let mut text = self.output.lock();
         while !text.ended {
-            text = self.output.grown.wait(text).unwrap_or_else(|p| p.into_inner());
+            text = self.output.grown.wait(text).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         Ok((status, String::from_utf8_lossy(&text.bytes).into_owned()))
     }
@@ -158,7 +163,7 @@ impl Drop for Peer {
 
 impl Output {
     fn lock(&self) -> std::sync::MutexGuard<'_, Text> {
-        self.text.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

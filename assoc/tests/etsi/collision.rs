@@ -191,7 +191,7 @@ fn as_1_16_6_both_sides_open_at_once_and_one_association_comes_of_it() {
 fn as_1_16_7_a_restart_whose_tie_tags_are_of_another_association_is_discarded() {
     let mut t = Tester::in_state(Established);
     let echo = restarts(&mut t, NEW);
-    t.says(&[echo.clone()]);
+    t.says(std::slice::from_ref(&echo));
     t.hears_all();
     assert_eq!(t.restarts(), 1);
     let tag = t.iut_tag;
