@@ -89,7 +89,9 @@ impl Tcb {
             Chunk::Data(data) => self.on_data(data, arrival, ctx),
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
-            Chunk::HeartbeatAck(heartbeat) => on_heartbeat_ack(now, &heartbeat, ctx),
+            Chunk::HeartbeatAck(heartbeat) => {
+                on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
+            }
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),
             Chunk::Abort(abort) => self.on_abort(&abort, arrival),
@@ -200,7 +202,8 @@ impl Tcb {
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
-        if matches!(self.phase, Phase::CookieEchoed(_) | Phase::ShutdownAckSent(_)) {
+        // RFC 9260, 6: discarded where nothing can be outstanding.
+        if !self.sends_data() {
             return Outcome::Continue;
         }
         let Context { paths, events, config, .. } = &mut *ctx;
@@ -324,7 +327,7 @@ pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
     Chunk::Abort(Abort { tag_reflected: false, causes: cause.into_iter().collect() })
 }
 
-fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> Outcome {
+fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
     let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
     let config = ctx.config.clone();
     let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
@@ -339,6 +342,9 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> O
         ctx.tell_path(id, AddressChange::Active);
     }
     ctx.answered(id);
-    ctx.schedule_heartbeat(now, id);
+    // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
+    if more {
+        ctx.schedule_heartbeat(now, id);
+    }
     Outcome::Continue
 }
