@@ -5,9 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, payload, z};
 use usctp_assoc::{Association, Config, Message, Options};
-use usctp_chunk::{
-    Chunk, Data, DataFlags, GapBlock, Ppid, Sack, Sequence, Ssn, StreamId, Tsn,
-};
+use usctp_chunk::{Chunk, Data, DataFlags, GapBlock, Ppid, Sack, Sequence, Ssn, StreamId, Tsn};
 
 use crate::world::config;
 

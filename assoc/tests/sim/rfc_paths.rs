@@ -8,8 +8,8 @@ use usctp_assoc::{AddressChange, AssociationState, Event, LostReason, PathState}
 use usctp_chunk::{Chunk, ChunkType, Heartbeat};
 
 use crate::rfc::{
-    FULL, acks, double, double_with, grow, hears_numbers, numbers, request_heartbeat, sack, send,
-    single_with, wait, WIDE,
+    FULL, WIDE, acks, double, double_with, grow, hears_numbers, numbers, request_heartbeat, sack,
+    send, single_with, wait,
 };
 use crate::world::{HOUR, config, ms, secs};
 

@@ -7,8 +7,8 @@ use usctp_assoc::{Association, Message};
 use usctp_chunk::{Chunk, ChunkType};
 
 use crate::rfc::{
-    PMDCS, acks, double, double_with, hears_numbers, numbers, request_heartbeat, sack, send,
-    set_primary, single, single_with, t3_expiries, wait, WIDE,
+    PMDCS, WIDE, acks, double, double_with, hears_numbers, numbers, request_heartbeat, sack, send,
+    set_primary, single, single_with, t3_expiries, wait,
 };
 use crate::world::{ms, secs};
 
