@@ -49,11 +49,12 @@ impl Seen {
             t3_by: before.and_then(|before| before.t3_by),
         }
     }
-    /// RFC 9260, 6.3.2 (R1): while DATA is in flight on a path, its T3-rtx runs, and was started with its RTO.
+    /// RFC 9260, 6.3.2 (R1): while DATA is in flight on a path, its T3-rtx runs, and was started with its RTO. Within
+    /// one packet the RTO may change after that: twice the RTO that is seen allows for it.
     fn t3_by(&self, before: Option<&Self>, now: Instant) -> Option<Instant> {
         let busy = self.paths.iter().filter(|path| path.flight > 0 && self.state != State::Closed);
         let rto = busy.map(|path| path.rto).max()?;
-        before.and_then(|before| before.t3_by).max(Some(now + rto))
+        before.and_then(|before| before.t3_by).max(Some(now + 2 * rto))
     }
 }
 
@@ -179,9 +180,13 @@ impl Watch {
                 return Err(format!("association {id} has something outstanding and no deadline"));
             }
             if let Some(by) = after.t3_by.filter(|by| deadline.is_none_or(|at| at > *by)) {
-                let rto = by - now;
+                let next = deadline.map(|at| at.saturating_duration_since(now));
+                let flights: Vec<_> =
+                    after.paths.iter().map(|path| (path.peer, path.flight)).collect();
                 return Err(format!(
-                    "association {id} has DATA in flight and no deadline within {rto:?}"
+                    "association {id} ({:?}) has DATA in flight ({flights:?}): T3-rtx is due within {:?}, and the next deadline is {next:?}",
+                    after.state,
+                    by - now
                 ));
             }
             self.seen.insert(id, after);
