@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,6 +67,12 @@ impl Driver {
         &self.links
     }
 
+    /// Whether there are raw links.
+    pub(crate) fn hears_ip(&self) -> bool {
+        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        self.links.carries(v4, false) || self.links.carries(v6, false)
+    }
+
     /// How many packets out of the blue were answered.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
@@ -111,8 +118,8 @@ impl Driver {
 
     /// Sends the packets of an endpoint; gives back what this host refused to send.
     pub(crate) fn transmit(&self, endpoint: &SharedEndpoint, batch: &mut Batch) -> Vec<PathNotice> {
-        endpoint.choose_sources(batch);
         let mut notices = Vec::new();
+        endpoint.choose_sources(batch, &mut notices);
         let Batch { bytes, transmits } = batch;
         tracing::trace!(port = endpoint.port(), packets = transmits.len(), ?transmits, "sending");
         self.links.send(bytes, transmits, &mut notices);
@@ -190,6 +197,8 @@ struct IoThread<'a> {
     inbox: Inbox,
     datagrams: Vec<Datagram>,
     notices: Vec<PathNotice>,
+    /// Ports of endpoints whose deadline has come.
+    due: Vec<u16>,
     strangers: Strangers,
     answers: Batch,
 }
@@ -201,7 +210,8 @@ impl<'a> IoThread<'a> {
             inbox: Inbox::new(),
             datagrams: Vec::new(),
             notices: Vec::new(),
-            strangers: Strangers::new(driver.links.udp_port(), Instant::now()),
+            due: Vec::new(),
+            strangers: Strangers::new(driver.hears_ip(), driver.links.udp_port(), Instant::now()),
             answers: Batch::default(),
         }
     }
@@ -278,12 +288,13 @@ impl<'a> IoThread<'a> {
         transmits.clear();
     }
 
-    /// Looks at the endpoints whose deadline has come.
+    /// Looks at the endpoints whose deadline has come, at each once: packets are not to wait for long.
     fn fire(&mut self) {
         let now = Instant::now();
-        loop {
-            let due = self.driver.lock_schedule().due(now);
-            let Some(port) = due else { return };
+        let mut schedule = self.driver.lock_schedule();
+        self.due.extend(std::iter::from_fn(|| schedule.due(now)));
+        drop(schedule);
+        for port in self.due.drain(..) {
             if let Some(endpoint) = self.driver.endpoint(port) {
                 endpoint.time_out();
             }

@@ -82,9 +82,9 @@ pub enum BadLocalAddress {
 }
 
 impl Error {
-    /// Whether the peer refused: an ABORT during the set-up, or a host that speaks no SCTP.
+    /// Whether the peer refused the association: by ABORT during the set-up, or because its host speaks no SCTP.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Lost(LostReason::Refused { .. } | LostReason::PeerAborted { .. }))
+        matches!(self, Self::Lost(LostReason::Refused { .. }))
     }
 
     /// Whether time ran out: of the call, of the set-up, of retransmissions, or of the graceful close.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use usctp_assoc::{ConnectOptions, Counters};
 
-use crate::address;
 use crate::association::Association;
 use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::wait::{Attempt, Interest, Queue, Wait};
@@ -17,6 +16,9 @@ use crate::error::Error;
 mod connecting;
 
 pub use connecting::Connecting;
+
+/// How many associations wait to be accepted, unless it is chosen otherwise.
+const BACKLOG: usize = 1024;
 
 /// A port with a set of local addresses, from which associations are opened and on which they are accepted.
 ///
@@ -53,9 +55,17 @@ impl Socket {
     /// # Errors
     /// [`Error::StackClosed`].
     pub fn listen(&self) -> Result<(), Error> {
+        self.listen_backlog(BACKLOG)
+    }
+
+    /// As [`listen`](Self::listen), with so many that may wait to be accepted, at least one.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`].
+    pub fn listen_backlog(&self, backlog: usize) -> Result<(), Error> {
         self.endpoint.with(|inner, _| {
             inner.check_open()?;
-            inner.listen(true);
+            inner.listen(Some(backlog.max(1)));
             Ok(())
         })
     }
@@ -67,7 +77,7 @@ impl Socket {
     pub fn stop_listening(&self) -> Result<(), Error> {
         self.endpoint.with(|inner, _| {
             inner.check_open()?;
-            inner.listen(false);
+            inner.listen(None);
             Ok(())
         })
     }
@@ -103,19 +113,15 @@ impl Socket {
 
     /// Opens an association with the peer that has these addresses, tried in their order until one answers.
     ///
-    /// It returns at once; the first INIT is on its way then. A socket bound to all addresses tells the peer, unless
-    /// [`ConnectOptions::advertise`] says otherwise, those from which the host's routing reaches the listed ones.
+    /// It returns at once; the first INIT is on its way then.
     ///
     /// # Errors
     /// [`Error::Connect`] with the index of the address at fault; [`Error::StackClosed`].
     pub fn connectx(
         &self,
         peers: &[SocketAddr],
-        mut options: ConnectOptions,
+        options: ConnectOptions,
     ) -> Result<Connecting, Error> {
-        if options.advertise.is_none() && self.endpoint.bound().is_empty() {
-            options.advertise = sources_towards(peers);
-        }
         let id = self.endpoint.with(|inner, now| {
             inner.check_open()?;
             let id = inner.endpoint().connectx(now, peers, options)?;
@@ -164,17 +170,4 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.endpoint.abandon(self.linger);
     }
-}
-
-/// The addresses that routing picks as sources towards the peer's, without repetition.
-fn sources_towards(peers: &[SocketAddr]) -> Option<Vec<IpAddr>> {
-    let mut sources = Vec::new();
-    for peer in peers {
-        if let Some(source) = address::source_for(peer.ip().to_canonical(), &[])
-            && !sources.contains(&source)
-        {
-            sources.push(source);
-        }
-    }
-    if sources.is_empty() { None } else { Some(sources) }
 }

@@ -1,6 +1,6 @@
 //! The stack: links to the network, the I/O thread, and the ports that are bound.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
-use usctp_assoc::{Config, Endpoint, Options};
+use usctp_assoc::{Config, ConnectError, Endpoint, Options};
 
 use crate::address;
 use crate::capture::Capture;
@@ -89,9 +89,10 @@ impl Stack {
 
     /// Binds a port, 0 for any free ephemeral one, and local addresses.
     ///
-    /// With no addresses it is bound to all: a listening socket then tells its peers those that the interfaces have
-    /// now, loopback and link-local ones aside; [`connectx`](Socket::connectx) tells those that routing picks. On a stack without raw
-    /// links, [`Options::udp_port`] is filled in with the builder's [`udp_peer`](Builder::udp_peer).
+    /// What is bound is what peers are told, in INIT and INIT ACK. With no addresses it is bound to all that the interfaces
+    /// have now, loopback and link-local ones aside; a host that is to show only the addresses it reaches a peer from is
+    /// bound by [`bind_towards`](Self::bind_towards). On a stack without raw links, [`Options::udp_port`] is filled in with
+    /// the builder's [`udp_peer`](Builder::udp_peer).
     ///
     /// # Errors
     /// [`Error::BadLocalAddress`] with the index of the address at fault; [`Error::Link`] if another socket, of this
@@ -118,6 +119,29 @@ impl Stack {
         self.driver.insert(Arc::clone(&endpoint))?;
         tracing::debug!(port = number, ?addresses, "bound");
         Ok(Socket::new(endpoint, self.linger))
+    }
+
+    /// Binds a port, 0 for any free ephemeral one, and those local addresses from which the host's routing reaches the
+    /// peer's: what a client wants that is not to tell its peer of all its networks.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind), and [`Error::Connect`] with [`ConnectError::Empty`] if no peer is listed. If none of
+    /// them can be reached, the socket is bound to all addresses, and connecting fails with the reason.
+    pub fn bind_towards(
+        &self,
+        port: u16,
+        peers: &[SocketAddr],
+        options: Options,
+    ) -> Result<Socket, Error> {
+        if peers.is_empty() {
+            return Err(ConnectError::Empty.into());
+        }
+        let mut sources = Vec::new();
+        for peer in peers {
+            let source = address::source_for(peer.ip().to_canonical(), &[]);
+            sources.extend(source.filter(|source| self.carries(*source)));
+        }
+        self.bind(port, &sources, options)
     }
 
     /// What an operator should know of this host, each with its remedy; empty if all is well.
@@ -246,10 +270,9 @@ impl Builder {
             let create = |source| Error::Io { what: "create the capture file", source };
             links.capture_to(Capture::create(&path).map_err(create)?);
         }
-        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let raw = links.carries(v4, false) || links.carries(v6, false);
-        let carriers = Carriers { raw, udp: links.udp_port(), udp_peer: self.udp_peer };
+        let udp = links.udp_port();
         let driver = Arc::new(Driver::new(links)?);
+        let carriers = Carriers { raw: driver.hears_ip(), udp, udp_peer: self.udp_peer };
         let shared = Arc::clone(&driver);
         let thread = thread::Builder::new()
             .name("usctp".into())

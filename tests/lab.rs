@@ -1,5 +1,11 @@
 //! Hosts of the lab: what they are joined by, and that nothing of them is left.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod support;
 
 use std::io::Read;

@@ -35,7 +35,7 @@ fn packet(from: u16, to: u16, len: usize, mark: u8) -> BytesMut {
 }
 
 fn transmit(source: Option<IpAddr>, destination: IpAddr, len: usize) -> Transmit {
-    Transmit { source, destination, udp_port: None, ecn: Ecn::NotEct, len }
+    Transmit { source, destination, udp_port: None, ecn: Ecn::NotEct, fragmentable: false, len }
 }
 
 /// Two ends of a pipe to wait with; nobody writes to it.
@@ -327,6 +327,11 @@ fn a_packet_too_big_for_the_interface_is_told_its_mtu() {
                 links.send(&packet(4000, 5000, 1_501, 1).repeat(3), &[way; 3], &mut notices);
                 let kinds: Vec<NoticeKind> = notices.iter().map(|notice| notice.kind).collect();
                 assert_eq!(kinds, [NoticeKind::PacketTooBig { mtu: 1_500 }; 3]);
+                // What IP may cut leaves, and the socket forbids cutting again afterwards.
+                notices.clear();
+                let cut = Transmit { fragmentable: true, ..way };
+                links.send(&packet(4000, 5000, 1_501, 1).repeat(2), &[cut, way], &mut notices);
+                assert_eq!(notices.len(), 1);
             }
         }
     });

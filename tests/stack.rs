@@ -1,5 +1,7 @@
 //! The application's face, over UDP encapsulation on loopback (no privilege), and over raw IP where that is allowed.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -11,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use usctp::{
     AddressChange, Association, AssociationState, ConnectError, ConnectOptions, Error, Event,
-    LostReason, Message, Options, RemovedReason, Role, SendError, Socket, Stack,
+    LostReason, Message, Options, PathState, RemovedReason, Role, SendError, Socket, Stack,
 };
+
+mod namespace;
 
 /// Longer than anything here may take on a slow machine: a test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -418,12 +422,150 @@ fn sockets_bound_to_all_addresses_reach_each_other_over_any() {
 }
 
 #[test]
+fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
+    let pair = Pair::new();
+    let mut quick = options();
+    quick.heartbeat.interval = Some(Duration::from_millis(50));
+    let [a, b] = [["127.0.0.11", "127.0.0.12"], ["127.0.0.21", "127.0.0.22"]].map(|at| at.map(ip));
+    let server = pair.server_stack.bind(0, &b, quick.clone()).unwrap();
+    server.listen().unwrap();
+    let client = pair.client_stack.bind(0, &a, quick).unwrap();
+    let association = client.connect(SocketAddr::new(b[0], server.port())).unwrap().wait().unwrap();
+    let accepted = server.accept_timeout(PATIENCE).unwrap();
+    assert!(matches!(accepted.next_event(), Ok(Event::CommUp { role: Role::Passive, .. })));
+    for (end, peers) in [(&association, b), (&accepted, a)] {
+        let until = Instant::now() + PATIENCE;
+        while !end.paths().iter().all(|path| path.state == PathState::Active) {
+            assert!(Instant::now() < until, "{:?}", end.paths());
+            // A HEARTBEAT ACK brings an event.
+            let _ = end.event_timeout(BRIEF);
+        }
+        let paths: Vec<_> = end.paths().iter().map(|path| (path.peer, path.primary)).collect();
+        assert_eq!(paths, [(peers[0], true), (peers[1], false)]);
+        end.request_heartbeat(peers[1]).unwrap();
+        end.set_primary(peers[1]).unwrap();
+        end.send(Message::new(0, "by the other path")).unwrap();
+        assert!(matches!(end.set_primary(ip("127.0.0.99")), Err(Error::NoSuchPath(_))));
+    }
+    assert_eq!(receive(&association).payload, "by the other path");
+    assert_eq!(receive(&accepted).payload, "by the other path");
+    association.shutdown_timeout(PATIENCE).unwrap();
+    let sent = association.paths();
+    assert!(sent.iter().all(|path| path.peer != b[1] || path.bytes_sent > 0), "{sent:?}");
+}
+
+#[test]
+fn nothing_is_sent_from_an_address_that_the_peer_was_not_told_of() {
+    let pair = Pair::new();
+    let mut quick = options();
+    quick.heartbeat.interval = Some(Duration::from_millis(20));
+    // Routing would pick 127.0.0.1.
+    let client = pair.client_stack.bind(0, &[ip("127.0.0.3")], quick.clone()).unwrap();
+    let both = ["127.0.0.21", "127.0.0.22"].map(ip);
+    let server = pair.server_stack.bind(0, &both, quick).unwrap();
+    server.listen().unwrap();
+    let association = client.connect(SocketAddr::new(both[0], server.port())).unwrap();
+    let association = association.wait().unwrap();
+    let accepted = server.accept_timeout(PATIENCE).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !association.paths().iter().all(|path| path.state == PathState::Active) {
+        assert!(Instant::now() < until, "{:?}", association.paths());
+        let _ = association.event_timeout(BRIEF);
+    }
+    let peers: Vec<_> = accepted.paths().iter().map(|path| path.peer).collect();
+    assert_eq!(peers, [ip("127.0.0.3")]);
+    let counters = server.counters();
+    assert_eq!((counters.out_of_the_blue, counters.bad_tag), (0, 0), "{counters:?}");
+    let peer = SocketAddr::new(ip("::1"), server.port());
+    let error = client.connect(peer).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::FamilyDisabled { index: 0, .. })));
+    association.shutdown_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_socket_bound_towards_its_peers_has_the_addresses_that_reach_them() {
+    let stack = Stack::builder().udp(0).open().unwrap();
+    let peers = ["127.0.0.2:7", "127.0.0.3:7"].map(|peer| peer.parse().unwrap());
+    let socket = stack.bind_towards(0, &peers, options()).unwrap();
+    assert_eq!(socket.addresses(), [ip("127.0.0.1")]);
+    let error = stack.bind_towards(0, &[], options()).unwrap_err();
+    assert!(matches!(error, Error::Connect(ConnectError::Empty)));
+}
+
+#[test]
 fn a_socket_that_does_not_listen_refuses() {
     let pair = Pair::new();
     pair.server.stop_listening().unwrap();
     let error = pair.client.connect(pair.peer()).unwrap().wait().unwrap_err();
     assert!(error.is_refused(), "{error}");
     assert!(matches!(pair.server.accept(), Err(Error::NotListening)));
+}
+
+#[test]
+fn a_full_backlog_refuses_until_one_is_accepted() {
+    let pair = Pair::new();
+    pair.server.listen_backlog(2).unwrap();
+    let connect = || {
+        let socket = pair.client_stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+        socket.connect(pair.peer()).unwrap().wait()
+    };
+    let _waiting = [connect().unwrap(), connect().unwrap()];
+    let error = connect().unwrap_err();
+    assert!(error.is_refused(), "{error}");
+    let _accepted = pair.server.accept_timeout(PATIENCE).unwrap();
+    connect().unwrap();
+}
+
+#[test]
+fn an_association_that_is_aborted_before_it_is_accepted_leaves_the_backlog() {
+    let pair = Pair::new();
+    pair.server.listen_backlog(1).unwrap();
+    for _ in 0..3 {
+        let aborted = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+        aborted.abort("changed my mind");
+    }
+    let client = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+    client.send(Message::new(0, "meant")).unwrap();
+    let accepted = pair.server.accept_timeout(PATIENCE).unwrap();
+    assert_eq!(receive(&accepted).payload, "meant");
+    assert!(pair.server.try_accept().unwrap_err().is_would_block());
+}
+
+#[test]
+fn a_port_that_no_socket_of_the_stack_has_refuses() {
+    let pair = Pair::new();
+    let peer = SocketAddr::new(ip("127.0.0.2"), 9);
+    let error = pair.client.connect(peer).unwrap().wait().unwrap_err();
+    assert!(error.is_refused(), "{error}");
+    assert_eq!(pair.server_stack.statistics().out_of_the_blue_answered, 1);
+}
+
+#[test]
+fn two_sockets_of_one_stack_reach_each_other() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    // From a socket that was opened elsewhere, as a program does that drops its privileges.
+    let stack = Stack::builder().from_fds([udp.into()]).udp_peer(port).open().unwrap();
+    let server = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+    server.listen().unwrap();
+    let client = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+    let peer = SocketAddr::new(ip("127.0.0.1"), server.port());
+    let association = client.connect(peer).unwrap().wait().unwrap();
+    let echo = echo(server.accept_timeout(PATIENCE).unwrap());
+    for len in [1, 1000, 100_000] {
+        association.send(Message::new(0, pattern(len, len))).unwrap();
+        assert_eq!(receive(&association).payload, pattern(len, len));
+    }
+    association.shutdown_timeout(PATIENCE).unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_socket_that_is_dropped_closes_what_nobody_accepted() {
+    let pair = Pair::new();
+    let client = pair.client.connect(pair.peer()).unwrap().wait().unwrap();
+    drop(pair.server);
+    assert_eq!(client.recv_timeout(PATIENCE).unwrap(), None);
 }
 
 #[test]
@@ -544,9 +686,11 @@ fn a_stack_that_is_dropped_gives_up_after_its_linger() {
 
 #[test]
 fn a_handle_that_is_dropped_closes_gracefully_in_the_background() {
-    let pair = Pair::new();
+    let mut small = options();
+    small.limits.receive_buffer = 16 << 10;
+    let pair = Pair::with(small, options());
     let (client, server) = pair.connect();
-    // Messages that nobody takes do not hold up the close.
+    // Messages that nobody takes, though more than the receive window, do not hold up the close.
     for seed in 0..100 {
         server.send(Message::new(0, pattern(1000, seed))).unwrap();
         client.send(Message::new(0, pattern(1000, seed))).unwrap();
@@ -761,27 +905,40 @@ fn a_stack_leaves_no_thread_and_no_descriptor_behind() {
     assert_eq!(count(), before);
 }
 
+#[test]
+fn raw_links_without_the_privilege_are_refused_with_the_ways_out() {
+    use std::os::unix::process::CommandExt as _;
+    const INSIDE: &str = "USCTP_TEST_UNPRIVILEGED";
+    const NOBODY: u32 = 65534;
+    match Stack::builder().raw().open() {
+        Err(error) => {
+            assert!(error.is_permission_denied(), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("cap_net_raw+ep") && told.contains("UDP"), "{told}");
+        }
+        Ok(_) if std::env::var_os(INSIDE).is_none() => {
+            // Once more, as a user who has no privilege.
+            let name = "raw_links_without_the_privilege_are_refused_with_the_ways_out";
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(INSIDE, "1")
+                .uid(NOBODY)
+                .gid(NOBODY)
+                .status();
+            match status {
+                Ok(status) => assert!(status.success()),
+                Err(error) => println!("SKIPPED: another user cannot run this test: {error}"),
+            }
+        }
+        Ok(_) => println!("SKIPPED: every user here has the capability CAP_NET_RAW"),
+    }
+}
+
 mod raw {
     //! Over raw IP on the loopback interface of a network namespace of the test's own.
 
+    use super::namespace::in_namespace;
     use super::*;
-
-    /// Runs `test` on a thread in a fresh network namespace with loopback up; says so where that is not allowed.
-    fn in_namespace(test: fn()) {
-        let thread = thread::spawn(move || {
-            if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-                println!("SKIPPED: a network namespace needs root: {error}");
-                return;
-            }
-            match std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status() {
-                Ok(status) if status.success() => test(),
-                other => {
-                    println!("SKIPPED: the loopback interface cannot be brought up: {other:?}")
-                }
-            }
-        });
-        thread.join().unwrap();
-    }
 
     fn echo_over(client: &str, server: &str) {
         let server_stack = Stack::builder().raw().open().unwrap();
@@ -814,6 +971,8 @@ mod raw {
     #[test]
     fn a_packet_for_a_port_that_nobody_owns_is_answered_with_abort() {
         in_namespace(|| {
+            // One that hears no raw IP does not take the role of the one that answers.
+            let _deaf = Stack::builder().udp(0).open().unwrap();
             let stack = Stack::builder().raw().open().unwrap();
             let socket = stack.bind(0, &[], options()).unwrap();
             let connecting = socket.connect("127.0.0.1:4999".parse().unwrap()).unwrap();

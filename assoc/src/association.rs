@@ -17,6 +17,7 @@ use crate::timer::earliest;
 use crate::wire::Transmit;
 
 mod close;
+mod closing;
 pub(crate) mod collision;
 mod control;
 mod inbound;
@@ -66,6 +67,8 @@ pub(crate) struct Arrival {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    /// Bytes of the whole packet.
+    pub(crate) packet_len: usize,
     /// The path of that source, if it has one.
     pub(crate) path: Option<PathId>,
 }
@@ -84,7 +87,7 @@ pub(crate) enum Outcome {
     Continue,
     /// The rest of the packet is not.
     Stop,
-    /// A stand-alone packet with this tag goes back; nothing else changes.
+    /// A stand-alone packet with this tag goes back; the rest is not looked at, and nothing else changes.
     Answer(VerificationTag, Chunk),
     /// The set-up begins again (RFC 9260, 5.2.6).
     StaleCookie { extension_ms: u32 },
@@ -353,10 +356,13 @@ impl Association {
         self.ctx.tell(ending.event);
     }
 
-    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1).
+    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1), and tells of those that were
+    /// not received whole.
     fn return_unsent(&mut self) {
         let Context { outbox, events, .. } = &mut self.ctx;
         if let State::Open(tcb) = &mut self.state {
+            let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
+            events.extend(cut);
             let lost = outbox::whole_messages(tcb.sender.drain());
             events.extend(lost.into_iter().map(Event::SendFailed));
         }

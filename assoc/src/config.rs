@@ -27,6 +27,14 @@ pub struct Options {
     pub max_burst: u16,
     /// The peer's UDP port that new associations are encapsulated towards (RFC 6951); `None` for raw IP.
     pub udp_port: Option<u16>,
+    /// Whether a chunk that does not fill a packet waits while others are in flight (Nagle's algorithm,
+    /// RFC 9260, section 6.1). Default false.
+    pub nagle: bool,
+    /// The greatest payload of a DATA chunk in bytes, 1 to 65,535, where less than the path MTU allows is
+    /// wanted (RFC 6458, `SCTP_MAXSEG`). Default `None`.
+    pub fragment_limit: Option<u16>,
+    /// The Adaptation Layer Indication to send in INIT and INIT ACK (RFC 5061, section 4.2.6). Default `None`.
+    pub adaptation: Option<u32>,
     /// How long a graceful close may take (T5-shutdown-guard); at least 1 s. Default: 5 times the greatest RTO.
     pub shutdown_guard: Option<Duration>,
 }
@@ -123,6 +131,9 @@ impl Default for Options {
             path_mtu: 1500,
             max_burst: 4,
             udp_port: None,
+            nagle: false,
+            fragment_limit: None,
+            adaptation: None,
             shutdown_guard: None,
         }
     }
@@ -147,6 +158,9 @@ impl Config {
         within("max_burst", options.max_burst.into(), 1..=1024, "1 to 1,024 packets")?;
         within("sack.frequency", options.sack.frequency.into(), 1..=255, "1 to 255 packets")?;
         within("heartbeat.max_burst", options.heartbeat.max_burst.into(), 1..=64, "1 to 64")?;
+        if options.fragment_limit == Some(0) {
+            within("fragment_limit", 0, 1..=65_535, "1 to 65,535 bytes")?;
+        }
         if options.udp_port == Some(0) {
             within("udp_port", 0, 1..=65_535, "1 to 65,535")?;
         }

@@ -25,6 +25,8 @@ pub(crate) struct Cookie {
     pub(crate) peer_tsn: Tsn,
     pub(crate) negotiated: Negotiated,
     pub(crate) peer_rwnd: u32,
+    /// The peer's Adaptation Layer Indication.
+    pub(crate) adaptation: Option<u32>,
     pub(crate) route: Route,
     /// The addresses the INIT listed.
     pub(crate) addresses: Vec<IpAddr>,
@@ -131,6 +133,8 @@ impl Cookie {
         out.put_u16(self.negotiated.outbound_streams);
         out.put_u16(self.negotiated.inbound_streams);
         out.put_u32(self.peer_rwnd);
+        out.put_u8(self.adaptation.is_some().into());
+        out.put_u32(self.adaptation.unwrap_or(0));
         out.put_u16(self.route.udp_port.unwrap_or(0));
         put_address(out, self.route.local);
         put_address(out, self.route.peer);
@@ -157,6 +161,8 @@ impl Cookie {
             inbound_streams: body.try_get_u16().ok()?,
         };
         let peer_rwnd = body.try_get_u32().ok()?;
+        let adapts = body.try_get_u8().ok()? != 0;
+        let adaptation = Some(body.try_get_u32().ok()?).filter(|_| adapts);
         let udp_port = Some(body.try_get_u16().ok()?).filter(|port| *port != 0);
         let route =
             Route { local: get_address(&mut body)?, peer: get_address(&mut body)?, udp_port };
@@ -172,6 +178,7 @@ impl Cookie {
             peer_tsn,
             negotiated,
             peer_rwnd,
+            adaptation,
             route,
             addresses,
         })
@@ -231,6 +238,7 @@ mod tests {
             peer_tsn: Tsn::new(12),
             negotiated: Negotiated { outbound_streams: 13, inbound_streams: 14 },
             peer_rwnd: 15,
+            adaptation: Some(16),
             route: Route { local: localhost, peer: localhost, udp_port: Some(9899) },
             addresses,
         }

@@ -18,6 +18,7 @@ use crate::event::{AssociationId, Event, Role};
 use crate::negotiate::LocalOffer;
 use crate::outbox::Outbox;
 use crate::path::{PathState, Paths};
+use crate::rate::RateLimit;
 use crate::recv::Inbox;
 use crate::reply::Reply;
 use crate::wire::{Datagram, PathNotice, Transmit};
@@ -51,6 +52,8 @@ pub struct Endpoint {
     time_wait: TimeWait,
     replies: VecDeque<Reply>,
     events: VecDeque<(AssociationId, Event)>,
+    /// Answers to packets that belong to no association (RFC 9260, 8.4).
+    strangers: RateLimit,
     counters: Counters,
     rng: StdRng,
     epoch: Instant,
@@ -118,6 +121,7 @@ impl Endpoint {
             time_wait: TimeWait::default(),
             replies: VecDeque::new(),
             events: VecDeque::new(),
+            strangers: RateLimit::new(STRANGERS_PER_SECOND, now),
             counters: Counters::default(),
             rng,
             epoch: now,
@@ -296,14 +300,14 @@ impl Endpoint {
             (_, Some(address)) if self.reflects(address, packet, first) => address,
             // RFC 9260, 8.5.1 (E): in the answer to INIT or COOKIE ECHO it is out of the blue.
             (None, Some(address)) if self.is_setting_up(address, first) => {
-                return self.out_of_the_blue(datagram, packet);
+                return self.out_of_the_blue(now, datagram, packet);
             }
             // A late packet of an association that was closed gracefully: an ABORT might overtake or replace
             // the SHUTDOWN COMPLETE and turn the peer's good end into a bad one.
             (None, None) if self.is_late(now, header.verification_tag, first) => {
                 return self.drop_packet(Dropped::OutOfTheBlue);
             }
-            (None, None) => return self.out_of_the_blue(datagram, packet),
+            (None, None) => return self.out_of_the_blue(now, datagram, packet),
             // RFC 9260, 8.5
             _ => return self.drop_packet(Dropped::BadTag),
         };
@@ -333,9 +337,15 @@ impl Endpoint {
         first.kind != ChunkType::SHUTDOWN_ACK && self.time_wait.was_graceful(now, tag)
     }
 
-    fn out_of_the_blue(&mut self, datagram: &Datagram, packet: &Packet) -> Option<Reply> {
+    pub(super) fn out_of_the_blue(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        packet: &Packet,
+    ) -> Option<Reply> {
         let _: Option<Reply> = self.drop_packet(Dropped::OutOfTheBlue);
-        ootb::answer(datagram, packet)
+        let answer = ootb::answer(datagram, packet)?;
+        self.strangers.take(now).then_some(answer)
     }
 
     fn drop_packet(&mut self, why: Dropped) -> Option<Reply> {
@@ -418,6 +428,7 @@ impl Endpoint {
             inbound_streams: limits.inbound_streams,
             addresses,
             own: self.addresses.clone(),
+            adaptation: self.config.adaptation,
         }
     }
 
@@ -452,5 +463,7 @@ fn carries_t_bit(first: &RawChunk) -> bool {
     has_flag && first.flags & 1 != 0
 }
 
+// Enough for whoever asks in earnest.
+const STRANGERS_PER_SECOND: u32 = 1000;
 // IPv6 and UDP.
 const LARGEST_HEADERS: usize = 48;

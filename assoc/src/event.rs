@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use usctp_chunk::CauseCode;
+use usctp_chunk::{CauseCode, StreamId};
 
 use crate::message::Message;
 
@@ -98,6 +98,10 @@ pub enum Event {
     SenderDry,
     /// A message that had not been acknowledged when the association ended.
     SendFailed(Message),
+    /// The peer's Adaptation Layer Indication (RFC 5061, section 4.2.6); comes next to `CommUp`.
+    AdaptationIndication(u32),
+    /// The rest of a message that was being delivered in parts on this stream will not come.
+    PartialDeliveryAborted(StreamId),
     /// The peer reported an error that does not end the association.
     RemoteError(CauseCode),
 }

@@ -45,7 +45,7 @@ impl Message {
     }
 }
 
-/// A message received whole (RFC 6458, `sctp_rcvinfo`).
+/// A message received, or a part of one that is too large to be held whole (RFC 6458, `sctp_rcvinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The stream it came on.
@@ -54,6 +54,9 @@ pub struct Received {
     pub ppid: Ppid,
     /// Whether the peer sent it unordered.
     pub unordered: bool,
+    /// Whether more of the same message follows on this stream: it is delivered in parts because the
+    /// receive buffer cannot hold it (RFC 9260, section 6.9). No other message of the stream comes between.
+    pub more: bool,
     /// The bytes.
     pub payload: Bytes,
 }

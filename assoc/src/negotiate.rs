@@ -19,6 +19,8 @@ pub(crate) struct LocalOffer {
     pub(crate) addresses: Vec<IpAddr>,
     /// All addresses of the endpoint.
     pub(crate) own: Vec<IpAddr>,
+    /// Adaptation Layer Indication (RFC 5061, section 4.2.6).
+    pub(crate) adaptation: Option<u32>,
 }
 
 /// What the peer's INIT or INIT ACK offers.
@@ -34,6 +36,8 @@ pub(crate) struct PeerOffer {
     pub(crate) cookie: Option<Bytes>,
     /// Cookie Preservative: what is to be added to the life of the cookie, in milliseconds.
     pub(crate) preservative: Option<u32>,
+    /// Adaptation Layer Indication (RFC 5061, section 4.2.6).
+    pub(crate) adaptation: Option<u32>,
     /// Whole parameters that were not recognized and want to be reported.
     pub(crate) unrecognized: Vec<Bytes>,
 }
@@ -52,6 +56,8 @@ pub(crate) enum Refusal {
     Discard,
     /// The sender is answered with an ABORT.
     Abort(Box<Cause>),
+    /// The window is too small: the same, but an attempt of ours that it answers goes on.
+    SmallWindow,
 }
 
 impl LocalOffer {
@@ -61,13 +67,15 @@ impl LocalOffer {
         let single = self.own.len() == 1 && self.addresses == self.own;
         let listed = if single { &[] } else { self.addresses.as_slice() };
         let addresses = listed.iter().copied().map(Parameter::from_ip);
+        let adaptation =
+            self.adaptation.map(|indication| Parameter::AdaptationLayer { indication });
         Init {
             initiate_tag: self.tag,
             a_rwnd: self.a_rwnd,
             outbound_streams: self.outbound_streams,
             inbound_streams: self.inbound_streams,
             initial_tsn: self.initial_tsn,
-            parameters: addresses.chain(extra).collect::<Parameters>(),
+            parameters: addresses.chain(extra).chain(adaptation).collect::<Parameters>(),
         }
     }
 
@@ -102,6 +110,7 @@ impl PeerOffer {
             addresses: Vec::new(),
             cookie: None,
             preservative: None,
+            adaptation: None,
             unrecognized: Vec::new(),
         };
         offer.judge_fixed_part()?;
@@ -122,8 +131,11 @@ impl PeerOffer {
             return Err(Refusal::Discard);
         }
         let streams = self.outbound_streams > 0 && self.inbound_streams > 0;
-        if !streams || self.a_rwnd < SMALLEST_WINDOW {
+        if !streams {
             return Err(Refusal::Abort(Box::new(Cause::InvalidMandatoryParameter)));
+        }
+        if self.a_rwnd < SMALLEST_WINDOW {
+            return Err(Refusal::SmallWindow);
         }
         Ok(())
     }
@@ -148,6 +160,7 @@ impl PeerOffer {
             Parameter::CookiePreservative { increment_ms } => {
                 self.preservative = Some(increment_ms);
             }
+            Parameter::AdaptationLayer { indication } => self.adaptation = Some(indication),
             // RFC 9260, 5.1.2 (B)
             Parameter::HostName(_) => {
                 return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(bytes.clone()))));

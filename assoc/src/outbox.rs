@@ -32,6 +32,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Bytes of payload held.
+    pub(crate) fn payload(&self) -> usize {
+        self.bytes - self.queue.len() * ENTRY
+    }
+
     /// The payload of the next DATA chunk, in bytes, where at most `limit` fit; `None` if nothing is left.
     pub(crate) fn next_len(&self, limit: usize) -> Option<usize> {
         self.queue.front().map(|message| message.payload.len().min(limit))

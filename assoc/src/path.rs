@@ -140,6 +140,30 @@ impl Path {
         packet_limit(self.mtu, self.peer, self.udp_port)
     }
 
+    /// The greatest chunk that fits a packet, in bytes (PMDCS).
+    pub(crate) fn chunk_limit(&self) -> usize {
+        self.packet_limit().saturating_sub(COMMON_HEADER)
+    }
+
+    /// The network says how large an IP packet may be here, in bytes, 0 if it does not say. Whether that is less than
+    /// was known. What anybody could forge does not get below what every host takes.
+    pub(crate) fn shrink_mtu(&mut self, mtu: u32) -> bool {
+        let floor = if self.peer.is_ipv4() { 576 } else { 1280 };
+        let mtu = match usize::try_from(mtu) {
+            // RFC 1191, section 5: a router of old says nothing, so the next usual size is tried.
+            Ok(0) => PLATEAUS.into_iter().find(|size| *size < self.mtu).unwrap_or(floor),
+            Ok(mtu) => mtu,
+            Err(_) => return false,
+        };
+        let mtu = mtu.max(floor);
+        if mtu >= self.mtu {
+            return false;
+        }
+        self.mtu = mtu;
+        self.congestion.set_pmdcs(self.chunk_limit());
+        true
+    }
+
     /// Whether DATA may be sent here and there is no sign against it.
     pub(crate) fn is_usable(&self) -> bool {
         self.confirmed && matches!(self.state, PathState::Active | PathState::Listed)
@@ -175,3 +199,6 @@ fn packet_limit(mtu: usize, peer: IpAddr, udp_port: Option<u16>) -> usize {
 }
 
 pub(crate) const COMMON_HEADER: usize = 12;
+
+// RFC 1191, section 7.1, as far as they are still met, and the least of IPv6.
+const PLATEAUS: [usize; 6] = [32_000, 8166, 4352, 1492, 1280, 1006];

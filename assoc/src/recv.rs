@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use usctp_chunk::{Data, Tsn};
+use usctp_chunk::{Data, StreamId, Tsn};
 
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
@@ -36,6 +36,8 @@ struct Window {
     advertised: usize,
     /// Bytes the application took since then.
     taken: usize,
+    /// The running mean of the payload of a DATA chunk, in bytes.
+    mean: usize,
 }
 
 /// What became of a DATA chunk.
@@ -60,7 +62,7 @@ impl Receiver {
             map: TsnMap::new(peer_initial_tsn),
             ack: Ack::new(),
             reassembly: Reassembly::default(),
-            window: Window { limit, advertised: limit, taken: 0 },
+            window: Window { limit, advertised: limit, taken: 0, mean: USUAL_CHUNK },
             streams,
             source: None,
         }
@@ -102,8 +104,13 @@ impl Receiver {
             Arrival::TooFar => return self.dropped(),
         };
         if !self.has_room(&data, inbox) {
-            return if self.is_stuck(inbox) { Verdict::OutOfResource } else { self.dropped() };
+            // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
+            if !self.is_stuck(inbox) || self.reassembly.begin_partial_delivery(inbox) {
+                return self.dropped();
+            }
+            return Verdict::OutOfResource;
         }
+        self.window.note_chunk(data.payload.len());
         let had_gaps = self.map.has_gaps();
         self.map.record(data.tsn);
         // RFC 9260, 6.7: a gap, and what fills it, is answered at once; so is the I bit (6.2).
@@ -118,6 +125,11 @@ impl Receiver {
         }
     }
 
+    /// The streams on which a message was being delivered in parts.
+    pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.reassembly.partial_streams()
+    }
+
     /// The packet is read; whether it held DATA.
     pub(crate) fn end_of_packet(&mut self, now: Instant, options: &SackOptions) -> bool {
         self.ack.end_of_packet(now, options)
@@ -126,12 +138,14 @@ impl Receiver {
     /// The application took a message that had cost `bytes`.
     pub(crate) fn on_taken(&mut self, bytes: usize) {
         self.window.taken += bytes;
-        // RFC 9260, 6.2: a window update goes out when the window opened by a quarter of the buffer,
-        // and only where the peer may be waiting for it.
-        let quarter = self.window.limit / 4;
-        if self.window.taken >= quarter && self.window.advertised < 2 * quarter {
+        if self.window.wants_update() {
             self.ack.request();
         }
+    }
+
+    /// Whether something must be said that only a SACK can say, and SHUTDOWN cannot.
+    pub(crate) fn needs_sack(&self) -> bool {
+        self.map.has_gaps() || self.map.has_duplicates() || self.window.wants_update()
     }
 
     pub(crate) fn sack_is_due(&self) -> bool {
@@ -178,8 +192,8 @@ impl Receiver {
     fn open_window(&self, inbox: &Inbox) -> usize {
         let free = self.window.limit.saturating_sub(self.buffered(inbox));
         // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        let silly = SILLY_WINDOW.min(self.window.limit / 4);
-        if free < silly { 0 } else { free }
+        let silly = USUAL_CHUNK.min(self.window.limit / 4);
+        if free < silly { 0 } else { self.window.payload_of(free) }
     }
 
     /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
@@ -190,9 +204,8 @@ impl Receiver {
         if data.tsn.is_before(self.map.highest()) {
             return held <= 2 * self.window.limit;
         }
-        // RFC 9260, 6.2: nothing new while the window is closed, unless nothing else could ever open it.
-        let shut = self.open_window(inbox) == 0 && !self.is_stuck(inbox);
-        held <= self.window.limit && !shut
+        // RFC 9260, 6.2: nothing new while the window is closed.
+        held <= self.window.limit && self.open_window(inbox) > 0
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no
@@ -202,4 +215,22 @@ impl Receiver {
     }
 }
 
-const SILLY_WINDOW: usize = 1400;
+impl Window {
+    fn note_chunk(&mut self, len: usize) {
+        self.mean = (self.mean * 7 + len).div_ceil(8);
+    }
+
+    /// How much payload fits `free` bytes: the peer counts payload only, and holding chunks costs more.
+    fn payload_of(&self, free: usize) -> usize {
+        free.saturating_mul(self.mean) / inbox::cost(self.mean)
+    }
+
+    /// RFC 9260, 6.2: a window update goes out when the window opened by a quarter of the buffer, and only
+    /// where the peer may be waiting for it.
+    fn wants_update(&self) -> bool {
+        let quarter = self.limit / 4;
+        self.taken >= quarter && self.advertised < 2 * quarter
+    }
+}
+
+const USUAL_CHUNK: usize = 1400;

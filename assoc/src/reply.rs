@@ -31,6 +31,7 @@ impl Way {
             destination: self.peer,
             udp_port: self.udp_port,
             ecn: Ecn::NotEct,
+            fragmentable: false,
             len,
         }
     }

@@ -6,7 +6,7 @@ use usctp_chunk::{Data, PacketBuilder, Sack, Tsn};
 
 use crate::config::Config;
 use crate::outbox::Outbox;
-use crate::path::{Path, PathId, Paths, Probe};
+use crate::path::{COMMON_HEADER, Path, PathId, Paths, Probe};
 use crate::timer::Timer;
 
 mod outstanding;
@@ -26,6 +26,9 @@ pub(crate) struct Sender {
     tallies: Vec<Tally>,
     /// Whether the application is closing: the peer is asked to acknowledge at once.
     closing: bool,
+    nagle: bool,
+    /// The greatest payload of a DATA chunk that the application wants, in bytes.
+    fragment_limit: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +68,7 @@ pub(crate) struct Written {
 }
 
 impl Sender {
-    pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32) -> Self {
+    pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32, config: &Config) -> Self {
         Self {
             outstanding: Outstanding::new(initial_tsn),
             rwnd: peer_rwnd as usize,
@@ -74,6 +77,8 @@ impl Sender {
             window_probe: WindowProbe::default(),
             tallies: Vec::new(),
             closing: false,
+            nagle: config.nagle,
+            fragment_limit: config.fragment_limit.map_or(usize::MAX, usize::from),
         }
     }
 
@@ -119,7 +124,7 @@ impl Sender {
             return (room && self.burst > 0).then_some(to);
         }
         let to = paths.for_data()?;
-        let limit = fragment_limit(paths);
+        let limit = self.fragment_limit(paths);
         let path = paths.path_mut(to)?;
         let Some(len) = outbox.next_len(limit) else {
             path.congestion.note_fully_used(false);
@@ -128,6 +133,9 @@ impl Sender {
         path.congestion.decay(now, path.rto.current());
         let room = path.congestion.has_room();
         path.congestion.note_fully_used(!room);
+        if self.waits_for_more(outbox, limit) {
+            return None;
+        }
         let open = room && self.window_allows(len, now, path.rto.current());
         (open && self.window_is_tidy() && self.burst > 0).then_some(to)
     }
@@ -222,6 +230,24 @@ impl Sender {
         !closed_window
     }
 
+    /// A path's MTU became smaller: what is in flight there and too long is sent again, which is no sign of
+    /// congestion (RFC 9260, section 7.3).
+    pub(crate) fn on_smaller_mtu(&mut self, path: PathId, paths: &mut Paths, config: &Config) {
+        if let Some(limit) = paths.path(path).map(Path::chunk_limit) {
+            self.outstanding.lose_longer(path, limit, paths);
+            self.open_burst(config);
+        }
+    }
+
+    /// The length of the packet that a chunk to be sent again needs, if that is more than its path takes: it has its
+    /// TSN and cannot be cut again (RFC 9260, section 6.9).
+    pub(crate) fn oversized(&self, paths: &Paths) -> Option<usize> {
+        let (_, to, data) = self.outstanding.first_lost()?;
+        let len = chunk_len(data);
+        let limit = paths.path(to)?.chunk_limit();
+        (len > limit).then_some(crate::path::COMMON_HEADER + len)
+    }
+
     /// A path failed: what was to be retransmitted there goes elsewhere.
     pub(crate) fn on_path_failed(&mut self, path: PathId, paths: &Paths) {
         if let Some(to) = paths.for_retransmission(path) {
@@ -285,7 +311,7 @@ impl Sender {
         if paths.for_data() != Some(to) {
             return;
         }
-        let limit = fragment_limit(paths);
+        let limit = self.fragment_limit(paths);
         let Some(path) = paths.path_mut(to) else { return };
         while let Some(len) = outbox.next_len(limit) {
             if (DATA_HEADER + len).next_multiple_of(4) > packet.remaining() {
@@ -328,9 +354,22 @@ impl Sender {
         self.window_probe.due
     }
 
-    /// RFC 9260, 6.1: no TSN may lie 2^31 or more ahead; the Gap Ack Blocks of a SACK reach 2^16.
+    /// The Gap Ack Blocks of a SACK reach 2^16; but each chunk may be a message of the same stream, and a receiver
+    /// takes a stream sequence number that lies 2^15 or more ahead for an old one (RFC 9260, 6.5).
     fn window_is_tidy(&self) -> bool {
         self.outstanding.len() < MAX_OUTSTANDING
+    }
+
+    /// The greatest payload of a DATA chunk, in bytes: what fits all paths (AMDCS, RFC 9260, section 6.9),
+    /// or less if the application wants less.
+    fn fragment_limit(&self, paths: &Paths) -> usize {
+        let fits = paths.smallest_limit().saturating_sub(COMMON_HEADER + DATA_HEADER) & !3;
+        fits.min(self.fragment_limit)
+    }
+
+    /// RFC 9260, 6.1: whether what is left had better wait for more to fill a packet with (Nagle).
+    fn waits_for_more(&self, outbox: &Outbox, limit: usize) -> bool {
+        self.nagle && !self.closing && !self.outstanding.is_empty() && outbox.payload() < limit
     }
 
     fn credit_paths(
@@ -347,7 +386,7 @@ impl Sender {
             if let Some(sent_at) = tally.measured_from {
                 path.rto.measure(now.saturating_duration_since(sent_at), &config.rto);
             }
-            path.congestion.on_acked(tally.bytes, in_fast_recovery);
+            path.congestion.on_acked(tally.credited, in_fast_recovery);
             if path.congestion.flight() == 0 {
                 // RFC 9260, 6.3.2 (R2)
                 path.t3.stop();
@@ -355,16 +394,23 @@ impl Sender {
                 // RFC 9260, 6.3.2 (R3)
                 path.t3.start(now, path.rto.current());
             }
-            answered(paths, tally.path);
+            if tally.credited > 0 {
+                answered(paths, tally.path);
+            } else {
+                // RFC 9260, 8.1: the peer lives, whichever path it was.
+                paths.forget_errors();
+            }
         }
     }
 
     fn detect_losses(&mut self, now: Instant, acked: Acked, paths: &mut Paths) {
-        if let Some(path) = acked.reneged.and_then(|path| paths.path_mut(path))
-            && !path.t3.is_running()
-        {
-            // RFC 9260, 6.3.2 (R4)
-            path.t3.start(now, path.rto.current());
+        if acked.has_reneged {
+            // RFC 9260, 6.3.2 (R4): on whatever paths it was.
+            for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
+                if !path.t3.is_running() {
+                    path.t3.start(now, path.rto.current());
+                }
+            }
         }
         if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
             self.recovery.exit = None;
@@ -414,10 +460,5 @@ fn sent_on(path: &mut Path, now: Instant, len: usize) {
     }
 }
 
-/// The greatest payload of a DATA chunk that fits all paths (AMDCS, RFC 9260, section 6.9).
-fn fragment_limit(paths: &Paths) -> usize {
-    paths.smallest_limit().saturating_sub(crate::path::COMMON_HEADER + DATA_HEADER) & !3
-}
-
 const DATA_HEADER: usize = Data::HEADER;
-const MAX_OUTSTANDING: usize = 65_535;
+const MAX_OUTSTANDING: usize = 32_767;

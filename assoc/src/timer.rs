@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Timer(Option<Instant>);
 
 impl Timer {
+    /// One that runs for longer than the clock can count never fires.
     pub(crate) fn started(now: Instant, after: Duration) -> Self {
-        Self(Some(now + after))
+        Self(now.checked_add(after))
     }
 
     pub(crate) fn start(&mut self, now: Instant, after: Duration) {

@@ -45,6 +45,9 @@ pub struct Transmit {
     pub udp_port: Option<u16>,
     /// The ECN field to set.
     pub ecn: Ecn,
+    /// Whether IP may cut the packet into fragments: it holds a DATA chunk that was cut before the path's MTU
+    /// became smaller, and that cannot be cut again (RFC 9260, section 6.9). Any other packet is not to be cut.
+    pub fragmentable: bool,
     /// The packet's length in bytes: the last `len` bytes of the caller's buffer.
     pub len: usize,
 }

@@ -13,7 +13,7 @@ mod builder;
 pub use builder::PacketBuilder;
 
 /// Bytes in the common header.
-pub(crate) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = checksum::FIELD.end;
 
 /// The common header without its checksum (RFC 9260, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -158,9 +158,9 @@ fn a_sack_that_counts_more_than_it_holds_is_an_error() {
 fn heartbeat_and_its_ack_hold_the_info_parameter() {
     let bytes = [4, 0, 0, 11, 0, 1, 0, 7, 1, 2, 3, 0];
     let info = Bytes::from_static(&[1, 2, 3]);
-    assert_eq!(chunk(&bytes), Chunk::Heartbeat(Heartbeat { info: info.clone() }));
+    assert_eq!(chunk(&bytes), Chunk::Heartbeat(Heartbeat::new(info.clone())));
     let bytes = [5, 0, 0, 11, 0, 1, 0, 7, 1, 2, 3, 0];
-    assert_eq!(chunk(&bytes), Chunk::HeartbeatAck(Heartbeat { info }));
+    assert_eq!(chunk(&bytes), Chunk::HeartbeatAck(Heartbeat::new(info)));
 }
 
 #[test]

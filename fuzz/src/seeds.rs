@@ -53,7 +53,7 @@ fn packet(chunks: &[Chunk]) -> Bytes {
 /// Packets that together hold every type of chunk.
 fn packets() -> [(&'static str, Vec<Chunk>); 10] {
     let tsn = Tsn::new(0xffff_fffe);
-    let heartbeat = || Heartbeat { info: Bytes::from_static(b"nonce of 64 bits") };
+    let heartbeat = || Heartbeat::new(Bytes::from_static(b"nonce of 64 bits"));
     let unknown = UnknownChunk { kind: ChunkType(0xfe), flags: 1, value: bytes(5) };
     [
         ("init", vec![Chunk::Init(init(init_parameters()))]),

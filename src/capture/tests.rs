@@ -80,7 +80,14 @@ fn write_all_kinds(path: &Path) {
                 let packet = heartbeat(pad);
                 let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
                 let (ecn, len) = (Ecn::Ect0, packet.len());
-                let transmit = Transmit { source: Some(source), destination, udp_port, ecn, len };
+                let transmit = Transmit {
+                    source: Some(source),
+                    destination,
+                    udp_port,
+                    ecn,
+                    fragmentable: false,
+                    len,
+                };
                 capture.sent([(&transmit, &packet[..])].into_iter(), Some(9899));
                 let payload = Bytes::from(packet);
                 let datagram = Datagram { source, destination, udp_port, ecn, payload };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
-use usctp_assoc::Transmit;
+use usctp_assoc::{NoticeKind, PathNotice, Quote, Transmit};
 
 /// With so many bytes waiting to be sent, an endpoint takes no further input.
 const FULL: usize = 8 << 20;
@@ -25,6 +25,29 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.transmits.is_empty()
+    }
+
+    /// Takes out the packets that cannot be sent, and gives notice of each.
+    pub(crate) fn refuse(
+        &mut self,
+        notices: &mut Vec<PathNotice>,
+        is_refused: impl Fn(&Transmit) -> bool,
+    ) {
+        let mut all = self.bytes.split();
+        self.transmits.retain(|transmit| {
+            let packet = all.split_to(transmit.len.min(all.len()));
+            if !is_refused(transmit) {
+                self.bytes.extend_from_slice(&packet);
+                return true;
+            }
+            notices.extend(Quote::parse(&packet).map(|quote| PathNotice {
+                peer: transmit.destination,
+                local: None,
+                kind: NoticeKind::SendFailed,
+                quote,
+            }));
+            false
+        });
     }
 
     fn clear(&mut self) {
@@ -127,6 +150,10 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use usctp_assoc::Ecn;
+
     use super::*;
 
     fn batch(bytes: &[u8]) -> Batch {
@@ -148,6 +175,33 @@ mod tests {
         assert_eq!(&third.bytes[..], b"third");
         assert!(matches!(outgoing.next(third, 3), Next::Done));
         assert!(outgoing.begin().is_none());
+    }
+
+    #[test]
+    fn packets_that_cannot_be_sent_are_taken_out_with_a_notice_each() {
+        let packet = |n: u8| [0, n, 0, 7, 0, 0, 0, n].repeat(usize::from(n));
+        let peer = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let mut batch = Batch::default();
+        for n in 1..=4 {
+            batch.bytes.extend_from_slice(&packet(n));
+            batch.transmits.push(Transmit {
+                source: (n % 2 == 1).then_some(peer(100)),
+                destination: peer(n),
+                udp_port: None,
+                ecn: Ecn::NotEct,
+                len: packet(n).len(),
+                fragmentable: false,
+            });
+        }
+        let mut refused = Vec::new();
+        batch.refuse(&mut refused, |transmit| transmit.source.is_none());
+        assert_eq!(batch.bytes[..], [packet(1), packet(3)].concat());
+        let left: Vec<_> = batch.transmits.iter().map(|transmit| transmit.destination).collect();
+        assert_eq!(left, [peer(1), peer(3)]);
+        let told: Vec<_> =
+            refused.iter().map(|notice| (notice.peer, notice.quote.source_port)).collect();
+        assert_eq!(told, [(peer(2), 2), (peer(4), 4)]);
+        assert!(refused.iter().all(|notice| notice.kind == NoticeKind::SendFailed));
     }
 
     #[test]

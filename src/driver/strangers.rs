@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use usctp_assoc::{Datagram, Transmit};
+use usctp_assoc::{Datagram, RateLimit, Transmit};
 
 use crate::port::{Carrier, Responder, is_claimed, kernel_speaks_sctp};
 
@@ -21,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// responder answers, and only for ports that no process has claimed. What came over UDP came to this stack alone.
 #[derive(Debug)]
 pub(crate) struct Strangers {
+    hears_ip: bool,
     responder: Option<Responder>,
     asked: Option<Instant>,
     limit: RateLimit,
@@ -30,12 +31,13 @@ pub(crate) struct Strangers {
 }
 
 impl Strangers {
-    /// For a stack with this local UDP port, if it has one.
-    pub(crate) fn new(udp_port: Option<u16>, now: Instant) -> Self {
+    /// For a stack that hears raw IP or not, and with this local UDP port, if it has one.
+    pub(crate) fn new(hears_ip: bool, udp_port: Option<u16>, now: Instant) -> Self {
         Self {
+            hears_ip,
             responder: None,
             asked: None,
-            limit: RateLimit::new(now),
+            limit: RateLimit::new(RATE, now),
             others: HashMap::new(),
             udp_port,
         }
@@ -44,7 +46,8 @@ impl Strangers {
     /// Asks for the role of the responder from time to time; true when it was just given.
     pub(crate) fn claim_role(&mut self, now: Instant) -> bool {
         let is_early = |asked| now.saturating_duration_since(asked) < RETRY;
-        if self.responder.is_some() || self.asked.is_some_and(is_early) {
+        // Without raw links the role would be kept from those who can play it.
+        if !self.hears_ip || self.responder.is_some() || self.asked.is_some_and(is_early) {
             return false;
         }
         self.asked = Some(now);
@@ -88,50 +91,4 @@ impl Strangers {
 pub(crate) fn destination_port(datagram: &Datagram) -> Option<u16> {
     let &[_, _, high, low] = datagram.payload.first_chunk()?;
     Some(u16::from_be_bytes([high, low]))
-}
-
-/// A bucket that fills at a fixed rate.
-#[derive(Debug)]
-struct RateLimit {
-    tokens: u32,
-    filled: Instant,
-}
-
-impl RateLimit {
-    fn new(now: Instant) -> Self {
-        Self { tokens: RATE, filled: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let interval = Duration::from_secs(1) / RATE;
-        let elapsed = now.saturating_duration_since(self.filled);
-        if elapsed >= Duration::from_secs(1) {
-            *self = Self::new(now);
-        } else {
-            // Less than a second has passed: fewer than RATE intervals.
-            let fresh = (elapsed.as_nanos() / interval.as_nanos()) as u32;
-            self.tokens = (self.tokens + fresh).min(RATE);
-            self.filled += interval * fresh;
-        }
-        let is_left = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        is_left
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_limited_to_the_rate_after_a_burst() {
-        let start = Instant::now();
-        let mut limit = RateLimit::new(start);
-        let taken = |limit: &mut RateLimit, at| (0..10 * RATE).filter(|_| limit.take(at)).count();
-        assert_eq!(taken(&mut limit, start), RATE as usize);
-        let half = start + Duration::from_millis(500);
-        assert_eq!(taken(&mut limit, half), RATE as usize / 2);
-        assert_eq!(taken(&mut limit, half), 0);
-        assert_eq!(taken(&mut limit, half + Duration::from_secs(60)), RATE as usize);
-    }
 }

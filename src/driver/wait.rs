@@ -248,3 +248,38 @@ impl Wake for Parked {
         self.0.unpark();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_that_waits_again_keeps_its_place_and_one_that_is_dropped_leaves_none() {
+        let mut waiters = Waiters::default();
+        let [first, second] = [(), ()].map(|()| Waker::from(Arc::new(Parked(thread::current()))));
+        let (mut token, mut other) = (None, None);
+        assert!(waiters.register(&mut token, Interest::READ, &first).is_none());
+        assert!(waiters.register(&mut token, Interest::READ, &first).is_none());
+        let renewed = waiters.register(&mut token, Interest::READ, &second);
+        assert!(renewed.is_some_and(|old| old.will_wake(&first)));
+        assert!(waiters.register(&mut other, Interest::READ, &first).is_none());
+        assert_eq!(waiters.list.len(), 2);
+        assert!(waiters.remove(token.unwrap()).is_some_and(|old| old.will_wake(&second)));
+        assert!(waiters.remove(token.unwrap()).is_none());
+        assert_eq!(waiters.list.len(), 1);
+    }
+
+    #[test]
+    fn all_waiters_whose_interest_is_met_are_taken_and_the_others_stay() {
+        let mut waiters = Waiters::default();
+        let waker = Waker::noop();
+        for interest in [Interest::READ, Interest::WRITE, Interest::READ.and(Interest::EVENT)] {
+            assert!(waiters.register(&mut None, interest, waker).is_none());
+        }
+        let mut woken = Vec::new();
+        waiters.take(Interest::READ, &mut woken);
+        assert_eq!((woken.len(), waiters.list.len()), (2, 1));
+        waiters.take(Interest::ALL, &mut woken);
+        assert_eq!((woken.len(), waiters.list.len()), (3, 0));
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::LabError;
 use super::link::{Link, LinkOptions};
@@ -114,6 +114,14 @@ impl Host {
     ) -> io::Result<JoinHandle<T>> {
         let thread = thread::Builder::new().name(format!("{} {name}", self.name()));
         self.run(move || thread.spawn(body))
+    }
+
+    /// Moves the calling thread, and it alone, into this host's network for good.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn adopt_thread(&self) -> io::Result<()> {
+        Ok(setns(&self.network.namespace, CloneFlags::CLONE_NEWNET)?)
     }
 
     /// Starts a program in the host.

@@ -20,6 +20,10 @@ use crate::link::LinkError;
 pub(super) struct RawLink {
     fd: OwnedFd,
     family: Family,
+    /// A second socket that takes nothing. Linux passes over a raw socket whose receive buffer is full, and
+    /// when no other one of the protocol is open it tells the sender "protocol unreachable", which would end
+    /// the association of a peer that believes it (RFC 9260, section 10, ICMP8). This one is never full.
+    _stand_in: Option<OwnedFd>,
 }
 
 impl RawLink {
@@ -31,13 +35,18 @@ impl RawLink {
             Family::V6 => TransportProtocol::Ipv6(sctp),
         };
         // The channel's own buffer stays empty: the descriptor is read in batches instead.
-        let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
-        Self::from_fd(sys::socket_of(&sender)?, family)
+        let channel = || {
+            let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
+            sys::socket_of(&sender)
+        };
+        let stand_in = channel()?;
+        sys::attach_filter(stand_in.as_fd(), &filter::destination_ports(family, &[], false))?;
+        Ok(Self { _stand_in: Some(stand_in), ..Self::from_fd(channel()?, family)? })
     }
 
     /// Prepares a raw SCTP socket opened elsewhere.
     pub(super) fn from_fd(fd: OwnedFd, family: Family) -> io::Result<Self> {
-        let link = Self { fd, family };
+        let link = Self { fd, family, _stand_in: None };
         link.accept_ports(&[], false)?;
         sys::enlarge_buffers(link.fd.as_fd());
         let fd = link.fd.as_fd();
@@ -48,17 +57,13 @@ impl RawLink {
                 sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
                 sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
                 // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
-                let probe = libc::IP_PMTUDISC_PROBE;
-                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
             }
             Family::V6 => {
                 sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
                 sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-                let probe = libc::IPV6_PMTUDISC_PROBE;
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
             }
         }
+        sys::let_fragment(fd, family == Family::V4, false)?;
         Ok(link)
     }
 

@@ -108,16 +108,30 @@ pub(super) fn send(
 impl Route<'_> {
     /// Sends from the front of the batch what goes the same way as its first packet.
     fn send(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
+        if first.fragmentable {
+            return self.send_fragmentable(batch, first);
+        }
         match self {
             Route::Raw(link) => {
                 let same = |other: &Transmit| {
                     other.udp_port.is_none()
+                        && !other.fragmentable
                         && other.destination.is_ipv4() == first.destination.is_ipv4()
                 };
                 link.send(batch.iter().take_while(|(other, _)| same(other)).map(outgoing))
             }
             Route::Udp(socket) => socket.send(batch, first),
         }
+    }
+
+    /// Sends the first packet, which IP may cut. The option is the socket's: what another thread
+    /// sends meanwhile may be cut, too, which does no harm.
+    fn send_fragmentable(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
+        let v4 = first.destination.is_ipv4();
+        sys::let_fragment(self.as_fd(), v4, true)?;
+        let result = sys::send_batch(self.as_fd(), batch.iter().take(1).map(outgoing));
+        sys::let_fragment(self.as_fd(), v4, false)?;
+        result
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {

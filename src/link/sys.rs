@@ -148,6 +148,17 @@ pub(super) fn set_option(
     set_bytes(fd, level, name, &value.to_ne_bytes())
 }
 
+/// Lets IP cut what a socket sends into fragments, or forbids it.
+pub(super) fn let_fragment(fd: BorrowedFd, v4: bool, on: bool) -> io::Result<()> {
+    if v4 {
+        let mode = if on { libc::IP_PMTUDISC_DONT } else { libc::IP_PMTUDISC_PROBE };
+        return set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode);
+    }
+    let mode = if on { libc::IPV6_PMTUDISC_DONT } else { libc::IPV6_PMTUDISC_PROBE };
+    set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
+    set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, c_int::from(!on))
+}
+
 /// Sets a socket option whose value is a plain structure, given as its bytes.
 pub(super) fn set_bytes(fd: BorrowedFd, level: c_int, name: c_int, value: &[u8]) -> io::Result<()> {
     let len = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;

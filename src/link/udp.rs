@@ -263,7 +263,7 @@ impl AsFd for UdpSocket<'_> {
 fn next_run(batch: Batch<'_>, v4: bool, segments: usize) -> Option<(Outgoing<'_>, usize)> {
     let mut packets = batch.iter();
     let (first, packet) = packets.next()?;
-    if first.udp_port.is_none() || first.destination.is_ipv4() != v4 {
+    if first.udp_port.is_none() || first.fragmentable || first.destination.is_ipv4() != v4 {
         return None;
     }
     let mut message = outgoing((first, packet));
@@ -273,6 +273,7 @@ fn next_run(batch: Batch<'_>, v4: bool, segments: usize) -> Option<(Outgoing<'_>
         let fits = count < segments
             && next.len <= first.len
             && total + next.len <= GREATEST_PAYLOAD
+            && !next.fragmentable
             && same_way(next, first);
         if !fits {
             break;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use usctp::lab::{Lab, LabError};
 
+use super::peer::usrsctp;
+use super::tshark;
+
 /// What a test gives: an assertion panics, an error says what failed before it could be checked.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -41,6 +44,22 @@ impl Suite {
                 let reason = error.to_string();
                 self.skip(name, &reason);
             }
+        }
+    }
+
+    /// Adds a test that needs hosts and one of usrsctp's programs, and tshark to judge; skipped where one is missing.
+    pub(crate) fn with_program(
+        &mut self,
+        name: impl Into<String>,
+        program: &str,
+        test: impl FnOnce(&Lab) -> Outcome<()> + Send + 'static,
+    ) {
+        if usrsctp(program).is_none() {
+            self.skip(name, &format!("usrsctp's {program} is not installed (Debian: apt-get install libusrsctp-examples)"));
+        } else if let Some(reason) = tshark::missing() {
+            self.skip(name, reason);
+        } else {
+            self.in_lab(name, test);
         }
     }
 

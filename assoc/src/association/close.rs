@@ -4,79 +4,12 @@ use std::time::Instant;
 
 use usctp_chunk::{Cause, Chunk, Shutdown, ShutdownComplete};
 
+use super::closing::Closing;
 use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::event::{Event, LostReason};
-use crate::path::PathId;
 use crate::reply::Way;
-use crate::timer::Timer;
-
-/// SHUTDOWN or SHUTDOWN ACK is being sent until it is answered.
-#[derive(Debug)]
-pub(crate) struct Closing {
-    pub(crate) path: PathId,
-    pub(crate) due: bool,
-    t2: Timer,
-    /// How often it was sent since the peer was last heard of.
-    attempts: u16,
-}
-
-impl Closing {
-    fn new(path: PathId) -> Self {
-        Self { path, due: true, t2: Timer::default(), attempts: 0 }
-    }
-
-    /// It was handed to the network.
-    pub(crate) fn sent(&mut self, now: Instant, ctx: &Context) {
-        self.due = false;
-        self.restart(now, ctx);
-    }
-
-    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it
-    /// came from (RFC 9260, 6.4 and 9.2).
-    pub(crate) fn on_packet(&mut self, now: Instant, data_from: Option<PathId>, ctx: &mut Context) {
-        self.attempts = 0;
-        ctx.paths.forget_errors();
-        if let Some(path) = data_from {
-            self.due = true;
-            self.path = path;
-        }
-        if self.t2.is_running() {
-            self.restart(now, ctx);
-        }
-    }
-
-    fn restart(&mut self, now: Instant, ctx: &Context) {
-        if let Some(path) = ctx.paths.path(self.path) {
-            self.t2.start(now, path.rto.current());
-        }
-    }
-
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.t2.deadline()
-    }
-
-    /// T2-shutdown expired: once more, by another path if there is one.
-    fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
-        if !self.t2.take_expired(now) {
-            return None;
-        }
-        self.attempts += 1;
-        let config = ctx.config.clone();
-        if let Some(path) = ctx.paths.path_mut(self.path) {
-            path.rto.back_off(&config.rto);
-        }
-        ctx.strike(self.path, true);
-        if self.attempts > config.retransmission.association_max || ctx.paths.are_exhausted(&config)
-        {
-            return Some(Ending::lost(LostReason::TooManyRetransmissions));
-        }
-        self.path = ctx.paths.for_retransmission(self.path).unwrap_or(self.path);
-        self.due = true;
-        None
-    }
-}
 
 impl Tcb {
     /// The application wants to close.
@@ -97,7 +30,11 @@ impl Tcb {
         let path = ctx.paths.for_data().unwrap_or_else(|| ctx.paths.primary());
         match self.phase {
             Phase::ShutdownPending => self.phase = Phase::ShutdownSent(Closing::new(path)),
-            Phase::ShutdownReceived => self.phase = Phase::ShutdownAckSent(Closing::new(path)),
+            Phase::ShutdownReceived(from) => {
+                // RFC 9260, 6.4: answers go to where the question came from.
+                let path = ctx.confirmed(from).unwrap_or(path);
+                self.phase = Phase::ShutdownAckSent(Closing::new(path));
+            }
             _ => return,
         }
         // RFC 9260, 8.3: no HEARTBEATs after SHUTDOWN or SHUTDOWN ACK.
@@ -111,12 +48,11 @@ impl Tcb {
         if !self.guard.is_running() {
             self.guard.start(now, ctx.config.shutdown_guard());
         }
-        let reported = !self.receiver.map().has_gaps() && !self.receiver.map().has_duplicates();
-        if reported {
+        if self.receiver.needs_sack() {
+            self.receiver.request_sack();
+        } else {
             // SHUTDOWN itself acknowledges what came in sequence.
             self.receiver.sack_sent();
-        } else {
-            self.receiver.request_sack();
         }
     }
 
@@ -131,11 +67,11 @@ impl Tcb {
             // RFC 9260, 9.2: silently discarded.
             Phase::CookieEchoed(_) => return Outcome::Continue,
             Phase::Established | Phase::ShutdownPending => {
-                self.phase = Phase::ShutdownReceived;
+                self.phase = Phase::ShutdownReceived(arrival.path);
                 self.sender.close();
                 ctx.tell(Event::PeerShutdown);
             }
-            Phase::ShutdownReceived => {}
+            Phase::ShutdownReceived(from) => *from = arrival.path.or(*from),
             Phase::ShutdownSent(_) => {
                 // Both sides close at once: SHUTDOWN is answered like one that came later.
                 let path = ctx.confirmed(arrival.path).unwrap_or_else(|| ctx.paths.primary());
@@ -171,8 +107,8 @@ impl Tcb {
         match acked {
             Ok(_) => {
                 self.progress_shutdown(ctx);
+                // RFC 9260, 6.4: the answer goes to where the question came from, which is alive.
                 if let Phase::ShutdownAckSent(closing) = &mut self.phase {
-                    // RFC 9260, 6.4: the reply goes back where the question came from.
                     closing.path = ctx.confirmed(arrival.path).unwrap_or(closing.path);
                 }
                 Outcome::Continue

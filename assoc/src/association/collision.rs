@@ -77,6 +77,7 @@ mod tests {
             peer_tsn: Tsn::default(),
             negotiated: Negotiated { outbound_streams: 1, inbound_streams: 1 },
             peer_rwnd: 1500,
+            adaptation: None,
             route: Route { local: address, peer: address, udp_port: None },
             addresses: vec![],
         }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use rand::Rng;
 use usctp_chunk::{
-    Cause, Causes, Chunk, ChunkType, Init, MissingParameters, Packet, ParameterType, RawChunk,
-    ShutdownComplete, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, Init, MissingParameters, Packet, ParameterType,
+    RawChunk, ShutdownComplete, VerificationTag,
 };
 
 use super::setup::{CookieWait, Setup};
-use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk};
+use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk, is_well_formed};
 use super::{Arrival, Association, Ending, Outcome, State};
 use crate::context::Context;
 use crate::cookie::Ties;
@@ -153,12 +153,11 @@ impl Association {
     ) -> Outcome {
         match chunk {
             Chunk::InitAck(init) => {
-                self.on_init_ack(now, &init, arrival, taken);
                 // RFC 9260, 6.10: INIT ACK is never bundled, so nothing may follow it.
-                Outcome::Stop
+                self.on_init_ack(now, &init, arrival, taken)
             }
             // RFC 9260, 8.5.1 (B): the peer's tag is not known, so a reflected tag cannot be right.
-            Chunk::Abort(abort) if !abort.tag_reflected => {
+            Chunk::Abort(abort) if !abort.tag_reflected && is_well_formed(&abort) => {
                 let cause = abort.causes.iter().next().and_then(Result::ok).map(|c| c.code());
                 let State::CookieWait(wait) = &mut self.state else { return Outcome::Stop };
                 let path = arrival.path.unwrap_or(wait.current);
@@ -183,29 +182,29 @@ impl Association {
         init: &Init,
         arrival: &Arrival,
         taken: &dyn Fn(IpAddr) -> bool,
-    ) {
-        let State::CookieWait(wait) = &mut self.state else { return };
+    ) -> Outcome {
+        let State::CookieWait(wait) = &mut self.state else { return Outcome::Stop };
         let most = self.ctx.config.limits.peer_addresses;
         let offer = match PeerOffer::read(init, most) {
             Ok(offer) => offer,
-            // RFC 9260, 3.3.3: with tag 0 the attempt is over.
             Err(Refusal::Discard) if init.initiate_tag.is_zero() => {
-                let path = arrival.path.unwrap_or(wait.current);
-                if let Some(ending) = wait.on_refused(path, None, false, &mut self.ctx) {
-                    self.end(ending);
-                }
-                return;
+                return on_init_ack_without_tag(wait, arrival, &mut self.ctx);
             }
-            Err(Refusal::Discard) => return,
-            Err(Refusal::Abort(cause)) => return self.refuse_init_ack(init, *cause, arrival),
+            Err(Refusal::Discard) => return Outcome::Stop,
+            Err(Refusal::Abort(cause)) => return refuse_init_ack(init, *cause, arrival),
+            // RFC 9260, 3.3.3: unlike with what is wrong above, the state stays as it is.
+            Err(Refusal::SmallWindow) => {
+                let abort = abort_chunk(Some(Cause::InvalidMandatoryParameter));
+                return Outcome::Answer(init.initiate_tag, abort);
+            }
         };
         if !wait.knows_one_of(arrival, &offer, &self.ctx) {
-            return;
+            return Outcome::Stop;
         }
         let Some(cookie) = offer.cookie.clone() else {
             let missing = [ParameterType::STATE_COOKIE].into_iter().collect::<MissingParameters>();
             let cause = Cause::MissingMandatoryParameter(missing);
-            return self.refuse_init_ack(init, cause, arrival);
+            return refuse_init_ack(init, cause, arrival);
         };
         let path = wait.settle(now, arrival, &offer, taken, &mut self.ctx);
         if arrival.path == Some(path)
@@ -230,13 +229,7 @@ impl Association {
         self.reject_streams(negotiated);
         let tcb = new_tcb(phase, &setup, &offer, negotiated, &mut self.ctx);
         self.state = State::Open(Box::new(tcb));
-    }
-
-    /// The set-up fails because of what the INIT ACK says; the peer is told (RFC 9260, 5.1).
-    fn refuse_init_ack(&mut self, init: &Init, cause: Cause, arrival: &Arrival) {
-        let lost = Ending::lost(LostReason::PeerViolation(cause.code()));
-        let abort = abort_chunk(Some(cause));
-        self.end(lost.with_last_words(arrival.way(), init.initiate_tag, abort));
+        Outcome::Stop
     }
 
     /// RFC 9260, 5.2.6 (3). Messages are untouched: none gets a TSN before the association is established.
@@ -257,6 +250,24 @@ impl Association {
     }
 }
 
+/// RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known to answer with but the packet's.
+fn on_init_ack_without_tag(wait: &mut CookieWait, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    let path = arrival.path.unwrap_or(wait.current);
+    let tag = arrival.header.verification_tag;
+    let abort = Chunk::Abort(Abort { tag_reflected: true, causes: Causes::default() });
+    match wait.on_refused(path, None, false, ctx) {
+        Some(lost) => Outcome::End(lost.with_last_words(arrival.way(), tag, abort)),
+        None => Outcome::Answer(tag, abort),
+    }
+}
+
+/// The set-up fails because of what the INIT ACK says; the peer is told (RFC 9260, 5.1).
+fn refuse_init_ack(init: &Init, cause: Cause, arrival: &Arrival) -> Outcome {
+    let lost = Ending::lost(LostReason::PeerViolation(cause.code()));
+    let abort = abort_chunk(Some(cause));
+    Outcome::End(lost.with_last_words(arrival.way(), init.initiate_tag, abort))
+}
+
 /// A TCB for what the two sides offered each other.
 fn new_tcb(
     phase: Phase,
@@ -272,7 +283,8 @@ fn new_tcb(
         negotiated,
         control: Default::default(),
         receiver: Receiver::new(offer.initial_tsn, negotiated.inbound_streams, &ctx.config.limits),
-        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd),
+        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd, &ctx.config),
+        adaptation: offer.adaptation,
         guard: Timer::default(),
     }
 }

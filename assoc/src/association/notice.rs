@@ -1,8 +1,8 @@
 //! What the network says about packets of ours, if it can be believed (RFC 9260, section 10).
 
-use super::{Association, Ending, State};
-use crate::event::LostReason;
-use crate::path::SetupMark;
+use super::{Association, State};
+use crate::context::Context;
+use crate::path::{PathId, SetupMark};
 use crate::wire::{NoticeKind, PathNotice};
 
 impl Association {
@@ -12,6 +12,10 @@ impl Association {
             return false;
         }
         let Some(id) = self.ctx.paths.find(notice.peer) else { return false };
+        if let NoticeKind::PacketTooBig { mtu } = notice.kind {
+            self.on_packet_too_big(id, mtu);
+            return true;
+        }
         let encapsulated = self.ctx.paths.path(id).is_some_and(|path| path.udp_port.is_some());
         let ending = match &mut self.state {
             State::CookieWait(wait) => {
@@ -25,23 +29,31 @@ impl Association {
                     }
                     // (ICMP8) like an ABORT in the answer to INIT.
                     NoticeKind::ProtocolUnreachable => wait.on_refused(id, None, true, ctx),
-                    // (ICMP3) and, before there is data, the path's MTU.
+                    // (ICMP3)
                     NoticeKind::PortUnreachable | NoticeKind::PacketTooBig { .. } => None,
                 }
             }
-            // (ICMP8) an ABORT with the T bit set, if the quoted packet was no INIT.
-            State::Open(_) if notice.kind == NoticeKind::ProtocolUnreachable => {
-                let no_init = notice.quote.initiate_tag.is_none();
-                let reason = LostReason::PeerAborted { cause: None, reason: Default::default() };
-                no_init.then(|| Ending::lost(reason))
-            }
-            // (ICMP9) is a MAY: timers find out what is really lost.
-            _ => None,
+            // (ICMP8) would have "protocol unreachable" end the association. A peer that answered INIT speaks
+            // SCTP, and Linux says the same when the receive buffer of a raw socket is full (since 6.7):
+            // believing it would end associations in the middle of a transfer. As with the unreachable hosts
+            // of (ICMP9), timers find out what is really lost.
+            State::Open(_) | State::Closed(_) => None,
         };
         if let Some(ending) = ending {
             self.end(ending);
         }
         true
+    }
+
+    /// (ICMP7) RFC 9260, 7.3
+    fn on_packet_too_big(&mut self, id: PathId, mtu: u32) {
+        let Context { paths, config, .. } = &mut self.ctx;
+        if !paths.path_mut(id).is_some_and(|path| path.shrink_mtu(mtu)) {
+            return;
+        }
+        if let State::Open(tcb) = &mut self.state {
+            tcb.sender.on_smaller_mtu(id, paths, config);
+        }
     }
 
     /// (ICMP6) The quoted tag is the peer's; or it is 0, and the packet is an INIT with our tag.

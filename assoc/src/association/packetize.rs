@@ -8,7 +8,7 @@ use usctp_chunk::{Chunk, CommonHeader, Heartbeat, PacketBuilder, Shutdown, Verif
 use super::setup::CookieWait;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
-use crate::path::PathId;
+use crate::path::{COMMON_HEADER, PathId};
 use crate::wire::{Ecn, Transmit};
 
 impl CookieWait {
@@ -44,7 +44,15 @@ impl Tcb {
         for _ in 0..MAX_EMPTY {
             let data_to = self.data_destination(now, ctx);
             let Some(to) = self.destination(data_to, ctx) else { break };
-            let transmit = self.write_packet(now, to, data_to == Some(to), out, ctx);
+            let oversized = data_to.and_then(|_| self.sender.oversized(&ctx.paths));
+            let transmit = match oversized {
+                Some(limit) if self.destination(None, ctx).is_none() => {
+                    self.write_oversized(now, to, limit, out, ctx)
+                }
+                // What else is due leaves first: an oversized chunk travels alone.
+                Some(_) => self.write_packet(now, to, false, out, ctx),
+                None => self.write_packet(now, to, data_to == Some(to), out, ctx),
+            };
             if transmit.is_some() {
                 return transmit;
             }
@@ -62,6 +70,11 @@ impl Tcb {
         ctx: &mut Context,
     ) -> Option<Transmit> {
         let tag = self.peer_tag;
+        if self.cookie_is_oversized(to, ctx) {
+            return write_within(ctx, to, tag, GREATEST_PACKET, out, |packet, ctx| {
+                self.write_cookie_echo(now, to, packet, ctx);
+            });
+        }
         write(ctx, to, tag, out, |packet, ctx| {
             self.write_cookie_echo(now, to, packet, ctx);
             self.control.write(to, packet);
@@ -72,6 +85,30 @@ impl Tcb {
                 self.write_data(now, to, packet, ctx);
             }
         })
+    }
+
+    fn write_oversized(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        limit: usize,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+    ) -> Option<Transmit> {
+        write_within(ctx, to, self.peer_tag, limit, out, |packet, ctx| {
+            self.write_data(now, to, packet, ctx);
+        })
+    }
+
+    /// RFC 9260, 3.3.3: a cookie may be quite large. Then it goes alone, in an IP packet that may be cut;
+    /// not so to an unconfirmed address, where a nonce would have to go with it (5.4).
+    fn cookie_is_oversized(&self, to: PathId, ctx: &Context) -> bool {
+        let Phase::CookieEchoed(echoed) = &self.phase else { return false };
+        let confirmed = ctx.confirmed(Some(to)).and_then(|id| ctx.paths.path(id));
+        let len = COMMON_HEADER + CHUNK_HEADER + echoed.cookie.len();
+        echoed.due
+            && echoed.path == to
+            && confirmed.is_some_and(|path| len.next_multiple_of(4) > path.packet_limit())
     }
 
     fn data_destination(&mut self, now: Instant, ctx: &mut Context) -> Option<PathId> {
@@ -113,7 +150,7 @@ impl Tcb {
             return;
         }
         packet.push(&Chunk::CookieEcho(echoed.cookie.clone()));
-        if !echoed.unrecognized.is_empty() {
+        if !echoed.unrecognized.is_empty() && packet.len() <= usize::from(ctx.config.path_mtu) {
             packet.push(&Chunk::Error(echoed.unrecognized.clone()));
         }
         echoed.sent(now, ctx);
@@ -202,7 +239,7 @@ fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx
     let rto = path.rto.current();
     let info = path.heartbeat.make(now, *epoch, rto, to, rng);
     // If it does not fit now, it is lost, and found missing after the RTO.
-    packet.push(&Chunk::Heartbeat(Heartbeat { info }));
+    packet.push(&Chunk::Heartbeat(Heartbeat::new(info)));
     path.record.used_at = Some(now);
 }
 
@@ -214,14 +251,27 @@ fn write(
     out: &mut BytesMut,
     fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
 ) -> Option<Transmit> {
+    let limit = ctx.paths.path(to)?.packet_limit();
+    write_within(ctx, to, verification_tag, limit, out, fill)
+}
+
+fn write_within(
+    ctx: &mut Context,
+    to: PathId,
+    verification_tag: VerificationTag,
+    limit: usize,
+    out: &mut BytesMut,
+    fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
+) -> Option<Transmit> {
     let path = ctx.paths.path(to)?;
     let (source, destination, udp_port) = (path.local, path.peer, path.udp_port);
+    let fits = path.packet_limit();
     let header = CommonHeader {
         source_port: ctx.me.local_port,
         destination_port: ctx.me.peer_port,
         verification_tag,
     };
-    let mut packet = PacketBuilder::new(out, header, path.packet_limit());
+    let mut packet = PacketBuilder::new(out, header, limit);
     fill(&mut packet, ctx);
     if packet.is_empty() {
         packet.cancel();
@@ -229,7 +279,10 @@ fn write(
     }
     let len = packet.finish();
     ctx.statistics.packets_sent += 1;
-    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, len })
+    let fragmentable = len > fits;
+    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, fragmentable, len })
 }
 
 const MAX_EMPTY: usize = 4;
+const CHUNK_HEADER: usize = 4;
+const GREATEST_PACKET: usize = 65_000;

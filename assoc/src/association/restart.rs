@@ -132,6 +132,8 @@ impl Association {
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
+        let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
+        self.ctx.events.extend(cut);
         let lost = outbox::whole_messages(tcb.sender.drain());
         self.ctx.events.extend(lost.into_iter().map(Event::SendFailed));
         self.ctx.outbox.restart();
@@ -222,7 +224,8 @@ fn tcb_of(cookie: &Cookie, ctx: &mut Context) -> Tcb {
         negotiated: cookie.negotiated,
         control: Default::default(),
         receiver: Receiver::new(cookie.peer_tsn, streams, &ctx.config.limits),
-        sender: Sender::new(cookie.local_tsn, cookie.peer_rwnd),
+        sender: Sender::new(cookie.local_tsn, cookie.peer_rwnd, &ctx.config),
+        adaptation: cookie.adaptation,
         guard: Timer::default(),
     }
 }

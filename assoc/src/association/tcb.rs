@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use usctp_chunk::{Abort, Cause, Causes, Chunk, Data, Heartbeat, RawChunk, Sack, VerificationTag};
 
-use super::close::Closing;
+use super::closing::Closing;
 use super::control::Control;
 use super::setup::Setup;
 use super::{Arrival, Ending, Outcome};
@@ -31,6 +31,8 @@ pub(crate) struct Tcb {
     pub(crate) sender: Sender,
     /// T5-shutdown-guard.
     pub(crate) guard: Timer,
+    /// The peer's Adaptation Layer Indication, until the application was told.
+    pub(crate) adaptation: Option<u32>,
 }
 
 /// Where an association with a known peer stands, with the data of that state.
@@ -40,7 +42,8 @@ pub(crate) enum Phase {
     Established,
     ShutdownPending,
     ShutdownSent(Closing),
-    ShutdownReceived,
+    /// The peer's SHUTDOWN came; SHUTDOWN ACK goes back to where it came from, once nothing is outstanding.
+    ShutdownReceived(Option<PathId>),
     ShutdownAckSent(Closing),
 }
 
@@ -66,14 +69,17 @@ impl Tcb {
             Phase::Established => AssociationState::Established,
             Phase::ShutdownPending => AssociationState::ShutdownPending,
             Phase::ShutdownSent(_) => AssociationState::ShutdownSent,
-            Phase::ShutdownReceived => AssociationState::ShutdownReceived,
+            Phase::ShutdownReceived(_) => AssociationState::ShutdownReceived,
             Phase::ShutdownAckSent(_) => AssociationState::ShutdownAckSent,
         }
     }
 
     /// Whether messages may be sent, as far as the phase goes.
     pub(crate) fn sends_data(&self) -> bool {
-        matches!(self.phase, Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived)
+        matches!(
+            self.phase,
+            Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived(_)
+        )
     }
 
     /// Acts on one chunk; the verification tag was checked.
@@ -133,13 +139,24 @@ impl Tcb {
                 inbound_streams: self.negotiated.inbound_streams,
             });
         }
+        self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
+    }
+
+    /// RFC 5061, 4.2.6: the peer's indication is passed to the application.
+    fn tell_adaptation(&mut self, ctx: &mut Context) {
+        if let Some(indication) = self.adaptation.take() {
+            ctx.tell(Event::AdaptationIndication(indication));
+        }
     }
 
     /// The peer restarted: the association is new, but for the application it goes on.
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
+        self.tell_adaptation(ctx);
+        self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
     }
@@ -164,7 +181,7 @@ impl Tcb {
         }
     }
 
-    fn on_data(&mut self, data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
         let receives = matches!(
             self.phase,
             Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
@@ -176,6 +193,10 @@ impl Tcb {
         if data.payload.is_empty() {
             // RFC 9260, 6.2
             return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
+        }
+        if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
+            // What waits here must not hold on to a packet that is mostly something else.
+            data.payload = Bytes::copy_from_slice(&data.payload);
         }
         let stream = data.stream;
         match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
@@ -228,14 +249,20 @@ impl Tcb {
 
     /// The send buffer has room again, and may be empty.
     pub(crate) fn after_acknowledgement(&mut self, ctx: &mut Context) {
+        self.tell_of_room(ctx);
+        if ctx.outbox.is_empty() && self.sender.is_idle() {
+            ctx.tell(Event::SenderDry);
+        }
+    }
+
+    /// Wakes a sender that was refused, once the send buffer has room: because of an acknowledgement, or because
+    /// messages were taken out for which there is no stream, or whose association the peer has forgotten.
+    fn tell_of_room(&self, ctx: &mut Context) {
         let held = ctx.outbox.bytes() + self.sender.cost();
         // Half of it, so that a sender is not woken for each message.
         if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {
             ctx.send_refused = false;
             ctx.tell(Event::Writable);
-        }
-        if ctx.outbox.is_empty() && self.sender.is_idle() {
-            ctx.tell(Event::SenderDry);
         }
     }
 
@@ -264,21 +291,28 @@ impl Tcb {
     fn on_error(&mut self, now: Instant, causes: &Causes, ctx: &mut Context) -> Outcome {
         for cause in causes.iter() {
             let Ok(cause) = cause else { return Outcome::Stop };
-            if let (Cause::StaleCookie { .. }, Phase::CookieEchoed(echoed)) = (&cause, &self.phase)
-            {
-                // RFC 9260, 5.2.6: no more than a second beyond the measured round trip.
-                let trip = echoed.sent_at.map(|at| now.saturating_duration_since(at));
-                let trip_ms = trip.map_or(0, |trip| u32::try_from(trip.as_millis()).unwrap_or(0));
-                return Outcome::StaleCookie { extension_ms: trip_ms.saturating_add(1000) };
-            }
-            if !matches!(self.phase, Phase::CookieEchoed(_)) {
-                ctx.tell(Event::RemoteError(cause.code()));
+            let stale = matches!(cause, Cause::StaleCookie { .. });
+            match &self.phase {
+                Phase::CookieEchoed(echoed) if stale => {
+                    // RFC 9260, 5.2.6: no more than a second beyond the measured round trip.
+                    let trip = echoed.sent_at.map(|at| now.saturating_duration_since(at));
+                    let trip_ms =
+                        trip.map_or(0, |trip| u32::try_from(trip.as_millis()).unwrap_or(0));
+                    return Outcome::StaleCookie { extension_ms: trip_ms.saturating_add(1000) };
+                }
+                Phase::CookieEchoed(_) => {}
+                // RFC 9260, 5.2.6: of an old cookie, and silently discarded.
+                _ if stale => return Outcome::Continue,
+                _ => ctx.tell(Event::RemoteError(cause.code())),
             }
         }
         Outcome::Continue
     }
 
     fn on_abort(&mut self, abort: &Abort, arrival: &Arrival) -> Outcome {
+        if !is_well_formed(abort) {
+            return Outcome::Stop;
+        }
         let first = abort.causes.iter().next().and_then(Result::ok);
         let cause = first.as_ref().map(Cause::code);
         if let Phase::CookieEchoed(_) = self.phase {
@@ -327,6 +361,11 @@ pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
     Chunk::Abort(Abort { tag_reflected: false, causes: cause.into_iter().collect() })
 }
 
+/// RFC 9260, 3.3.7: an ABORT with a format error is silently discarded.
+pub(crate) fn is_well_formed(abort: &Abort) -> bool {
+    abort.causes.raw_iter().all(|cause| cause.is_ok())
+}
+
 fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
     let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
     let config = ctx.config.clone();
@@ -348,3 +387,6 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut C
     }
     Outcome::Continue
 }
+
+/// A payload of less than this part of its packet is kept as a copy.
+const LARGEST_SHARE: usize = 4;

@@ -18,7 +18,7 @@ impl Tcb {
             Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing) => {
                 closing.next_timeout()
             }
-            Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived => None,
+            Phase::Established | Phase::ShutdownPending | Phase::ShutdownReceived(_) => None,
         };
         earliest([
             phase,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Endpoint;
+use super::listen::fitting;
 use crate::association::{Association, Setup};
 use crate::config::ConnectOptions;
 use crate::error::ConnectError;
@@ -41,7 +42,9 @@ impl Endpoint {
         }
         let id = self.next_id();
         let tag = self.fresh_tag();
-        let listed = options.advertise.clone().unwrap_or_else(|| self.addresses.clone());
+        let listed = options.advertise.as_deref().unwrap_or(&self.addresses);
+        let listed: Vec<IpAddr> = listed.iter().map(IpAddr::to_canonical).collect();
+        let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
         let offer = self.offer(tag, listed, options.outbound_streams);
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let ctx = self.context(now, id, port, tag, Role::Active, &addresses);
@@ -106,3 +109,6 @@ impl Endpoint {
         Ok(())
     }
 }
+
+// IPv6, UDP, the common header, INIT without parameters, and its parameters other than addresses.
+const INIT_FIXED: usize = 40 + 8 + 12 + 20 + 24;

@@ -28,6 +28,10 @@ impl Endpoint {
         let offer = match PeerOffer::read(init, self.config.limits.peer_addresses) {
             Ok(offer) => offer,
             Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
+            Err(Refusal::SmallWindow) => {
+                let cause = Cause::InvalidMandatoryParameter;
+                return Some(refuse_init(datagram, packet, init.initiate_tag, cause));
+            }
             Err(Refusal::Abort(cause)) => {
                 return Some(refuse_init(datagram, packet, init.initiate_tag, *cause));
             }
@@ -36,9 +40,9 @@ impl Endpoint {
         else {
             if !self.listening {
                 // RFC 9260, 8.4 (3)
-                return super::ootb::answer(datagram, packet);
+                return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer();
+            let own = self.fresh_offer(None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -48,7 +52,9 @@ impl Endpoint {
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::AnswerAnew(ties) => {
-                let own = self.fresh_offer();
+                // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
+                let streams = association.outbound_streams();
+                let own = self.fresh_offer(Some(streams));
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -155,10 +161,13 @@ impl Endpoint {
         now: Instant,
         datagram: &Datagram,
         packet: &Packet,
-        own: LocalOffer,
+        mut own: LocalOffer,
         offer: &PeerOffer,
         ties: Ties,
     ) -> Option<Reply> {
+        let negotiated = own.agree(offer);
+        // RFC 9260, 3.3.3: OS MUST NOT be greater than the INIT's MIS.
+        own.outbound_streams = negotiated.outbound_streams;
         let extension = Duration::from_millis(offer.preservative.unwrap_or(0).into());
         let life = self.config.cookie.lifetime;
         let cookie = Cookie {
@@ -170,14 +179,15 @@ impl Endpoint {
             ties,
             local_tsn: own.initial_tsn,
             peer_tsn: offer.initial_tsn,
-            negotiated: own.agree(offer),
+            negotiated,
             peer_rwnd: offer.a_rwnd,
+            adaptation: offer.adaptation,
             route: Route {
                 local: datagram.destination,
                 peer: datagram.source,
                 udp_port: datagram.udp_port,
             },
-            addresses: offer.addresses.clone(),
+            addresses: fitting(&offer.addresses, self.init_ack_share()),
         };
         let sealed = self.keys.seal(now, &cookie, &mut self.rng);
         let mut extra = vec![Parameter::StateCookie(sealed)];
@@ -189,7 +199,7 @@ impl Endpoint {
 
     /// RFC 9260, 3.2.2: what was not recognized is reported, as far as the packet has room.
     fn reportable(&self, offer: &PeerOffer) -> Vec<Parameter> {
-        let mut room = usize::from(self.config.path_mtu) / 4;
+        let mut room = self.init_ack_share();
         let fitting = offer.unrecognized.iter().take_while(|parameter| {
             let len = parameter.len().next_multiple_of(4) + 4;
             let fits = len <= room;
@@ -199,10 +209,16 @@ impl Endpoint {
         fitting.cloned().map(Parameter::UnrecognizedParameter).collect()
     }
 
-    fn fresh_offer(&mut self) -> LocalOffer {
+    /// What the peer's addresses in the cookie, our own, and the report may take of an INIT ACK each, in bytes,
+    /// so that it fits one packet.
+    fn init_ack_share(&self) -> usize {
+        usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
+    }
+
+    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
-        let addresses = self.addresses.clone();
-        self.offer(tag, addresses, None)
+        let addresses = fitting(&self.addresses, self.init_ack_share());
+        self.offer(tag, addresses, outbound_streams)
     }
 
     /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
@@ -229,9 +245,21 @@ impl Endpoint {
             source: datagram.source,
             destination: datagram.destination,
             udp_port: datagram.udp_port,
+            packet_len: datagram.payload.len(),
             path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
         }
     }
+}
+
+/// The addresses whose parameters take at most `room` bytes.
+pub(super) fn fitting(addresses: &[IpAddr], mut room: usize) -> Vec<IpAddr> {
+    let fits = |address: &&IpAddr| {
+        let len = if address.is_ipv4() { 8 } else { 20 };
+        let fits = len <= room;
+        room = room.saturating_sub(len);
+        fits
+    };
+    addresses.iter().take_while(fits).copied().collect()
 }
 
 /// RFC 9260, 5.1.5 (4): how stale the cookie is, in microseconds.
@@ -245,3 +273,6 @@ fn stale(datagram: &Datagram, packet: &Packet, cookie: &Cookie, staleness: Durat
 pub(super) fn random_tsn(rng: &mut impl rand::Rng) -> Tsn {
     Tsn::new(rng.random())
 }
+
+// IPv6, UDP, the common header, INIT ACK without parameters, and the cookie without addresses.
+const INIT_ACK_FIXED: usize = 40 + 8 + 12 + 20 + 160;

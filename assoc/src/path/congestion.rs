@@ -36,6 +36,11 @@ impl Congestion {
         }
     }
 
+    /// The path's greatest DATA chunk has changed with its MTU.
+    pub(crate) fn set_pmdcs(&mut self, pmdcs: usize) {
+        self.pmdcs = pmdcs;
+    }
+
     pub(crate) fn cwnd(&self) -> usize {
         self.cwnd
     }

@@ -106,8 +106,9 @@ impl Paths {
 
     /// Where to retransmit what timed out on `failed`: another usable path if there is one (RFC 9260, section 6.4).
     pub(crate) fn for_retransmission(&self, failed: PathId) -> Option<PathId> {
-        self.next_after(failed, |path| path.is_usable() && path.id != failed)
-            .or_else(|| self.next_after(failed, |path| path.confirmed && path.id != failed))
+        // The one that failed comes last of those that are usable, and before those that are known to be down.
+        self.next_after(failed, Path::is_usable)
+            .or_else(|| self.next_after(failed, |path| path.confirmed))
             .or(Some(failed))
     }
 

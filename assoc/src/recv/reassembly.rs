@@ -1,6 +1,6 @@
 //! From fragments to messages in the order of their streams (RFC 9260, sections 6.6 and 6.9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Data, Ppid, Sequence, Ssn, StreamId};
@@ -27,7 +27,9 @@ struct Run {
     kind: Kind,
     begins: bool,
     ends: bool,
-    parts: Vec<Bytes>,
+    /// Some of the message went to the application already: the rest follows part by part.
+    partial: bool,
+    parts: VecDeque<Bytes>,
 }
 
 /// What all fragments of a message have in common.
@@ -44,6 +46,9 @@ struct Stream {
     next: Ssn,
     /// Whole messages ahead of their turn.
     early: BTreeMap<u16, Received>,
+    /// A message of the stream is being delivered in parts; unordered ones wait for its end.
+    partial: bool,
+    held: Vec<Received>,
 }
 
 impl Reassembly {
@@ -73,16 +78,68 @@ impl Reassembly {
             kind,
             begins: data.flags.beginning,
             ends: data.flags.ending,
-            parts: vec![data.payload],
+            partial: false,
+            parts: [data.payload].into(),
         };
         let first = self.join(index, run)?;
-        match self.runs.get(&first) {
-            Some(run) if run.begins && run.ends => {}
-            _ => return Ok(()),
+        let Some(run) = self.runs.get(&first) else { return Ok(()) };
+        if run.partial {
+            self.deliver_part(first, inbox);
+            return Ok(());
+        }
+        if !run.begins || !run.ends {
+            return Ok(());
         }
         let Some(run) = self.runs.remove(&first) else { return Ok(()) };
-        self.bytes -= run.parts.iter().map(|part| cost(part.len())).sum::<usize>();
+        self.bytes -= run.cost();
         self.complete(run.kind, concatenated(&run.parts), inbox)
+    }
+
+    /// RFC 9260, 6.9: begins to deliver a message in parts because the buffer cannot hold it whole.
+    /// Whether there is one whose turn it is.
+    pub(crate) fn begin_partial_delivery(&mut self, inbox: &mut Inbox) -> bool {
+        let streams = &self.streams;
+        let in_turn = |kind: &Kind| {
+            let next = streams.get(&kind.stream).map_or(Ssn::default(), |stream| stream.next);
+            kind.unordered || kind.ssn == next
+        };
+        let ready = |run: &Run| run.begins && !run.partial && in_turn(&run.kind);
+        let Some((&first, run)) = self.runs.iter_mut().find(|(_, run)| ready(run)) else {
+            return false;
+        };
+        run.partial = true;
+        self.streams.entry(run.kind.stream).or_default().partial = true;
+        self.deliver_part(first, inbox);
+        true
+    }
+
+    /// The streams on which a message was being delivered in parts.
+    pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.runs.values().filter(|run| run.partial).map(|run| run.kind.stream)
+    }
+
+    /// Delivers what has come since of a message that is delivered in parts.
+    fn deliver_part(&mut self, first: u64, inbox: &mut Inbox) {
+        let Some(run) = self.runs.get_mut(&first) else { return };
+        self.bytes -= run.cost();
+        let payload = concatenated(&std::mem::take(&mut run.parts));
+        let Kind { stream, ssn, ppid, unordered } = run.kind;
+        let more = !run.ends;
+        inbox.push(Received { stream, ppid, unordered, more, payload });
+        if more {
+            return;
+        }
+        self.runs.remove(&first);
+        let state = self.streams.entry(stream).or_default();
+        state.partial = false;
+        for message in state.held.drain(..) {
+            self.bytes -= cost(message.payload.len());
+            inbox.push(message);
+        }
+        if !unordered {
+            state.next = ssn.next();
+            self.bytes -= state.release(inbox);
+        }
     }
 
     /// Joins a run with its neighbours and says where the result begins.
@@ -112,16 +169,22 @@ impl Reassembly {
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
         let Kind { stream, ssn, ppid, unordered } = kind;
-        let message = Received { stream, ppid, unordered, payload };
+        let message = Received { stream, ppid, unordered, more: false, payload };
         if unordered {
-            inbox.push(message);
+            match self.streams.get_mut(&stream).filter(|stream| stream.partial) {
+                Some(state) => {
+                    self.bytes += cost(message.payload.len());
+                    state.held.push(message);
+                }
+                None => inbox.push(message),
+            }
             return Ok(());
         }
         let state = self.streams.entry(stream).or_default();
         if ssn.is_before(state.next) {
             return Err(Contradiction("a stream sequence number was used again"));
         }
-        if ssn != state.next {
+        if ssn != state.next || state.partial {
             self.bytes += cost(message.payload.len());
             return match state.early.insert(ssn.value(), message) {
                 None => Ok(()),
@@ -130,12 +193,21 @@ impl Reassembly {
         }
         inbox.push(message);
         state.next = state.next.next();
-        while let Some(message) = state.early.remove(&state.next.value()) {
-            self.bytes -= cost(message.payload.len());
-            inbox.push(message);
-            state.next = state.next.next();
-        }
+        self.bytes -= state.release(inbox);
         Ok(())
+    }
+}
+
+impl Stream {
+    /// Delivers the messages whose turn has come; their cost.
+    fn release(&mut self, inbox: &mut Inbox) -> usize {
+        let mut released = 0;
+        while let Some(message) = self.early.remove(&self.next.value()) {
+            released += cost(message.payload.len());
+            inbox.push(message);
+            self.next = self.next.next();
+        }
+        released
     }
 }
 
@@ -153,10 +225,22 @@ impl Run {
         }
     }
 
-    fn append(&mut self, next: Run) {
+    fn cost(&self) -> usize {
+        self.parts.iter().map(|part| cost(part.len())).sum()
+    }
+
+    /// The fewer parts join the more, so that a peer that sends its fragments last first gains nothing by it.
+    fn append(&mut self, mut next: Run) {
         self.last = next.last;
         self.ends = next.ends;
-        self.parts.extend(next.parts);
+        if next.parts.len() <= self.parts.len() {
+            self.parts.append(&mut next.parts);
+            return;
+        }
+        std::mem::swap(&mut self.parts, &mut next.parts);
+        for part in next.parts.into_iter().rev() {
+            self.parts.push_front(part);
+        }
     }
 }
 
@@ -169,7 +253,7 @@ impl Kind {
     }
 }
 
-fn concatenated(parts: &[Bytes]) -> Bytes {
+fn concatenated(parts: &VecDeque<Bytes>) -> Bytes {
     let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
     for part in parts {
         whole.extend_from_slice(part);
@@ -231,6 +315,36 @@ mod tests {
         reassembly.insert(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["first", "second", "third"]);
         assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn a_message_too_large_to_hold_comes_in_parts_and_nothing_of_its_stream_between() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        reassembly.insert(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        assert_eq!(reassembly.bytes(), 0);
+        let mut unordered = data(9, 0, true, true, "unordered");
+        unordered.flags.unordered = true;
+        reassembly.insert(9, unordered, &mut inbox).unwrap();
+        reassembly.insert(5, data(5, 1, true, true, "next"), &mut inbox).unwrap();
+        reassembly.insert(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
+        reassembly.insert(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
+        let parts: Vec<_> = std::iter::from_fn(|| inbox.pop())
+            .map(|m| (String::from_utf8(m.payload.to_vec()).unwrap(), m.more))
+            .collect();
+        let expected = [("ab", true), ("cd", false), ("unordered", false), ("next", false)];
+        assert_eq!(parts, expected.map(|(text, more)| (text.to_owned(), more)));
+        assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn only_a_message_whose_turn_it_is_is_delivered_in_parts() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.insert(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
+        reassembly.insert(2, data(2, 0, false, false, "no beginning"), &mut inbox).unwrap();
+        assert!(!reassembly.begin_partial_delivery(&mut inbox));
+        assert!(inbox.pop().is_none());
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Sent {
     misses: u8,
     /// Retransmitted already, so neither fit for another fast retransmission nor for Karn's algorithm.
     again: bool,
+    /// Sent on another path before, so that nobody knows which of them the acknowledgement speaks for.
+    moved: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Tally {
     pub(crate) path: PathId,
     /// Bytes of DATA chunks with header and padding.
     pub(crate) bytes: usize,
+    /// Those of them that speak for the path: the others had been sent on another one as well.
+    pub(crate) credited: usize,
     /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
     pub(crate) earliest: bool,
     /// The round trip of the chunk that measures it.
@@ -69,8 +73,8 @@ pub(crate) struct Acked {
     pub(crate) advanced: bool,
     /// How far, from the new lower edge, chunks count as missing.
     missing_before: usize,
-    /// The path of a chunk that a Gap Ack Block had covered and no longer does (R4).
-    pub(crate) reneged: Option<PathId>,
+    /// Some chunk that a Gap Ack Block had covered no longer is (R4).
+    pub(crate) has_reneged: bool,
 }
 
 /// A SACK that cannot be: it acknowledges what was never sent.
@@ -135,6 +139,7 @@ impl Outstanding {
             fate: Fate::InFlight,
             misses: 0,
             again: false,
+            moved: false,
         });
     }
 
@@ -151,6 +156,7 @@ impl Outstanding {
         let at = self.offset(number);
         if let Some(sent) = self.chunks.get_mut(at) {
             sent.fate = Fate::InFlight;
+            sent.moved |= sent.path != sent.next;
             sent.path = sent.next;
             self.in_flight += sent.data.payload.len();
         }
@@ -184,6 +190,18 @@ impl Outstanding {
             }
         }
         any
+    }
+
+    /// Chunks in flight on a path that are longer than `limit` never arrive: they are marked for retransmission
+    /// there.
+    pub(crate) fn lose_longer(&mut self, path: PathId, limit: usize, paths: &mut Paths) {
+        for at in 0..self.chunks.len() {
+            let Some(sent) = self.chunks.get_mut(at) else { break };
+            let longer = chunk_len(&sent.data) > limit;
+            if longer && sent.fate == Fate::InFlight && sent.path == path {
+                self.mark_lost(at, path, paths);
+            }
+        }
     }
 
     /// Takes a SACK in: `tallies` is filled with what it newly acknowledged on each path.
@@ -231,7 +249,7 @@ impl Outstanding {
         }
         self.cumulative = cumulative;
         self.gapped_until = self.gapped_until.saturating_sub(advance);
-        Ok(Some(Acked { advanced: advance > 0, missing_before: 0, reneged: None }))
+        Ok(Some(Acked { advanced: advance > 0, missing_before: 0, has_reneged: false }))
     }
 
     /// Counts a missing report for each chunk that the SACK leaves out (RFC 9260, section 7.2.4); those
@@ -336,7 +354,7 @@ impl Outstanding {
                     if let Some(path) = paths.path_mut(sent.path) {
                         path.congestion.on_reneged(chunk_len(&sent.data));
                     }
-                    acked.reneged = Some(sent.path);
+                    acked.has_reneged = true;
                 }
                 Fate::InFlight => tally_for(sent.path, tallies).seen = true,
                 Fate::Lost => {}
@@ -391,6 +409,8 @@ fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) 
     let len = chunk_len(&sent.data);
     let tally = tally_for(sent.path, tallies);
     tally.bytes += len;
+    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
+    tally.credited += if sent.moved { 0 } else { len };
     if sent.fate != Fate::InFlight {
         return;
     }
@@ -412,6 +432,7 @@ fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
             tallies.push(Tally {
                 path,
                 bytes: 0,
+                credited: 0,
                 earliest: false,
                 measured_from: None,
                 seen: false,

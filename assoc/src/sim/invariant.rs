@@ -73,7 +73,7 @@ impl Watch {
         mtu: usize,
     ) -> Result<(), String> {
         let overhead = ip_overhead(transmit);
-        if bytes.len() + overhead > mtu {
+        if bytes.len() + overhead > mtu && !transmit.fragmentable {
             return Err(format!(
                 "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
                 bytes.len()
@@ -82,7 +82,34 @@ impl Watch {
         let (packet, chunks) = well_formed(bytes)?;
         verification_tag(&packet, &chunks)?;
         stands_alone(&chunks)?;
+        self.fits(transmit, &packet, &chunks)?;
         self.confirmed(transmit, &packet, &chunks)
+    }
+
+    /// RFC 9260, 7.3 and 6.9: DATA fits the MTU that its path is known to have; a chunk that was cut for a greater
+    /// one travels alone, and IP may cut it.
+    fn fits(&self, transmit: &Transmit, packet: &Packet, chunks: &[Chunk]) -> Result<(), String> {
+        let port = packet.header.destination_port;
+        let known = (self.seen.values())
+            .filter(|seen| seen.port == port && seen.state != State::Closed)
+            .flat_map(|seen| &seen.paths)
+            .find(|path| path.peer == transmit.destination);
+        let Some(path) = known else { return Ok(()) };
+        let too_big = packet.bytes().len() + ip_overhead(transmit) > path.mtu;
+        match (transmit.fragmentable, too_big, chunks) {
+            (false, false, _) | (true, true, [Chunk::Data(_) | Chunk::CookieEcho(_)]) => Ok(()),
+            (false, true, chunks)
+                if !chunks.iter().any(|chunk| matches!(chunk, Chunk::Data(_))) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!(
+                "a packet of {} bytes where the MTU is {}, fragmentable: {}",
+                packet.bytes().len(),
+                path.mtu,
+                transmit.fragmentable
+            )),
+        }
     }
 
     /// RFC 9260, 5.4: an address that is not confirmed gets HEARTBEATs and their answers, and a handshake chunk

@@ -75,6 +75,7 @@ mod tests {
             stream: message.stream,
             ppid: message.ppid,
             unordered: message.unordered,
+            more: false,
             payload: message.payload.clone(),
         }
     }

@@ -125,15 +125,22 @@ impl Link {
         Self { settings, bursting: false, busy_until: now, last_arrival: now }
     }
 
-    /// Decides what becomes of a packet of `len` bytes, IP header included.
-    pub(super) fn carry(&mut self, now: Instant, len: usize, random: &mut StdRng) -> Fate {
+    /// Decides what becomes of a packet of `len` bytes, IP header included. One that may be cut passes whatever its
+    /// length: here it stays in one piece.
+    pub(super) fn carry(
+        &mut self,
+        now: Instant,
+        len: usize,
+        fragmentable: bool,
+        random: &mut StdRng,
+    ) -> Fate {
         match self.settings.status {
             Status::Up => {}
             Status::Down => return Fate::Lost,
             Status::Icmp(kind) => return Fate::Noticed(now + self.settings.latency, kind),
             Status::SendFailed => return Fate::Noticed(now, NoticeKind::SendFailed),
         }
-        if len > self.settings.mtu {
+        if len > self.settings.mtu && !fragmentable {
             let mtu = u32::try_from(self.settings.mtu).unwrap_or(u32::MAX);
             return match self.settings.tells_too_big {
                 true => {
@@ -211,7 +218,7 @@ mod tests {
     fn fates(settings: LinkSettings, count: usize) -> Vec<Fate> {
         let mut random = StdRng::seed_from_u64(7);
         let mut link = Link::new(settings, epoch());
-        (0..count).map(|_| link.carry(epoch(), 1000, &mut random)).collect()
+        (0..count).map(|_| link.carry(epoch(), 1000, false, &mut random)).collect()
     }
 
     fn lost(fates: &[Fate]) -> usize {

@@ -334,7 +334,7 @@ impl Network {
         let len = payload.len() + ip_overhead(transmit);
         // Where no link leads, a filter on the way drops what does not come from its own network.
         let fate = match self.links.get_mut(&(source, destination)) {
-            Some(link) => link.carry(self.now, len, &mut self.random),
+            Some(link) => link.carry(self.now, len, transmit.fragmentable, &mut self.random),
             None => Fate::Lost,
         };
         self.recording.add(Record {

@@ -18,7 +18,7 @@ fn info(heard: &Heard) -> Option<Bytes> {
 }
 
 fn answer(info: Bytes) -> Chunk {
-    Chunk::HeartbeatAck(Heartbeat { info })
+    Chunk::HeartbeatAck(Heartbeat::new(info))
 }
 
 /// A is established with z(1), which it listed, and has learned z(3) and z(4).

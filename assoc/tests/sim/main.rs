@@ -7,6 +7,7 @@
 )]
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod adversary;
 mod close;
 mod confirmation;
 mod connectx;
@@ -14,16 +15,20 @@ mod cookie;
 mod data;
 mod init_ack;
 mod open;
+mod options;
 mod out_of_the_blue;
 mod refusal;
 mod restart;
 mod rfc;
 mod rfc_acknowledging;
 mod rfc_answers;
+mod rfc_chunks;
 mod rfc_closing;
 mod rfc_congestion;
+mod rfc_init;
 mod rfc_paths;
 mod rfc_sending;
+mod rfc_setup;
 mod rfc_timers;
 mod timetable;
 mod transfer;

@@ -1,10 +1,10 @@
 //! HEARTBEAT and HEARTBEAT ACK (RFC 9260, sections 3.3.5 and 3.3.6).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::field::Field;
-use crate::param::ParameterType;
+use crate::param::{ParameterType, Parameters};
 use crate::tlv::{self, Walk};
 
 /// The value of a HEARTBEAT, and of the HEARTBEAT ACK that brings it back.
@@ -12,25 +12,47 @@ use crate::tlv::{self, Walk};
 pub struct Heartbeat {
     /// What the Heartbeat Info parameter holds: the sender's own, brought back unchanged.
     pub info: Bytes,
+    /// Whatever stands behind it, which comes back unchanged as well (RFC 9260, section 8.3).
+    pub others: Parameters,
 }
 
-/// The first parameter must be Heartbeat Info; what is behind it is ignored.
+impl Heartbeat {
+    /// One that holds the Heartbeat Info and nothing else.
+    pub fn new(info: Bytes) -> Self {
+        Self { info, others: Parameters::default() }
+    }
+}
+
+/// The first parameter must be Heartbeat Info; what is behind it is kept and not looked at.
 impl Field for Heartbeat {
     fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
-        let mut walk = Walk::new(std::mem::take(from));
-        let tlv = walk.next().ok_or(DecodeError::LengthTooSmall)??;
+        let mut bytes = std::mem::take(from);
+        let tlv = Walk::new(bytes.clone()).next().ok_or(DecodeError::LengthTooSmall)??;
         match ParameterType(u16::from_be_bytes(tlv.head)) {
-            ParameterType::HEARTBEAT_INFO => Ok(Self { info: tlv.value }),
+            ParameterType::HEARTBEAT_INFO => {
+                bytes.advance(tlv.bytes.len().next_multiple_of(4).min(bytes.len()));
+                Ok(Self { info: tlv.value, others: Parameters::from_bytes(bytes) })
+            }
             other => Err(DecodeError::UnexpectedParameter { found: other.0 }),
         }
     }
 
     fn encoded_len(&self) -> usize {
-        tlv::length_with(self.info.len())
+        let info = tlv::length_with(self.info.len());
+        if self.others.is_empty() {
+            info
+        } else {
+            info.next_multiple_of(4) + self.others.as_bytes().len()
+        }
     }
 
     fn write(&self, out: &mut BytesMut) {
         let head = ParameterType::HEARTBEAT_INFO.0.to_be_bytes();
         tlv::write(out, head, |out| self.info.write(out));
+        if !self.others.is_empty() {
+            let padding = self.info.len().next_multiple_of(4) - self.info.len();
+            out.put_bytes(0, padding);
+            out.extend_from_slice(self.others.as_bytes());
+        }
     }
 }

@@ -203,7 +203,7 @@ fn sack() -> impl Strategy<Value = Sack> {
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
-    bytes(50).prop_map(|info| Heartbeat { info })
+    (bytes(50), parameters()).prop_map(|(info, others)| Heartbeat { info, others })
 }
 
 fn chunk_of_rfc_9260() -> impl Strategy<Value = Chunk> {

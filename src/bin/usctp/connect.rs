@@ -19,10 +19,13 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     let stack = network::open(&options.network)?;
     let interrupts = network::interrupts()?;
     let endpoint = network::endpoint_options(&options.network);
-    let socket = stack.bind(0, &options.network.local, endpoint)?;
-    let reporter = Reporter::new(options.network.json);
     let peers: Vec<SocketAddr> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();
+    let socket = match options.network.local.as_slice() {
+        [] => stack.bind_towards(0, &peers, endpoint)?,
+        local => stack.bind(0, local, endpoint)?,
+    };
+    let reporter = Reporter::new(options.network.json);
     // Detached, so that one loop takes the events of the set-up and of what follows it.
     let association = socket.connectx(&peers, connect_options(options))?.detach();
     let client = Client { options, association: &association, reporter: &reporter };
@@ -114,7 +117,7 @@ impl Client<'_> {
     async fn until_up(&self) -> Result<(), Failure> {
         loop {
             let event = self.association.event_async().await?;
-            self.reporter.event(self.association, &event)?;
+            self.tell(&event)?;
             if matches!(event, Event::CommUp { .. }) {
                 return Ok(());
             }
@@ -125,10 +128,18 @@ impl Client<'_> {
     async fn events(&self) -> Result<Error, Failure> {
         loop {
             match self.association.event_async().await {
-                Ok(event) => self.reporter.event(self.association, &event)?,
+                Ok(event) => self.tell(&event)?,
                 Err(end) => return Ok(end),
             }
         }
+    }
+
+    fn tell(&self, event: &Event) -> Result<(), Failure> {
+        // As text, it is the last thing that the program says, and it says it once.
+        if matches!(event, Event::CommLost(_)) && !self.options.network.json {
+            return Ok(());
+        }
+        Ok(self.reporter.event(self.association, event)?)
     }
 
     /// Writes all messages; how many there were, and their bytes.

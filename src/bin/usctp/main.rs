@@ -3,6 +3,7 @@
 mod args;
 mod connect;
 mod decode;
+mod demo;
 mod events;
 mod exit;
 mod input;
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     trace(arguments.verbose);
     let result = match &arguments.command {
-        Command::Demo(_) => Err(Failure::comes_later("usctp demo")),
+        Command::Demo(options) => demo::run(options),
         Command::Listen(options) => listen::run(options),
         Command::Connect(options) => connect::run(options),
         Command::Decode(options) => decode::run(options),

@@ -10,6 +10,7 @@ fn transmit(destination: &str, len: usize) -> Transmit {
         destination: destination.parse().unwrap(),
         udp_port: Some(9899),
         ecn: Ecn::NotEct,
+        fragmentable: false,
         len,
     }
 }

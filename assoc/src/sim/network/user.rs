@@ -151,6 +151,7 @@ impl Network {
             destination,
             udp_port: None,
             ecn: Ecn::NotEct,
+            fragmentable: false,
             len: payload.len(),
         };
         self.put(host, &transmit, payload);

@@ -1,0 +1,75 @@
+//! SHUTDOWN or SHUTDOWN ACK on its way, and T2-shutdown, which repeats it (RFC 9260, section 9.2).
+
+use std::time::Instant;
+
+use super::Ending;
+use crate::context::Context;
+use crate::event::LostReason;
+use crate::path::PathId;
+use crate::timer::Timer;
+
+/// SHUTDOWN or SHUTDOWN ACK is being sent until it is answered.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) path: PathId,
+    pub(crate) due: bool,
+    t2: Timer,
+    /// How often it was sent since the peer was last heard of.
+    attempts: u16,
+}
+
+impl Closing {
+    pub(crate) fn new(path: PathId) -> Self {
+        Self { path, due: true, t2: Timer::default(), attempts: 0 }
+    }
+
+    /// It was handed to the network.
+    pub(crate) fn sent(&mut self, now: Instant, ctx: &Context) {
+        self.due = false;
+        self.restart(now, ctx);
+    }
+
+    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it
+    /// came from (RFC 9260, 6.4 and 9.2).
+    pub(crate) fn on_packet(&mut self, now: Instant, data_from: Option<PathId>, ctx: &mut Context) {
+        self.attempts = 0;
+        ctx.paths.forget_errors();
+        if let Some(path) = data_from {
+            self.due = true;
+            self.path = path;
+        }
+        if self.t2.is_running() {
+            self.restart(now, ctx);
+        }
+    }
+
+    fn restart(&mut self, now: Instant, ctx: &Context) {
+        if let Some(path) = ctx.paths.path(self.path) {
+            self.t2.start(now, path.rto.current());
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.t2.deadline()
+    }
+
+    /// T2-shutdown expired: once more, by another path if there is one.
+    pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
+        if !self.t2.take_expired(now) {
+            return None;
+        }
+        self.attempts += 1;
+        let config = ctx.config.clone();
+        if let Some(path) = ctx.paths.path_mut(self.path) {
+            path.rto.back_off(&config.rto);
+        }
+        ctx.strike(self.path, true);
+        if self.attempts > config.retransmission.association_max || ctx.paths.are_exhausted(&config)
+        {
+            return Some(Ending::lost(LostReason::TooManyRetransmissions));
+        }
+        self.path = ctx.paths.for_retransmission(self.path).unwrap_or(self.path);
+        self.due = true;
+        None
+    }
+}

@@ -1,0 +1,423 @@
+//! What the lock of an endpoint guards: the protocol, and what the stack keeps for each association.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use usctp_assoc::{
+    Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event, PathNotice,
+};
+
+use crate::driver::outgoing::{Batch, Outgoing};
+use crate::driver::slot::{Owner, Phase, Slot};
+use crate::driver::wait::{Interest, Queue, Waiters};
+use crate::error::Error;
+use crate::port::Port;
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    endpoint: Endpoint,
+    slots: HashMap<AssociationId, Slot>,
+    /// Associations that wait to be accepted, the oldest first.
+    backlog: VecDeque<AssociationId>,
+    waiters: Waiters,
+    /// When associations that are closing without anybody waiting for them are aborted.
+    closing: BTreeSet<(Instant, AssociationId)>,
+    /// How many may wait to be accepted before INITs are refused; none if they are refused anyway.
+    room: Option<usize>,
+    stage: Stage,
+    batch: Batch,
+    woken: Vec<Waker>,
+    /// The deadline that the I/O thread knows of.
+    entered: Option<Instant>,
+    /// The hold on the port.
+    lease: Vec<Port>,
+}
+
+/// What became of the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It is in use.
+    Open,
+    /// It was dropped: the endpoint goes when its last association does.
+    Dropped,
+    /// It was closed: nothing can be started any more.
+    Closed,
+    /// Nobody drives it any more: nothing will ever happen.
+    Dead,
+}
+
+/// What is to be done when the lock is no longer held.
+pub(super) struct After {
+    pub(super) has_packets: bool,
+    pub(super) woken: Vec<Waker>,
+    /// A deadline that the I/O thread does not know of yet.
+    pub(super) deadline: Option<Instant>,
+    /// The hold on the port if the endpoint is no longer needed.
+    pub(super) lease: Vec<Port>,
+}
+
+impl Inner {
+    pub(super) fn new(endpoint: Endpoint, lease: Vec<Port>) -> Self {
+        Self {
+            endpoint,
+            slots: HashMap::new(),
+            backlog: VecDeque::new(),
+            waiters: Waiters::default(),
+            closing: BTreeSet::new(),
+            room: None,
+            stage: Stage::Open,
+            batch: Batch::default(),
+            woken: Vec::new(),
+            entered: None,
+            lease,
+        }
+    }
+
+    /// A packet that arrived. What follows is taken at once, so that every second packet gets its SACK
+    /// (RFC 9260, 6.2), not every batch.
+    pub(super) fn receive(&mut self, now: Instant, datagram: Datagram) {
+        tracing::trace!(port = self.endpoint.port(), source = %datagram.source,
+            bytes = datagram.payload.len(), "received");
+        self.endpoint.handle_datagram(now, datagram);
+        self.drain(now);
+    }
+
+    /// What the network, or this host, says about a packet.
+    pub(super) fn notice(&mut self, now: Instant, notice: PathNotice) {
+        self.endpoint.handle_notice(now, notice);
+        self.drain(now);
+    }
+
+    /// The deadline that the I/O thread knew of has come.
+    pub(super) fn time_out(&mut self, now: Instant) {
+        self.entered = None;
+        self.expire(now);
+        self.endpoint.handle_timeout(now);
+    }
+
+    /// Ends an association at once and forgets it.
+    pub(super) fn cancel(&mut self, now: Instant, id: AssociationId) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.owner = Owner::Nobody;
+        }
+        self.abort(now, id, Bytes::new());
+        self.drain(now);
+        self.release(now, id);
+    }
+
+    /// The socket was dropped: what nobody holds is closed within `linger`.
+    pub(super) fn abandon(&mut self, now: Instant, linger: Duration) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Dropped;
+        }
+        self.listen(None);
+        for id in self.ids() {
+            if self.slots.get(&id).is_some_and(|slot| slot.owner != Owner::Handle) {
+                self.forsake(now, id, linger);
+            }
+        }
+        self.backlog.clear();
+    }
+
+    /// The socket was closed: everything is, within `linger`.
+    pub(super) fn close_all(&mut self, now: Instant, linger: Duration) {
+        self.abandon(now, linger);
+        if self.stage != Stage::Dead {
+            self.stage = Stage::Closed;
+        }
+        for id in self.ids() {
+            self.close(now, id, linger);
+        }
+    }
+
+    /// Ends whatever is left, at once.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.listen(None);
+        for id in self.ids() {
+            self.abort(now, id, Bytes::from_static(b"the socket was closed"));
+        }
+        self.drain(now);
+        self.die();
+    }
+
+    /// From now on nothing happens any more; whoever waits is to be told.
+    pub(super) fn die(&mut self) {
+        self.stage = Stage::Dead;
+        for slot in self.slots.values_mut() {
+            slot.waiters.take(Interest::ALL, &mut self.woken);
+        }
+        self.waiters.take(Interest::ALL, &mut self.woken);
+    }
+
+    /// Those who were waiting for what has happened.
+    pub(super) fn take_woken(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// The protocol's endpoint.
+    pub(crate) fn endpoint(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
+    /// An association with what the stack keeps for it.
+    pub(crate) fn association(
+        &mut self,
+        id: AssociationId,
+    ) -> Option<(&mut Association, &mut Slot)> {
+        Some((self.endpoint.association(id)?, self.slots.get_mut(&id)?))
+    }
+
+    /// An association to look at.
+    pub(crate) fn view(&self, id: AssociationId) -> Option<&Association> {
+        self.endpoint.view(id)
+    }
+
+    /// The addresses that INIT and INIT ACK list.
+    pub(crate) fn addresses(&self) -> &[IpAddr] {
+        self.endpoint.addresses()
+    }
+
+    /// What became of the packets for this port.
+    pub(crate) fn counters(&self) -> &Counters {
+        self.endpoint.counters()
+    }
+
+    /// What the stack keeps for an association, to look at.
+    pub(crate) fn slot(&self, id: AssociationId) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
+    /// What the stack keeps for an association.
+    pub(crate) fn slot_mut(&mut self, id: AssociationId) -> Option<&mut Slot> {
+        self.slots.get_mut(&id)
+    }
+
+    /// A list of waiters; none for an association that is forgotten.
+    pub(crate) fn waiters(&mut self, queue: Queue) -> Option<&mut Waiters> {
+        match queue {
+            Queue::Endpoint => Some(&mut self.waiters),
+            Queue::Association(id) => self.slots.get_mut(&id).map(|slot| &mut slot.waiters),
+        }
+    }
+
+    /// Makes room for an association that the application has just opened.
+    pub(crate) fn opened(&mut self, id: AssociationId) {
+        self.slots.insert(id, Slot::new(Owner::Handle));
+    }
+
+    /// Whether the socket can still be used.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`] if it or its stack was closed.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match self.stage {
+            Stage::Open | Stage::Dropped => Ok(()),
+            Stage::Closed | Stage::Dead => Err(Error::StackClosed),
+        }
+    }
+
+    /// Whether waiting is in vain.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.stage == Stage::Dead
+    }
+
+    /// Begins or ends answering INITs: with `room` for so many associations that wait to be accepted.
+    pub(crate) fn listen(&mut self, room: Option<usize>) {
+        self.room = room;
+        self.refuse_or_answer();
+        if room.is_none() {
+            self.waiters.take(Interest::ACCEPT, &mut self.woken);
+        }
+    }
+
+    /// Whether INITs are answered, or would be if the backlog had room.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Takes the oldest association that waits to be accepted.
+    pub(crate) fn accept(&mut self) -> Option<AssociationId> {
+        let id = self.backlog.pop_front()?;
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.owner = Owner::Handle;
+        }
+        self.refuse_or_answer();
+        Some(id)
+    }
+
+    /// Ends an association at once.
+    pub(crate) fn abort(&mut self, now: Instant, id: AssociationId, reason: Bytes) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if slot.has_ended() {
+            return;
+        }
+        if let Some(association) = self.endpoint.association(id) {
+            association.abort(now, reason);
+        }
+    }
+
+    /// Whether no association is left that has not ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.values().all(Slot::has_ended)
+    }
+
+    /// Nobody holds the association any more: it is closed, then forgotten.
+    pub(super) fn forsake(&mut self, now: Instant, id: AssociationId, bound: Duration) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.owner = Owner::Nobody;
+        slot.events = Default::default();
+        if slot.has_ended() {
+            self.release(now, id);
+            return;
+        }
+        self.close(now, id, bound);
+        self.discard(now, id);
+    }
+
+    /// Closes an association gracefully, and aborts it if that takes longer than `bound`.
+    fn close(&mut self, now: Instant, id: AssociationId, bound: Duration) {
+        if self.slots.get(&id).is_none_or(Slot::has_ended) {
+            return;
+        }
+        if let Some(association) = self.endpoint.association(id) {
+            association.shutdown(now);
+        }
+        if let Some(by) = now.checked_add(bound) {
+            self.closing.insert((by, id));
+        }
+    }
+
+    fn refuse_or_answer(&mut self) {
+        let has_room = self.room.is_some_and(|room| self.backlog.len() < room);
+        self.endpoint.listen(has_room);
+    }
+
+    fn ids(&self) -> Vec<AssociationId> {
+        self.slots.keys().copied().collect()
+    }
+
+    /// Forgets an association.
+    fn release(&mut self, now: Instant, id: AssociationId) {
+        if let Some(mut slot) = self.slots.remove(&id) {
+            slot.waiters.take(Interest::ALL, &mut self.woken);
+            self.endpoint.release(now, id);
+        }
+    }
+
+    /// Throws away messages that nobody will take: kept, they would close the receive window,
+    /// and the peer's SHUTDOWN ACK would never come.
+    fn discard(&mut self, now: Instant, id: AssociationId) {
+        if let Some(association) = self.endpoint.association(id) {
+            while association.recv(now).is_some() {}
+        }
+    }
+
+    /// Aborts associations whose graceful close took too long.
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(by, id)) = self.closing.first()
+            && by <= now
+        {
+            self.closing.pop_first();
+            self.abort(now, id, Bytes::from_static(b"the graceful close took too long"));
+        }
+    }
+
+    /// Takes the packets and events that one input led to.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            while let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.batch.bytes) {
+                self.batch.transmits.push(transmit);
+            }
+            let mut has_acted = false;
+            while let Some((id, event)) = self.endpoint.poll_event() {
+                has_acted |= self.on_event(now, id, event);
+            }
+            if !has_acted {
+                return;
+            }
+        }
+    }
+
+    /// Takes note of an event; says whether it led to an input of our own.
+    fn on_event(&mut self, now: Instant, id: AssociationId, event: Event) -> bool {
+        tracing::debug!(port = self.endpoint.port(), association = %id, ?event, "event");
+        if !self.slots.contains_key(&id) && !self.arrived(now, id) {
+            return true;
+        }
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        let is_readable = event == Event::Readable;
+        slot.on_event(event, &mut self.woken);
+        if slot.owner == Owner::Backlog && matches!(slot.phase, Phase::Lost(_)) {
+            // Kept, aborted ones would take the places of those that mean it.
+            self.backlog.retain(|&waiting| waiting != id);
+            self.refuse_or_answer();
+            self.release(now, id);
+            return true;
+        }
+        if slot.owner != Owner::Nobody {
+            return false;
+        }
+        if slot.has_ended() {
+            self.release(now, id);
+            return true;
+        }
+        if is_readable {
+            self.discard(now, id);
+        }
+        is_readable
+    }
+
+    /// A peer opened an association; false if it was turned away.
+    fn arrived(&mut self, now: Instant, id: AssociationId) -> bool {
+        let view = self.endpoint.view(id);
+        let is_open = view.is_some_and(|view| view.state() != AssociationState::Closed);
+        // INITs are refused while the backlog is full, but cookies given out before still come back.
+        let has_room = self.room.is_some_and(|room| self.backlog.len() < 2 * room);
+        if !is_open || !has_room {
+            self.endpoint.release(now, id);
+            return false;
+        }
+        self.slots.insert(id, Slot::new(Owner::Backlog));
+        self.backlog.push_back(id);
+        self.refuse_or_answer();
+        self.waiters.take(Interest::ACCEPT, &mut self.woken);
+        true
+    }
+
+    /// Completes one hold of the lock: all outputs are drained, and what remains is for after it.
+    pub(super) fn settle(&mut self, now: Instant, outgoing: &Outgoing) -> After {
+        self.drain(now);
+        let has_packets = !self.batch.is_empty();
+        if has_packets {
+            outgoing.push(&mut self.batch);
+        }
+        let closing = self.next_close();
+        let deadline = match (self.endpoint.poll_timeout(), closing) {
+            (Some(timeout), Some(closing)) => Some(timeout.min(closing)),
+            (timeout, closing) => timeout.or(closing),
+        };
+        let deadline = deadline.filter(|&at| self.entered.is_none_or(|known| at < known));
+        self.entered = deadline.or(self.entered);
+        let mut lease = Vec::new();
+        if self.stage != Stage::Open && self.is_idle() {
+            self.waiters.take(Interest::IDLE, &mut self.woken);
+            lease = std::mem::take(&mut self.lease);
+        }
+        After { has_packets, woken: self.take_woken(), deadline, lease }
+    }
+
+    /// When the next close takes too long; those that have ended are forgotten on the way.
+    fn next_close(&mut self) -> Option<Instant> {
+        while let Some(&(by, id)) = self.closing.first() {
+            if self.slots.get(&id).is_some_and(|slot| !slot.has_ended()) {
+                return Some(by);
+            }
+            self.closing.pop_first();
+        }
+        None
+    }
+}
