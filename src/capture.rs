@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -72,14 +72,28 @@ impl Capture {
         }
     }
 
+    /// To be called before packets are sent: until what it gives is used or dropped, nothing else is written,
+    /// so that no answer stands in the file before its question.
+    pub(crate) fn sending(&self) -> Sending<'_> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        Sending { file, time: SystemTime::now() }
+    }
+}
+
+/// The turn of packets that are being sent.
+pub(crate) struct Sending<'a> {
+    file: MutexGuard<'a, PcapNg>,
+    time: SystemTime,
+}
+
+impl Sending<'_> {
     /// Writes packets that were sent; `udp_port` is our own port, if there is encapsulation.
     pub(crate) fn sent<'a>(
-        &self,
+        self,
         packets: impl Iterator<Item = (&'a Transmit, &'a [u8])>,
         udp_port: Option<u16>,
     ) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = SystemTime::now();
+        let Self { mut file, time } = self;
         for (transmit, packet) in packets {
             let source = file.source(transmit);
             file.packet(&Captured {

@@ -88,7 +88,8 @@ fn write_all_kinds(path: &Path) {
                     fragmentable: false,
                     len,
                 };
-                capture.sent([(&transmit, &packet[..])].into_iter(), Some(9899));
+                let sent = [(&transmit, &packet[..])];
+                capture.sending().sent(sent.into_iter(), Some(9899));
                 let payload = Bytes::from(packet);
                 let datagram = Datagram { source, destination, udp_port, ecn, payload };
                 capture.received(&[datagram], Some(9899));
@@ -143,6 +144,41 @@ fn tshark_finds_every_length_and_checksum_right() {
     let expected: Vec<_> = pairs.flat_map(|(out, back)| [out, back]).collect();
     let got: Vec<_> = text.lines().map(str::to_owned).collect();
     assert_eq!(got, expected, "{errors}");
+}
+
+#[test]
+fn an_answer_never_stands_before_its_question() {
+    let out = Shared::default();
+    let capture = Capture::to_writer(out.clone()).unwrap();
+    let before = out.0.lock().unwrap().len();
+    let [us, them] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
+    let answer = Datagram {
+        source: them,
+        destination: us,
+        udp_port: None,
+        ecn: Ecn::NotEct,
+        payload: Bytes::from_static(&[0; 12]),
+    };
+    let question = Transmit {
+        source: Some(us),
+        destination: them,
+        udp_port: None,
+        ecn: Ecn::NotEct,
+        fragmentable: false,
+        len: 12,
+    };
+    std::thread::scope(|scope| {
+        let sending = capture.sending();
+        // The question is on the wire, and its answer is there before the call that sent it has returned.
+        let receiver = scope.spawn(|| capture.received(&[answer], None));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!receiver.is_finished(), "it waits for its turn");
+        sending.sent([(&question, &[0; 12][..])].into_iter(), None);
+    });
+    drop(capture);
+    let written = out.0.lock().unwrap();
+    // The source address of the first packet: behind 28 bytes of block and 12 of IP header.
+    assert_eq!(written[before + 28 + 12..][..4], [192, 0, 2, 1]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::raw::{RawLink, family_of};
 use super::sys::{self, Outgoing};
 use super::udp::UdpSocket;
 use crate::address;
+use crate::capture::Capture;
 
 /// How long one call waits for full sockets altogether.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -73,18 +74,21 @@ pub(super) fn send(
     let mut patience = Patience { until: None };
     while let Some((transmit, packet)) = batch.iter().next() {
         let route = route(links, transmit);
+        let capture = links.capture.as_ref().map(Capture::sending);
         let result = match &route {
             Some(route) => route.send(batch, transmit),
             // No socket of that kind is open: as good as no route.
             None => Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
         };
+        // Others may write while this one waits for room.
+        let capture = capture.filter(|_| result.is_ok());
         match (result, &route) {
             (Ok(sent), _) => {
                 // The kernel takes one at least; were it none, the first is given up rather than
                 // tried for ever.
                 let sent = sent.max(1);
                 links.counters.sent.add(sent);
-                if let Some(capture) = &links.capture {
+                if let Some(capture) = capture {
                     capture.sent(batch.iter().take(sent), links.udp_port());
                 }
                 batch.advance(sent);

@@ -107,10 +107,6 @@ impl Tcb {
         match acked {
             Ok(_) => {
                 self.progress_shutdown(ctx);
-                // RFC 9260, 6.4: the answer goes to where the question came from, which is alive.
-                if let Phase::ShutdownAckSent(closing) = &mut self.phase {
-                    closing.path = ctx.confirmed(arrival.path).unwrap_or(closing.path);
-                }
                 Outcome::Continue
             }
             Err(_) => {

@@ -1,6 +1,6 @@
 //! AS 1.15 and 1.16: INIT, INIT ACK and COOKIE ECHO where an association exists (RFC 9260, 5.2.1 to 5.2.4, 9.2).
 
-use usctp_assoc::sim::z;
+use usctp_assoc::sim::{Heard, a, z};
 use usctp_assoc::{AssociationState, Event};
 use usctp_chunk::{Cause, Chunk, ChunkType, Tsn, VerificationTag};
 
@@ -74,6 +74,18 @@ fn as_1_15_5_an_init_in_shutdown_ack_sent_brings_the_shutdown_ack_again() {
     let heard = t.expects(&[ChunkType::SHUTDOWN_ACK]);
     assert_eq!(heard.header.verification_tag, tag, "RFC 9260, 9.2");
     t.is(ShutdownAckSent);
+}
+
+#[test]
+fn as_1_15_6_an_init_in_cookie_wait_from_an_address_that_the_user_did_not_name_gets_no_init_ack() {
+    let mut t = Tester::in_state(CookieWait);
+    let packet = t.packet(NONE, &[Chunk::Init(t.offer(addresses(&[z(1), z(2)])))]);
+    t.iut.carry(z(2), a(1), packet);
+    // RFC 9260, 5.2.1 (1): to an address of the user's only.
+    let heard = t.hears_all();
+    let elsewhere = |heard: &Heard| heard.destination != z(1);
+    assert!(!heard.iter().any(elsewhere), "{heard:?}");
+    t.is(CookieWait);
 }
 
 /// The tester restarts: another tag, and another first TSN.

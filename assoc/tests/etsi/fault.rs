@@ -10,7 +10,10 @@ use usctp_chunk::{Abort, Cause, Chunk, ChunkType, Heartbeat};
 use crate::tester::{
     COOKIE, Tester, WRONG, abort, addresses, data, error, ms, secs, unknown_parameter,
 };
-use AssociationState::{Closed, Established};
+use AssociationState::{
+    Closed, CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending,
+    ShutdownReceived, ShutdownSent,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -197,6 +200,29 @@ fn fh_5_3_5_a_heartbeat_ack_that_answers_no_heartbeat_is_discarded() {
     }
     t.says_from(z(2), &[Chunk::HeartbeatAck(Heartbeat::new(info(&probe)))]);
     assert_eq!(t.path(z(2)).state, PathState::Active);
+}
+
+#[test]
+fn fh_5_3_6_heartbeats_are_answered_from_the_set_up_on_until_the_iut_closes() {
+    let answers = [
+        (CookieWait, false),
+        (CookieEchoed, true),
+        (Established, true),
+        (ShutdownPending, true),
+        (ShutdownReceived, true),
+        (ShutdownSent, false),
+        (ShutdownAckSent, false),
+    ];
+    // RFC 9260, 8.3.
+    for (state, answered) in answers {
+        let mut t = Tester::in_state(state);
+        t.says(&[Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"still there?")))]);
+        let heard = t.hears_all();
+        let mut chunks = heard.iter().flat_map(|heard| &heard.chunks);
+        let found = chunks.any(|chunk| chunk.kind() == ChunkType::HEARTBEAT_ACK);
+        assert_eq!(found, answered, "{state:?}");
+        t.is(state);
+    }
 }
 
 #[test]

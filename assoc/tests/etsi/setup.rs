@@ -6,7 +6,7 @@ use usctp_assoc::sim::z;
 use usctp_assoc::{AssociationState, Event, LostReason, Message, Role, SendError};
 use usctp_chunk::{Cause, CauseCode, Chunk, ChunkType, Init, VerificationTag};
 
-use crate::tester::{COOKIE, NONE, Tester, abort, causes, data, secs};
+use crate::tester::{COOKIE, NEW, NONE, Tester, abort, causes, data, secs};
 use AssociationState::{Closed, CookieEchoed, CookieWait, Established};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -264,4 +264,30 @@ fn as_1_6_7_an_init_ack_with_a_window_below_1500_is_answered_with_abort_and_chan
     t.is(CookieWait);
     t.says(&[t.init_ack()]);
     t.expects(&[ChunkType::COOKIE_ECHO]);
+}
+
+#[test]
+fn as_1_6_8_an_invalid_init_does_not_change_an_association_that_exists() {
+    let spoil: [fn(&mut Init); 4] = [
+        |init| init.outbound_streams = 0,
+        |init| init.inbound_streams = 0,
+        |init| init.a_rwnd = 0,
+        |init| init.initiate_tag = NONE,
+    ];
+    for spoil in spoil {
+        let mut t = Tester::in_state(Established);
+        let events = t.iut.events();
+        t.tag = NEW;
+        let mut init = t.offer([]);
+        spoil(&mut init);
+        let discarded = init.initiate_tag == NONE;
+        t.says_with_tag(NONE, &[Chunk::Init(init)]);
+        // RFC 9260, 3.3.2.
+        if !discarded {
+            assert_eq!(t.expects(&[ChunkType::ABORT]).header.verification_tag, NEW);
+        }
+        t.silence(secs(10));
+        t.is(Established);
+        assert_eq!(t.iut.events(), events);
+    }
 }

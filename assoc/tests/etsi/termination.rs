@@ -275,3 +275,46 @@ fn at_2_17_a_close_that_takes_too_long_is_aborted() {
     t.is(Closed);
     assert_eq!(t.lost(), Some(LostReason::ShutdownTimeout));
 }
+
+#[test]
+fn at_2_18_data_in_shutdown_pending_is_delivered_and_acknowledged() {
+    let mut t = Tester::in_state(ShutdownPending);
+    t.says(&[t.data(0, "still welcome")]);
+    assert_eq!(sack(&t.expects(&[ChunkType::SACK])).cumulative_tsn, t.tsn);
+    assert_eq!(t.received(), ["still welcome"]);
+    t.is(ShutdownPending);
+}
+
+#[test]
+fn at_2_19_the_users_close_after_the_peers_is_ignored() {
+    for state in [ShutdownReceived, ShutdownAckSent] {
+        let mut t = Tester::in_state(state);
+        t.iut.shutdown();
+        // RFC 9260, 9.2.
+        t.silence(Duration::ZERO);
+        t.is(state);
+    }
+}
+
+#[test]
+fn at_2_20_a_shutdown_in_shutdown_pending_is_answered_once_all_data_is_acknowledged() {
+    let mut t = Tester::in_state(ShutdownPending);
+    t.says(&[t.shutdown(0)]);
+    t.silence(Duration::ZERO);
+    t.is(ShutdownReceived);
+    t.says(&[t.sack(1)]);
+    t.expects(&[ChunkType::SHUTDOWN_ACK]);
+    t.is(ShutdownAckSent);
+}
+
+#[test]
+fn at_2_21_a_shutdown_that_acknowledges_what_was_never_sent_does_not_close_gracefully() {
+    let mut t = Tester::in_state(Established);
+    t.user_sends("outstanding");
+    t.hears_all();
+    t.says(&[t.shutdown(1_000)]);
+    let heard = t.hears_all();
+    // A Protocol Violation, or nothing acknowledged; never a SHUTDOWN ACK.
+    assert!(heard.iter().all(|heard| heard.only().kind() == ChunkType::ABORT), "{heard:?}");
+    assert!(matches!(t.iut.state(), Closed | Established | ShutdownReceived));
+}

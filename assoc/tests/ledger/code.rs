@@ -53,7 +53,8 @@ impl Code {
     fn read_file(&mut self, name: String, source: &str) {
         let mut items = BTreeSet::new();
         let mut is_test = false;
-        for line in source.lines().map(str::trim) {
+        for whole in source.lines() {
+            let line = whole.trim();
             let words: Vec<&str> = words(line).collect();
             for pair in words.windows(2) {
                 if ITEMS.contains(&pair[0]) || pair[0] == "impl" || pair[0] == "for" {
@@ -63,10 +64,10 @@ impl Code {
                     self.tests.insert(pair[1].to_owned());
                 }
             }
-            // Variants and fields open a line.
-            if let Some(first) = words.iter().find(|word| !["pub", "super", "crate"].contains(word))
-            {
-                items.insert((*first).to_owned());
+            // Variants and fields open a line, one step within their type.
+            if whole.starts_with("    ") && !whole.starts_with("     ") {
+                let name = words.iter().find(|word| !["pub", "super", "crate"].contains(word));
+                items.extend(name.map(|name| (*name).to_owned()));
             }
             // Tests with a harness of their own are named in a list.
             if let Some(test) = line.strip_prefix("suite.").and_then(|call| call.split('"').nth(1))

@@ -59,6 +59,19 @@ fn every_place_and_every_test_of_the_ledger_exists() {
 }
 
 #[test]
+fn a_place_or_a_test_that_is_not_there_is_found() {
+    let code = Code::read(&workspace());
+    let send = "assoc/src/send.rs";
+    assert!(code.has_place(send) && code.has_place("assoc/src/send.rs Sender::on_t3"));
+    assert!(code.has_place("assoc/src/association/restart.rs Association::on_init"));
+    assert!(
+        !code.has_place("assoc/src/sent.rs") && !code.has_place("assoc/src/send.rs Sender::t3")
+    );
+    assert!(code.has_test("a_place_or_a_test_that_is_not_there_is_found"));
+    assert!(!code.has_test("workspace") && !code.has_test("has_place"), "no tests");
+}
+
+#[test]
 fn no_must_is_open() {
     let ledger = ledger();
     let open = ledger.iter().filter(|statement| statement.status == Status::Open);

@@ -122,6 +122,16 @@ fn a_shutdown_takes_nothing_back_that_a_gap_block_acknowledged() {
 }
 
 #[test]
+fn a_send_buffer_that_could_outrun_the_tsns_is_refused() {
+    // RFC 9260, 1.6: no TSN is sent that is 2^31 or more above the first of the window. A chunk holds a byte.
+    for (bytes, fine) in [(1 << 30, true), ((1 << 30) + 1, false), (usize::MAX, false)] {
+        let mut options = usctp_assoc::Options::default();
+        options.limits.send_buffer = bytes;
+        assert_eq!(usctp_assoc::Config::new(options).is_ok(), fine, "{bytes}");
+    }
+}
+
+#[test]
 fn nothing_can_be_sent_after_the_peers_shutdown() {
     for state in [ShutdownReceived, ShutdownAckSent] {
         let mut ladder = Ladder::in_state("nothing_can_be_sent_after_the_peers_shutdown", state);

@@ -471,6 +471,28 @@ fn an_init_ack_larger_than_any_packet_of_ours_is_taken() {
 }
 
 #[test]
+fn a_cookie_larger_than_any_packet_of_ours_is_echoed() {
+    let name = "a_cookie_larger_than_any_packet_of_ours_is_echoed";
+    for len in [1400, 1460, 1464, 1465, 3000, 60_000] {
+        let mut ladder = Ladder::with(name, Config::default(), &[a(1)], &[z(1)]);
+        ladder.network.alter(z(1), a(1), |link| link.mtu = 65_535);
+        ladder.connectx(&[z(1)]);
+        ladder.expects(z(1), &[ChunkType::INIT]);
+        let cookie = Bytes::from(vec![0xc0; len]);
+        let init_ack = altered(ladder.init_ack(&[]), |init| {
+            init.parameters = [Parameter::StateCookie(cookie.clone())].into_iter().collect();
+        });
+        ladder.says(z(1), &[init_ack]);
+        let echo = ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+        assert_eq!(*echo.only(), Chunk::CookieEcho(cookie));
+        let again = ladder.expects_within(ms(1_000), z(1), &[ChunkType::COOKIE_ECHO]);
+        assert_eq!(again.bytes, echo.bytes);
+        ladder.says(z(1), &[Chunk::CookieAck]);
+        assert_eq!(ladder.state(), Established);
+    }
+}
+
+#[test]
 fn an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is() {
     let ladder = Ladder::new("an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is");
     let now = ladder.network.now();
