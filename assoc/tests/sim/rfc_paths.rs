@@ -68,7 +68,7 @@ fn replies_go_back_where_the_question_came_from() {
         assert_eq!(echo.info, "an echo, please");
     }
     let shutdown = ladder.shutdown(0);
-    ladder.says(z(2), &[shutdown.clone()]);
+    ladder.says(z(2), std::slice::from_ref(&shutdown));
     ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
     ladder.says(z(1), &[shutdown]);
     ladder.expects(z(1), &[ChunkType::SHUTDOWN_ACK]);
