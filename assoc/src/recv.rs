@@ -204,9 +204,8 @@ impl Receiver {
         if data.tsn.is_before(self.map.highest()) {
             return held <= 2 * self.window.limit;
         }
-        // RFC 9260, 6.2: nothing new while the window is closed, unless nothing else could ever open it.
-        let shut = self.open_window(inbox) == 0 && !self.is_stuck(inbox);
-        held <= self.window.limit && !shut
+        // RFC 9260, 6.2: nothing new while the window is closed.
+        held <= self.window.limit && self.open_window(inbox) > 0
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no

@@ -107,10 +107,6 @@ impl Tcb {
         match acked {
             Ok(_) => {
                 self.progress_shutdown(ctx);
-                if let Phase::ShutdownAckSent(closing) = &mut self.phase {
-                    // RFC 9260, 6.4: the reply goes back where the question came from.
-                    closing.path = ctx.confirmed(arrival.path).unwrap_or(closing.path);
-                }
                 Outcome::Continue
             }
             Err(_) => {

@@ -180,7 +180,7 @@ fn shutdown_received_delivers_the_rest_ignores_the_user_and_answers_the_peer() {
     ladder.expects_within(secs(1), z(1), &[ChunkType::DATA, ChunkType::DATA]);
     ladder.says(z(1), &[second]);
     assert_eq!(ladder.state(), AssociationState::ShutdownReceived);
-    ladder.says(z(1), &[third.clone()]);
+    ladder.says(z(1), std::slice::from_ref(&third));
     assert_eq!(ladder.state(), AssociationState::ShutdownAckSent);
     ladder.expects(z(1), &SHUTDOWN_ACK);
     ladder.says(z(1), &[third]);

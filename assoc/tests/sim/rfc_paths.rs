@@ -14,7 +14,10 @@ use crate::rfc::{
 use crate::world::{HOUR, config, ms, secs};
 
 fn heartbeat(info: &'static str) -> Chunk {
-    Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(info.as_bytes())))
+    Chunk::Heartbeat(Heartbeat {
+        info: Bytes::from_static(info.as_bytes()),
+        others: Default::default(),
+    })
 }
 
 /// The answers to the HEARTBEATs of a packet.
@@ -61,11 +64,11 @@ fn replies_go_back_where_the_question_came_from() {
     for from in [z(2), z(1)] {
         ladder.says(from, &[heartbeat("an echo, please")]);
         let heard = ladder.expects(from, &[ChunkType::HEARTBEAT_ACK]);
-        let info = Bytes::from_static(b"an echo, please");
-        assert_eq!(heard.only(), &Chunk::HeartbeatAck(Heartbeat::new(info)));
+        let Chunk::HeartbeatAck(echo) = heard.only() else { panic!("{heard:?}") };
+        assert_eq!(echo.info, "an echo, please");
     }
     let shutdown = ladder.shutdown(0);
-    ladder.says(z(2), &[shutdown.clone()]);
+    ladder.says(z(2), std::slice::from_ref(&shutdown));
     ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
     ladder.says(z(1), &[shutdown]);
     ladder.expects(z(1), &[ChunkType::SHUTDOWN_ACK]);
