@@ -1,6 +1,12 @@
 //! Two addresses on each side, against usrsctp's own programs: a dead first address, a link that is cut, an answer from
 //! an address that was not asked.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

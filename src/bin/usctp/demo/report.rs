@@ -125,7 +125,10 @@ impl Report {
         writeln!(f, "{strong}Failover{strong:#}")?;
         match self.failover_ms {
             Some(time) => {
-                writeln!(f, "  {time:.0} ms from the cut until data flowed on over the other link")?;
+                writeln!(
+                    f,
+                    "  {time:.0} ms from the cut until data flowed on over the other link"
+                )?;
             }
             None => {
                 writeln!(f, "  {bad}not seen{bad:#}")?;
