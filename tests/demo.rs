@@ -1,5 +1,10 @@
 //! `usctp demo`: every number of its last line, on either stage, for root and for others, and an end that leaves nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
 #![cfg(feature = "cli")]
 
 use std::io::{BufRead, BufReader};
