@@ -163,10 +163,7 @@ impl Receiver {
 
     /// The window to advertise in a SACK that goes out now.
     pub(crate) fn advertise(&mut self, inbox: &Inbox) -> u32 {
-        let free = self.window.limit.saturating_sub(self.buffered(inbox));
-        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        let silly = USUAL_CHUNK.min(self.window.limit / 4);
-        self.window.advertised = if free < silly { 0 } else { self.window.payload_of(free) };
+        self.window.advertised = self.open_window(inbox);
         self.window.taken = 0;
         u32::try_from(self.window.advertised).unwrap_or(u32::MAX)
     }
@@ -191,13 +188,24 @@ impl Receiver {
         Verdict::Dropped
     }
 
+    /// The window as it may be told.
+    fn open_window(&self, inbox: &Inbox) -> usize {
+        let free = self.window.limit.saturating_sub(self.buffered(inbox));
+        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
+        let silly = USUAL_CHUNK.min(self.window.limit / 4);
+        if free < silly { 0 } else { self.window.payload_of(free) }
+    }
+
     /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
     /// for what fills a gap, because nothing behind the gap can be delivered before. The peer has
     /// counted such a chunk against the window already when it sent it first.
     fn has_room(&self, data: &Data, inbox: &Inbox) -> bool {
         let held = self.buffered(inbox) + data.payload.len();
-        let fills_gap = data.tsn.is_before(self.map.highest());
-        held <= self.window.limit || (fills_gap && held <= 2 * self.window.limit)
+        if data.tsn.is_before(self.map.highest()) {
+            return held <= 2 * self.window.limit;
+        }
+        // RFC 9260, 6.2: nothing new while the window is closed.
+        held <= self.window.limit && self.open_window(inbox) > 0
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no

@@ -151,7 +151,8 @@ impl Sender {
     ) -> Written {
         let mut written = Written::default();
         self.write_lost(now, to, packet, paths, &mut written);
-        if self.outstanding.first_lost().is_none() {
+        // RFC 9260, 6.1 (B): what leaves regardless of cwnd takes nothing new along.
+        if self.outstanding.first_lost().is_none() && !self.recovery.packet_due {
             self.write_new(now, to, packet, outbox, paths, &mut written);
         }
         if written.chunks > 0 {
@@ -210,9 +211,12 @@ impl Sender {
     /// T3-rtx of a path expired (RFC 9260, section 6.3.3). Whether that counts as a failure of the path.
     pub(crate) fn on_t3(&mut self, path: PathId, paths: &mut Paths, config: &Config) -> bool {
         let to = paths.for_retransmission(path).unwrap_or(path);
+        let before = self.outstanding.in_flight();
         if !self.outstanding.lose_path(path, to, paths) {
             return false;
         }
+        // RFC 9260, 6.2.1 (C)
+        self.rwnd += before - self.outstanding.in_flight();
         if let Some(path) = paths.path_mut(path) {
             path.congestion.on_timeout();
             path.rto.back_off(&config.rto);

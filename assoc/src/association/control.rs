@@ -12,13 +12,31 @@ use crate::path::PathId;
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pending: VecDeque<(PathId, Chunk)>,
+    /// What is left of the packet that answers the one being read, in bytes, once it has begun.
+    room: Option<usize>,
+    limit: usize,
 }
 
 impl Control {
+    /// A packet is about to be read: all answers to it are to fit one packet of `limit` bytes (RFC 9260, 12.4).
+    pub(crate) fn begin_packet(&mut self, limit: usize) {
+        self.room = None;
+        self.limit = limit.saturating_sub(RESERVED);
+    }
+
+    /// Whether there is an answer to the packet being read.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Queues an answer; the first one to each packet in any case, others if they fit beside it.
     pub(crate) fn push(&mut self, to: PathId, chunk: Chunk) {
-        if self.pending.len() < MAX_PENDING {
-            self.pending.push_back((to, chunk));
+        let len = chunk.encoded_len();
+        if self.pending.len() >= MAX_PENDING || self.room.is_some_and(|room| len > room) {
+            return;
         }
+        self.room = Some(self.room.unwrap_or(self.limit).saturating_sub(len));
+        self.pending.push_back((to, chunk));
     }
 
     /// Puts a chunk before all others: COOKIE ACK must be the first of its packet (RFC 9260, 5.1, D).
@@ -43,3 +61,5 @@ impl Control {
 }
 
 const MAX_PENDING: usize = 16;
+// The common header, and COOKIE ACK, SHUTDOWN or SHUTDOWN ACK.
+const RESERVED: usize = 12 + 4 + 8;

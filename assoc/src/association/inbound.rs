@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rand::Rng;
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, Init, MissingParameters, Packet, ParameterType, RawChunk,
-    ShutdownComplete, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, Init, MissingParameters, Packet, ParameterType,
+    RawChunk, ShutdownComplete, VerificationTag,
 };
 
 use super::setup::{CookieWait, Setup};
@@ -53,6 +53,37 @@ impl Association {
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Option<Reply> {
         self.ctx.statistics.packets_received += 1;
+        let abort = packet.chunks().flatten().find(|raw| raw.kind == ChunkType::ABORT);
+        if abort.as_ref().is_some_and(|abort| !self.believes(abort, arrival)) {
+            return None;
+        }
+        let reply = self.act_on_chunks(now, packet, skip, arrival, taken);
+        if abort.is_none() {
+            return reply;
+        }
+        // RFC 9260, 9.1: a packet with an ABORT is not responded to, whatever else it holds.
+        if let State::Closed(closed) = &mut self.state {
+            closed.last_words = None;
+        }
+        None
+    }
+
+    /// RFC 9260, 8.5.1 (B): without the T bit the tag is this side's, with it the peer's.
+    fn believes(&self, abort: &RawChunk, arrival: &Arrival) -> bool {
+        let reflected = abort.flags & 1 != 0;
+        let tag = if reflected { self.peer_tag() } else { Some(self.ctx.me.local_tag) };
+        tag == Some(arrival.header.verification_tag)
+    }
+
+    fn act_on_chunks(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        skip: usize,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Option<Reply> {
+        self.bound_answers(arrival);
         let mut reply = None;
         for raw in packet.chunks().skip(skip) {
             let chunk = raw.and_then(|raw| Ok((raw.decode()?, raw)));
@@ -65,7 +96,9 @@ impl Association {
                 Outcome::Continue => {}
                 Outcome::Stop => break,
                 Outcome::Answer(tag, chunk) => {
-                    reply = Some(Reply::to(arrival.header, arrival.way(), tag, chunk));
+                    if !self.has_answered() {
+                        reply = Some(Reply::to(arrival.header, arrival.way(), tag, chunk));
+                    }
                     break;
                 }
                 Outcome::StaleCookie { extension_ms } => {
@@ -82,6 +115,18 @@ impl Association {
             tcb.end_of_packet(now, &mut self.ctx);
         }
         reply
+    }
+
+    /// RFC 9260, 12.4: one packet is answered by one packet, SACK and DATA apart.
+    fn bound_answers(&mut self, arrival: &Arrival) {
+        let path = arrival.path.and_then(|id| self.ctx.paths.path(id));
+        if let (State::Open(tcb), Some(path)) = (&mut self.state, path) {
+            tcb.control.begin_packet(path.packet_limit());
+        }
+    }
+
+    fn has_answered(&self) -> bool {
+        matches!(&self.state, State::Open(tcb) if tcb.control.has_answered())
     }
 
     fn on_chunk(

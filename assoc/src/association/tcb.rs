@@ -95,7 +95,9 @@ impl Tcb {
             Chunk::Data(data) => self.on_data(data, arrival, ctx),
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
-            Chunk::HeartbeatAck(heartbeat) => on_heartbeat_ack(now, &heartbeat, ctx),
+            Chunk::HeartbeatAck(heartbeat) => {
+                on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
+            }
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),
             Chunk::Abort(abort) => self.on_abort(&abort, arrival),
@@ -221,7 +223,8 @@ impl Tcb {
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
-        if matches!(self.phase, Phase::CookieEchoed(_) | Phase::ShutdownAckSent(_)) {
+        // RFC 9260, 6: discarded where nothing can be outstanding.
+        if !self.sends_data() {
             return Outcome::Continue;
         }
         let Context { paths, events, config, .. } = &mut *ctx;
@@ -363,7 +366,7 @@ pub(crate) fn is_well_formed(abort: &Abort) -> bool {
     abort.causes.raw_iter().all(|cause| cause.is_ok())
 }
 
-fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> Outcome {
+fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
     let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
     let config = ctx.config.clone();
     let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
@@ -378,7 +381,10 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, ctx: &mut Context) -> O
         ctx.tell_path(id, AddressChange::Active);
     }
     ctx.answered(id);
-    ctx.schedule_heartbeat(now, id);
+    // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
+    if more {
+        ctx.schedule_heartbeat(now, id);
+    }
     Outcome::Continue
 }
 

@@ -119,6 +119,8 @@ impl Paths {
         }
         let max = config.retransmission.path_max;
         let Some(path) = self.path_mut(id) else { return Struck::Counted };
+        // RFC 9260, 6.4: not the destination but the link of the source may have failed: routing may know a better one.
+        path.local = None;
         if path.state == PathState::Inactive {
             // RFC 9260, 8.3: the counter of an inactive path is increased no more.
             return Struck::Counted;

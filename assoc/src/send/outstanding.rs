@@ -31,8 +31,10 @@ pub(crate) struct Outstanding {
 #[derive(Debug)]
 struct Sent {
     data: Data,
-    /// Where it went last, or where it is to go if it is lost.
+    /// Where it went last.
     path: PathId,
+    /// Where it is to go if it is lost.
+    next: PathId,
     fate: Fate,
     /// Missing reports (RFC 9260, section 7.2.4).
     misses: u8,
@@ -133,6 +135,7 @@ impl Outstanding {
         self.chunks.push_back(Sent {
             data,
             path,
+            next: path,
             fate: Fate::InFlight,
             misses: 0,
             again: false,
@@ -144,7 +147,7 @@ impl Outstanding {
     pub(crate) fn first_lost(&self) -> Option<(u64, PathId, &Data)> {
         let &number = self.lost.first()?;
         let sent = self.chunks.get(self.offset(number))?;
-        Some((number, sent.path, &sent.data))
+        Some((number, sent.next, &sent.data))
     }
 
     /// A chunk marked for retransmission went out again.
@@ -153,6 +156,8 @@ impl Outstanding {
         let at = self.offset(number);
         if let Some(sent) = self.chunks.get_mut(at) {
             sent.fate = Fate::InFlight;
+            sent.moved |= sent.path != sent.next;
+            sent.path = sent.next;
             self.in_flight += sent.data.payload.len();
         }
     }
@@ -167,9 +172,8 @@ impl Outstanding {
     pub(crate) fn redirect_lost(&mut self, from: PathId, to: PathId) {
         for &number in &self.lost {
             let at = (number - self.first) as usize;
-            if let Some(sent) = self.chunks.get_mut(at).filter(|sent| sent.path == from) {
-                sent.moved |= from != to;
-                sent.path = to;
+            if let Some(sent) = self.chunks.get_mut(at).filter(|sent| sent.next == from) {
+                sent.next = to;
             }
         }
     }
@@ -203,7 +207,7 @@ impl Outstanding {
     /// Takes a SACK in: `tallies` is filled with what it newly acknowledged on each path.
     ///
     /// # Errors
-    /// The Cumulative TSN Ack lies beyond what was sent. An old SACK changes nothing and gives `None`.
+    /// The Cumulative TSN Ack or a Gap Ack Block lies beyond what was sent. An old SACK changes nothing and gives `None`.
     pub(crate) fn on_sack(
         &mut self,
         cumulative: Tsn,
@@ -216,7 +220,7 @@ impl Outstanding {
         };
         let mut gaps = gaps.peekable();
         if self.gapped > 0 || gaps.peek().is_some() {
-            self.on_gaps(gaps, paths, tallies, &mut acked);
+            self.on_gaps(gaps, paths, tallies, &mut acked)?;
         }
         Ok(Some(acked))
     }
@@ -306,11 +310,14 @@ impl Outstanding {
         paths: &mut Paths,
         tallies: &mut Vec<Tally>,
         acked: &mut Acked,
-    ) {
+    ) -> Result<(), NeverSent> {
         let mut at = 0;
         for gap in gaps {
             let start = usize::from(gap.start).saturating_sub(1).max(at);
-            let end = usize::from(gap.end).min(self.chunks.len());
+            let end = usize::from(gap.end);
+            if end > self.chunks.len() {
+                return Err(NeverSent);
+            }
             if start >= end {
                 continue;
             }
@@ -325,6 +332,7 @@ impl Outstanding {
         let reach = self.gapped_until.min(self.chunks.len());
         self.on_hole(at..reach.max(at), paths, tallies, acked);
         self.gapped_until = at;
+        Ok(())
     }
 
     /// Chunks that no block covers: if one had been covered before, the peer has reneged.
@@ -385,8 +393,7 @@ impl Outstanding {
         }
         self.in_flight -= sent.data.payload.len();
         sent.fate = Fate::Lost;
-        sent.moved |= sent.path != to;
-        sent.path = to;
+        sent.next = to;
         sent.misses = 0;
         sent.again = true;
         self.lost.insert(number);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_assoc::sim::{LinkSettings, Loss, Plan, Rate, Status, for_each_seed, payload, seed};
-use usctp_assoc::{AddressChange, AssociationId, AssociationState, Event, Message, PathState};
+use usctp_assoc::{
+    AddressChange, Association, AssociationId, AssociationState, Event, Message, PathState,
+};
 
 use crate::world::{HOUR, World, config, ms, secs};
 
@@ -94,7 +96,7 @@ fn transfer_while(name: &str, seed: u64, spoil: impl Fn(&mut World)) -> Transfer
     let second = world.ours[1];
     let confirmed = world.network.newest(z).is_some_and(|theirs| {
         let view = world.network.endpoint(z).view(theirs);
-        let mut paths = view.into_iter().flat_map(usctp_assoc::Association::paths);
+        let mut paths = view.into_iter().flat_map(Association::paths);
         paths.any(|path| path.peer == second && path.state == PathState::Active)
     });
     world.run_until_ended(id);

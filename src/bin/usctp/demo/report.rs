@@ -125,9 +125,11 @@ impl Report {
         writeln!(f, "{strong}Failover{strong:#}")?;
         match self.failover_ms {
             Some(time) => {
-                writeln!(f, "  {time:.0} ms from the cut until data flowed on over the other link")?
+                writeln!(f, "  {time:.0} ms from the cut until data flowed on over the other link")?;
             }
-            None => writeln!(f, "  {bad}not seen{bad:#}")?,
+            None => {
+                writeln!(f, "  {bad}not seen{bad:#}")?;
+            }
         }
         if let Some(time) = self.active_again_ms {
             writeln!(

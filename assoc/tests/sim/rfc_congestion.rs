@@ -1,0 +1,176 @@
+//! cwnd, ssthresh, fast retransmit and recovery (RFC 9260, section 7).
+
+use usctp_assoc::sim::{Ladder, a, a6, z, z6};
+
+use crate::rfc::{FULL, PMDCS, acks, alone, double, grow, hears_numbers, send, single, wait};
+use crate::world::{config, ms, secs};
+
+#[test]
+fn the_initial_window_depends_on_the_mtu_and_the_family() {
+    let name = "the_initial_window_depends_on_the_mtu_and_the_family";
+    // RFC 9260, 7.2.1: min(4 * PMDCS, max(2 * PMDCS, 4404, or 4344 with IPv6)).
+    for (mtu, v4, v6) in [(512, 4 * 480, 4 * 460), (1500, 4404, 4344), (9000, 2 * 8968, 2 * 8948)] {
+        let config = config(|options| options.path_mtu = mtu);
+        let mut ladder = Ladder::with(name, config, &[a(1), a6(1)], &[z(1), z6(1)]);
+        ladder.establishes(&[z(1), z6(1)]);
+        assert_eq!((ladder.path(z(1)).cwnd, ladder.path(z6(1)).cwnd), (v4, v6), "{mtu}");
+        assert!(ladder.path(z(1)).ssthresh > 1 << 30);
+    }
+}
+
+#[test]
+fn each_path_has_its_own_congestion_control_counted_with_header_and_padding() {
+    let name = "each_path_has_its_own_congestion_control_counted_with_header_and_padding";
+    let mut ladder = double(name);
+    ladder.sends("12345");
+    assert_eq!(ladder.path(z(1)).flight, 24);
+    assert_eq!(ladder.path(z(2)).flight, 0);
+    wait(&mut ladder, secs(1));
+    let (first, second) = (ladder.path(z(1)), ladder.path(z(2)));
+    assert_eq!((first.cwnd, first.ssthresh, first.flight), (PMDCS, 4 * PMDCS, 0));
+    assert_eq!((second.cwnd, second.flight), (4404, 24));
+    assert!(second.ssthresh > 1 << 30);
+}
+
+#[test]
+fn slow_start_grows_only_a_window_that_is_used_by_what_was_acknowledged_up_to_one_chunk() {
+    let name =
+        "slow_start_grows_only_a_window_that_is_used_by_what_was_acknowledged_up_to_one_chunk";
+    let mut ladder = single(name);
+    send(&mut ladder, 2, 1_000);
+    acks(&mut ladder, 2, &[]);
+    assert_eq!(ladder.path(z(1)).cwnd, 4404, "it was not used");
+    send(&mut ladder, 20, 1_000);
+    acks(&mut ladder, 3, &[]);
+    assert_eq!(ladder.path(z(1)).cwnd, 4404 + 1_016);
+    acks(&mut ladder, 6, &[]);
+    assert_eq!(ladder.path(z(1)).cwnd, 4404 + 1_016 + PMDCS);
+}
+
+#[test]
+fn congestion_avoidance_adds_one_chunk_for_each_window() {
+    let mut ladder = single("congestion_avoidance_adds_one_chunk_for_each_window");
+    // T3-rtx leaves ssthresh at four chunks.
+    send(&mut ladder, 1, FULL);
+    wait(&mut ladder, secs(1));
+    let mut acked = 1;
+    acks(&mut ladder, acked, &[]);
+    send(&mut ladder, 300, FULL);
+    ladder.hears_all();
+    while ladder.path(z(1)).cwnd <= 4 * PMDCS {
+        acked += 1;
+        acks(&mut ladder, acked, &[]);
+    }
+    let mut cwnd = ladder.path(z(1)).cwnd;
+    for _ in 0..5 {
+        let mut bytes = 0;
+        while ladder.path(z(1)).cwnd == cwnd {
+            acked += 1;
+            bytes += PMDCS;
+            acks(&mut ladder, acked, &[]);
+        }
+        // RFC 9260, 7.2.2: PMDCS more once a window of bytes was acknowledged, carry-over included.
+        assert_eq!(ladder.path(z(1)).cwnd, cwnd + PMDCS);
+        assert!(bytes + PMDCS > cwnd, "{bytes} of {cwnd}");
+        cwnd += PMDCS;
+    }
+}
+
+#[test]
+fn an_idle_window_is_halved_for_each_rto() {
+    let mut ladder = single("an_idle_window_is_halved_for_each_rto");
+    grow(&mut ladder, 30 * PMDCS, FULL);
+    let before = ladder.path(z(1)).cwnd;
+    wait(&mut ladder, ms(2_500));
+    send(&mut ladder, 1, FULL);
+    let path = ladder.path(z(1));
+    assert_eq!((path.cwnd, path.ssthresh), (before / 2 / 2, before));
+    let acked = hears_numbers(&mut ladder)[0];
+    acks(&mut ladder, acked, &[]);
+    wait(&mut ladder, secs(20));
+    send(&mut ladder, 1, FULL);
+    assert_eq!(ladder.path(z(1)).cwnd, 4 * PMDCS, "no less than four chunks");
+}
+
+/// A window of some 20 packets, all of it in use by chunks of `len` bytes; how many chunks there were before
+/// these, and how many these are.
+fn in_use(name: &str, len: usize) -> (Ladder, u32, u16) {
+    let mut ladder = alone(name, config(|options| options.max_burst = 100));
+    ladder.establishes(&[z(1)]);
+    let acked = grow(&mut ladder, 20 * PMDCS, FULL);
+    let more = ladder.path(z(1)).cwnd / len * 2;
+    send(&mut ladder, more, len);
+    let sent = hears_numbers(&mut ladder);
+    assert!(sent.len() > 15 && ladder.path(z(1)).flight >= ladder.path(z(1)).cwnd);
+    (ladder, acked, u16::try_from(sent.len()).unwrap())
+}
+
+#[test]
+fn a_fast_retransmission_leaves_at_once_in_one_packet_with_nothing_new() {
+    let name = "a_fast_retransmission_leaves_at_once_in_one_packet_with_nothing_new";
+    let (mut ladder, acked, _) = in_use(name, 100);
+    for last in 2..=3 {
+        acks(&mut ladder, acked, &[(2, last)]);
+        assert!(!hears_numbers(&mut ladder).contains(&(acked + 1)), "two reports are not three");
+    }
+    let cwnd = ladder.path(z(1)).cwnd;
+    acks(&mut ladder, acked, &[(2, 4)]);
+    let path = ladder.path(z(1));
+    // RFC 9260, 7.2.3: half of it, after it grew by the one chunk newly acknowledged. What is in flight is far
+    // more, and still 1 goes (7.2.4, 3).
+    let half = (cwnd + 116) / 2;
+    assert_eq!((path.cwnd, path.ssthresh), (half, half));
+    assert!(path.flight > path.cwnd + PMDCS);
+    assert_eq!(hears_numbers(&mut ladder), [acked + 1]);
+}
+
+#[test]
+fn fast_recovery_cuts_the_window_once_and_no_chunk_is_fast_retransmitted_twice() {
+    let name = "fast_recovery_cuts_the_window_once_and_no_chunk_is_fast_retransmitted_twice";
+    let (mut ladder, acked, count) = in_use(name, FULL);
+    for last in 2..=4 {
+        acks(&mut ladder, acked, &[(2, last)]);
+    }
+    let cwnd = ladder.path(z(1)).cwnd;
+    hears_numbers(&mut ladder);
+    // The retransmission is lost, and so is 6.
+    let mut heard = Vec::new();
+    for last in 7..=count {
+        acks(&mut ladder, acked, &[(2, 5), (7, last)]);
+        heard.extend(hears_numbers(&mut ladder));
+    }
+    assert_eq!(ladder.path(z(1)).cwnd, cwnd);
+    assert!(!heard.contains(&(acked + 1)), "{heard:?}");
+    assert_eq!(heard.iter().filter(|number| **number == acked + 6).count(), 1, "{heard:?}");
+}
+
+#[test]
+fn growth_by_what_a_sack_acknowledges_comes_before_the_cut() {
+    let name = "growth_by_what_a_sack_acknowledges_comes_before_the_cut";
+    let (mut ladder, acked, _) = in_use(name, FULL);
+    // 2 is missing; the third report also acknowledges 1 cumulatively.
+    acks(&mut ladder, acked, &[(3, 3)]);
+    acks(&mut ladder, acked, &[(3, 4)]);
+    let cwnd = ladder.path(z(1)).cwnd;
+    acks(&mut ladder, acked + 1, &[(2, 4)]);
+    // RFC 9260, 7.2.4: the rules of 7.2.1 MUST be applied first.
+    assert_eq!(ladder.path(z(1)).cwnd, (cwnd + PMDCS) / 2);
+}
+
+#[test]
+fn only_chunks_before_the_highest_newly_acknowledged_one_count_as_missing() {
+    let name = "only_chunks_before_the_highest_newly_acknowledged_one_count_as_missing";
+    let mut ladder = single(name);
+    send(&mut ladder, 5, 800);
+    assert_eq!(hears_numbers(&mut ladder), [1, 2, 3, 4, 5]);
+    acks(&mut ladder, 0, &[(5, 5)]);
+    acks(&mut ladder, 0, &[(2, 2), (5, 5)]);
+    acks(&mut ladder, 0, &[(2, 3), (5, 5)]);
+    // RFC 9260, 7.2.4 (HTNA): 1 was reported three times, and 4 only once.
+    assert_eq!(hears_numbers(&mut ladder), [1]);
+    // The same SACK again acknowledges nothing newly.
+    for _ in 0..5 {
+        acks(&mut ladder, 0, &[(2, 3), (5, 5)]);
+    }
+    assert!(hears_numbers(&mut ladder).is_empty());
+}

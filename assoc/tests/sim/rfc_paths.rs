@@ -1,0 +1,248 @@
+//! Replies, failures of paths and of the peer, and HEARTBEATs (RFC 9260, sections 6.4, 8.1, 8.2 and 8.3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
+use usctp_assoc::{AddressChange, AssociationState, Event, LostReason, PathState};
+use usctp_chunk::{Chunk, ChunkType, Heartbeat};
+
+use crate::rfc::{
+    FULL, WIDE, acks, double, double_with, grow, hears_numbers, numbers, request_heartbeat, sack,
+    send, single_with, wait,
+};
+use crate::world::{HOUR, config, ms, secs};
+
+fn heartbeat(info: &'static str) -> Chunk {
+    Chunk::Heartbeat(Heartbeat {
+        info: Bytes::from_static(info.as_bytes()),
+        others: Default::default(),
+    })
+}
+
+/// The answers to the HEARTBEATs of a packet.
+fn answers(heard: &Heard) -> Vec<Chunk> {
+    let chunks = heard.chunks.iter().filter_map(|chunk| match chunk {
+        Chunk::Heartbeat(heartbeat) => Some(Chunk::HeartbeatAck(heartbeat.clone())),
+        _ => None,
+    });
+    chunks.collect()
+}
+
+/// For some time Z answers HEARTBEATs at its first address only, and at once. Returns when and where it
+/// heard them.
+fn answers_at_first(ladder: &mut Ladder, time: Duration) -> Vec<Heard> {
+    let end = ladder.network.elapsed() + time;
+    let mut all = Vec::new();
+    while ladder.network.elapsed() < end {
+        let Some(at) = ladder.network.next_at() else { break };
+        ladder.network.run_for(at - ladder.network.now());
+        for heard in ladder.hears_all() {
+            let answers = answers(&heard);
+            if heard.destination == z(1) && !answers.is_empty() {
+                ladder.says(z(1), &answers);
+            }
+            all.push(heard);
+        }
+    }
+    all
+}
+
+fn changes(ladder: &Ladder, of: std::net::IpAddr) -> Vec<AddressChange> {
+    let events = ladder.events().into_iter();
+    let changes = events.filter_map(|event| match event {
+        Event::PeerAddressChange { peer, change } if peer == of => Some(change),
+        _ => None,
+    });
+    changes.collect()
+}
+
+#[test]
+fn replies_go_back_where_the_question_came_from() {
+    let mut ladder = double("replies_go_back_where_the_question_came_from");
+    ladder.towards = a(2);
+    for from in [z(2), z(1)] {
+        ladder.says(from, &[heartbeat("an echo, please")]);
+        let heard = ladder.expects(from, &[ChunkType::HEARTBEAT_ACK]);
+        let Chunk::HeartbeatAck(echo) = heard.only() else { panic!("{heard:?}") };
+        assert_eq!(echo.info, "an echo, please");
+    }
+    let shutdown = ladder.shutdown(0);
+    ladder.says(z(2), std::slice::from_ref(&shutdown));
+    ladder.expects(z(2), &[ChunkType::SHUTDOWN_ACK]);
+    ladder.says(z(1), &[shutdown]);
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN_ACK]);
+}
+
+#[test]
+fn a_fast_retransmission_goes_where_the_chunk_went_first() {
+    let mut ladder = double("a_fast_retransmission_goes_where_the_chunk_went_first");
+    send(&mut ladder, 4, 1_000);
+    ladder.hears_all();
+    for last in 2..=4 {
+        acks(&mut ladder, 0, &[(2, last)]);
+    }
+    ladder.expects(z(1), &[ChunkType::DATA]);
+}
+
+#[test]
+fn heartbeats_are_answered_from_cookie_echoed_until_shutdown() {
+    use AssociationState::{
+        CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending, ShutdownReceived,
+        ShutdownSent,
+    };
+    for (state, answered) in [
+        (CookieWait, false),
+        (CookieEchoed, true),
+        (Established, true),
+        (ShutdownPending, true),
+        (ShutdownReceived, true),
+        (ShutdownSent, false),
+        (ShutdownAckSent, false),
+    ] {
+        let name = "heartbeats_are_answered_from_cookie_echoed_until_shutdown";
+        let mut ladder = Ladder::in_state(name, state);
+        ladder.says(z(1), &[heartbeat("are you there?")]);
+        let heard = ladder.hears_all();
+        let acks = heard.iter().flat_map(|heard| kinds(&heard.chunks));
+        let acks = acks.filter(|kind| *kind == ChunkType::HEARTBEAT_ACK).count();
+        assert_eq!(acks, usize::from(answered), "{state:?}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing() {
+    let name = "a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing";
+    let mut ladder = double(name);
+    answers_at_first(&mut ladder, HOUR);
+    assert_eq!(ladder.state(), AssociationState::Established);
+    assert_eq!(changes(&ladder, z(2)), [AddressChange::Inactive]);
+    let dead = ladder.path(z(2));
+    // RFC 9260, 8.3: the counter stands, and the HEARTBEATs go on.
+    assert_eq!((dead.state, dead.errors, dead.rto), (PathState::Inactive, 6, secs(60)));
+    let heard = answers_at_first(&mut ladder, secs(1_000));
+    let times: Vec<_> =
+        heard.iter().filter(|heard| heard.destination == z(2)).map(|heard| heard.at).collect();
+    assert!(times.len() > 4, "{times:?}");
+    // RTO (60 s, backed off) and HB.interval (30 s), half of the RTO more or less, after it was found missing.
+    for pair in times.windows(2) {
+        let between = pair[1] - pair[0];
+        assert!(between >= secs(60) && between <= secs(30 + 90 + 60), "{between:?}");
+    }
+    assert_eq!(ladder.path(z(2)).errors, 6);
+}
+
+#[test]
+fn an_answer_revives_a_dead_path_and_measures_it() {
+    let mut ladder = double("an_answer_revives_a_dead_path_and_measures_it");
+    answers_at_first(&mut ladder, secs(2_000));
+    assert_eq!(ladder.path(z(2)).state, PathState::Inactive);
+    request_heartbeat(&mut ladder, z(2));
+    let heard = ladder.hears();
+    wait(&mut ladder, ms(400));
+    ladder.says(z(2), &answers(&heard));
+    let path = ladder.path(z(2));
+    assert_eq!((path.state, path.errors, path.srtt), (PathState::Active, 0, Some(ms(400))));
+    assert_eq!(changes(&ladder, z(2)), [AddressChange::Inactive, AddressChange::Active]);
+}
+
+#[test]
+fn an_idle_peer_that_answers_nowhere_is_given_up() {
+    let mut ladder = double("an_idle_peer_that_answers_nowhere_is_given_up");
+    wait(&mut ladder, HOUR);
+    // RFC 9260, 8.1: HEARTBEATs on the path that data would use count.
+    let lost = Event::CommLost(LostReason::TooManyRetransmissions);
+    assert_eq!(ladder.events().last(), Some(&lost));
+    assert_eq!(ladder.state(), AssociationState::Closed);
+    let heard = ladder.hears_all().len();
+    wait(&mut ladder, HOUR);
+    assert_eq!((heard > 10, ladder.hears_all().len()), (true, 0), "nothing is sent to it any more");
+}
+
+#[test]
+fn an_answered_heartbeat_forgets_the_failures_of_the_association() {
+    let name = "an_answered_heartbeat_forgets_the_failures_of_the_association";
+    let mut ladder = single_with(name, |options| options.retransmission.path_max = 20);
+    for _ in 0..8 {
+        // Eight failures in a row are no reason to give the peer up; twice eight would be.
+        for _ in 0..8 {
+            ladder.expects_within(secs(200), z(1), &[ChunkType::HEARTBEAT]);
+        }
+        let heard = ladder.expects_within(secs(200), z(1), &[ChunkType::HEARTBEAT]);
+        ladder.says(z(1), &answers(&heard));
+        assert_eq!(ladder.path(z(1)).errors, 0);
+    }
+    assert_eq!(ladder.state(), AssociationState::Established);
+}
+
+#[test]
+fn an_acknowledgement_forgets_the_failures_of_path_and_association() {
+    let name = "an_acknowledgement_forgets_the_failures_of_path_and_association";
+    let mut ladder = single_with(name, |options| options.heartbeat.interval = None);
+    for count in 1..=30 {
+        ladder.sends("lost once");
+        ladder.hears();
+        ladder.hears_within(secs(100));
+        assert_eq!(ladder.path(z(1)).errors, 1);
+        acks(&mut ladder, count, &[]);
+        assert_eq!(ladder.path(z(1)).errors, 0);
+    }
+    assert_eq!(ladder.state(), AssociationState::Established);
+}
+
+#[test]
+fn an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent() {
+    let name = "an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent";
+    let mut ladder = double_with(name, |options| options.heartbeat.interval = None);
+    let acked = grow(&mut ladder, 15 * FULL, FULL);
+    send(&mut ladder, 10, FULL);
+    assert_eq!(hears_numbers(&mut ladder).len(), 10);
+    wait(&mut ladder, secs(1));
+    let moved = ladder.hears_all();
+    assert!(moved.iter().all(|heard| heard.destination == z(2)));
+    assert_eq!(numbers(&ladder, &moved), [acked + 1, acked + 2, acked + 3]);
+    assert_eq!(ladder.path(z(1)).errors, 1);
+    // Only the acknowledgements were late: those of chunks that went by the first path alone prove it.
+    let all_but_the_moved = sack(&ladder, acked, &[(4, 10)], WIDE);
+    ladder.says(z(1), &[all_but_the_moved]);
+    assert_eq!(ladder.path(z(1)).errors, 0);
+    assert_eq!(ladder.path(z(2)).cwnd, 4404, "the second path is credited for nothing");
+}
+
+#[test]
+fn after_shutdown_no_heartbeat_is_sent() {
+    let mut ladder = double("after_shutdown_no_heartbeat_is_sent");
+    request_heartbeat(&mut ladder, z(2));
+    let question = ladder.expects(z(2), &[ChunkType::HEARTBEAT]);
+    ladder.shuts_down();
+    ladder.says(z(2), &answers(&question));
+    wait(&mut ladder, secs(50));
+    assert_eq!(ladder.state(), AssociationState::ShutdownSent);
+    let heard = ladder.hears_all();
+    assert!(heard.iter().all(|heard| kinds(&heard.chunks) == [ChunkType::SHUTDOWN]), "{heard:?}");
+}
+
+#[test]
+fn one_alternate_path_takes_the_place_of_a_dead_primary() {
+    let name = "one_alternate_path_takes_the_place_of_a_dead_primary";
+    let silent = config(|options| options.heartbeat.interval = None);
+    let mut ladder = Ladder::with(name, silent, &[a(1), a(2)], &[z(1), z(2), z(3)]);
+    ladder.establishes(&[z(1), z(2), z(3)]);
+    let mut acked = 0;
+    while ladder.path(z(1)).state == PathState::Active {
+        ladder.sends("again");
+        acked += 1;
+        // Z's first address is dead.
+        while ladder.hears_within(secs(70)).destination == z(1) {}
+        let sack = ladder.sack(acked);
+        ladder.says(z(2), &[sack]);
+    }
+    ladder.hears_all();
+    for _ in 0..5 {
+        ladder.sends("moved");
+        acked += 1;
+        ladder.expects(z(2), &[ChunkType::DATA]);
+        let sack = ladder.sack(acked);
+        ladder.says(z(2), &[sack]);
+    }
+}
