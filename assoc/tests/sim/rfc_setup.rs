@@ -1,8 +1,9 @@
 //! Cookies, timers and collisions of the set-up, rule by rule (RFC 9260, sections 4, 5.1.3 to 5.4).
 
+use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, z};
-use usctp_assoc::{AssociationState, ConnectOptions, Event};
-use usctp_chunk::{Cause, Chunk, ChunkType, Init, Parameter, VerificationTag};
+use usctp_assoc::{AssociationState, ConnectOptions, Datagram, Ecn, Event};
+use usctp_chunk::{Cause, Chunk, ChunkType, Heartbeat, Init, Parameter, VerificationTag};
 
 use crate::world::{ms, secs};
 
@@ -289,6 +290,30 @@ fn a_cookie_ack_to_an_unconfirmed_address_rides_with_a_heartbeat() {
     let heard = ladder.expects(z(3), &[ChunkType::COOKIE_ACK, ChunkType::HEARTBEAT]);
     let Chunk::Heartbeat(heartbeat) = &heard.chunks[1] else { unreachable!() };
     assert!(heartbeat.info.len() >= 8, "a nonce of 64 bits");
+}
+
+#[test]
+fn a_cookie_ack_stands_before_whatever_else_waits_to_be_sent() {
+    let mut ladder = Ladder::new("a_cookie_ack_stands_before_whatever_else_waits_to_be_sent");
+    ladder.network.listen(ladder.ours, true);
+    let tag = ladder.peer_tag;
+    let init_ack = asks(&mut ladder, tag);
+    echoes(&mut ladder, &init_ack);
+    ladder.hears_all();
+    // Both packets are read before anything is sent.
+    let heartbeat = Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(&[7; 20])));
+    let packets = [heartbeat, Chunk::CookieEcho(init_ack.cookie())]
+        .map(|chunk| ladder.packet(ladder.our_tag, &[chunk]));
+    let ours = ladder.ours;
+    ladder.network.with_endpoint(ours, |endpoint, now| {
+        for payload in packets {
+            let ecn = Ecn::NotEct;
+            let (source, destination) = (z(1), a(1));
+            let datagram = Datagram { source, destination, udp_port: None, ecn, payload };
+            endpoint.handle_datagram(now, datagram);
+        }
+    });
+    ladder.expects(z(1), &[ChunkType::COOKIE_ACK, ChunkType::HEARTBEAT_ACK]);
 }
 
 #[test]
