@@ -1,9 +1,10 @@
 //! Our stack in a host, with a capture of all that it sends and receives.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use usctp::{Association, ConnectOptions, Options, Socket, Stack};
+use usctp::{Association, ConnectOptions, Connecting, Options, Socket, Stack};
 
 use super::suite::Outcome;
 use super::topology::Topology;
@@ -72,6 +73,11 @@ impl Ours {
     pub(crate) fn connect(&self, hosts: &Topology, port: u16) -> Outcome<Association> {
         let peers = hosts.their_addresses(port);
         Ok(self.socket.connectx(&peers, ConnectOptions::default())?.wait_timeout(SOON)?)
+    }
+
+    /// The beginning of an association with these addresses.
+    pub(crate) fn connectx(&self, peers: &[SocketAddr]) -> Outcome<Connecting> {
+        Ok(self.socket.connectx(peers, ConnectOptions::default())?)
     }
 
     /// Closes everything and lets tshark judge every packet that was sent.

@@ -26,6 +26,8 @@ struct Seen {
     /// Paths that were unconfirmed once and not active since: an inactive one need not be confirmed.
     unconfirmed: BTreeSet<IpAddr>,
     fast_retransmits: u64,
+    /// While DATA is in flight: by when a T3-rtx that was started when it should have been expires.
+    t3_by: Option<Instant>,
 }
 
 impl Seen {
@@ -44,7 +46,15 @@ impl Seen {
             port: association.port(),
             paths: association.paths().collect(),
             fast_retransmits: association.statistics().fast_retransmits,
+            t3_by: before.and_then(|before| before.t3_by),
         }
+    }
+    /// RFC 9260, 6.3.2 (R1): while DATA is in flight on a path, its T3-rtx runs, and was started with its RTO. Within
+    /// one packet the RTO may change after that: twice the RTO that is seen allows for it.
+    fn t3_by(&self, before: Option<&Self>, now: Instant) -> Option<Instant> {
+        let busy = self.paths.iter().filter(|path| path.flight > 0 && self.state != State::Closed);
+        let rto = busy.map(|path| path.rto).max()?;
+        before.and_then(|before| before.t3_by).max(Some(now + 2 * rto))
     }
 }
 
@@ -153,12 +163,14 @@ impl Watch {
         &mut self,
         endpoint: &Endpoint,
         config: &Config,
+        now: Instant,
         deadline: Option<Instant>,
     ) -> Result<(), String> {
         for id in endpoint.associations() {
             let Some(association) = endpoint.view(id) else { continue };
             let before = self.seen.get(&id);
-            let after = Seen::of(association, before);
+            let mut after = Seen::of(association, before);
+            after.t3_by = after.t3_by(before, now);
             if let Some(before) = before {
                 legal(before.state, after.state)?;
                 congestion(before, &after)?;
@@ -166,6 +178,16 @@ impl Watch {
             memory(association, config)?;
             if deadline.is_none() && outstanding(association, &after) {
                 return Err(format!("association {id} has something outstanding and no deadline"));
+            }
+            if let Some(by) = after.t3_by.filter(|by| deadline.is_none_or(|at| at > *by)) {
+                let next = deadline.map(|at| at.saturating_duration_since(now));
+                let flights: Vec<_> =
+                    after.paths.iter().map(|path| (path.peer, path.flight)).collect();
+                return Err(format!(
+                    "association {id} ({:?}) has DATA in flight ({flights:?}): T3-rtx is due within {:?}, and the next deadline is {next:?}",
+                    after.state,
+                    by - now
+                ));
             }
             self.seen.insert(id, after);
         }

@@ -287,7 +287,7 @@ impl Network {
             let member = self.member_mut(host);
             member.deadline = member.endpoint.poll_timeout();
             let after =
-                member.watch.after_packets(&member.endpoint, &member.config, member.deadline);
+                member.watch.after_packets(&member.endpoint, &member.config, now, member.deadline);
             let turn = member.turn(now, at);
             self.hold(host, after);
             turn.came_up.iter().for_each(|id| self.introduce(host, *id));

@@ -94,7 +94,7 @@ fn transfer_while(name: &str, seed: u64, spoil: impl Fn(&mut World)) -> Transfer
     let second = world.ours[1];
     let confirmed = world.network.newest(z).is_some_and(|theirs| {
         let view = world.network.endpoint(z).view(theirs);
-        let mut paths = view.into_iter().flat_map(usctp_assoc::Association::paths);
+        let mut paths = view.into_iter().flat_map(Association::paths);
         paths.any(|path| path.peer == second && path.state == PathState::Active)
     });
     world.run_until_ended(id);
