@@ -5,7 +5,9 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_assoc::sim::{LinkSettings, Loss, Plan, Rate, Status, for_each_seed, payload, seed};
-use usctp_assoc::{AddressChange, AssociationId, AssociationState, Event, Message, PathState};
+use usctp_assoc::{
+    AddressChange, Association, AssociationId, AssociationState, Event, Message, PathState,
+};
 
 use crate::world::{HOUR, World, config, ms, secs};
 
