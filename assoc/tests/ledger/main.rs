@@ -23,7 +23,7 @@ use statement::{Statement, Status};
 use text::Text;
 
 /// Whether an open MUST, MUST NOT, SHALL, SHALL NOT or REQUIRED fails the test.
-const OPEN_MUSTS_FAIL: bool = false;
+const OPEN_MUSTS_FAIL: bool = true;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -13,7 +13,7 @@ fn abort(tag_reflected: bool) -> Chunk {
 }
 
 fn heartbeat(len: usize) -> Chunk {
-    Chunk::Heartbeat(Heartbeat { info: payload(5, len), others: Default::default() })
+    Chunk::Heartbeat(Heartbeat::new(payload(5, len)))
 }
 
 #[test]
