@@ -270,6 +270,28 @@ impl Association {
         })
     }
 
+    /// Sets how often an idle address of the peer is sent a HEARTBEAT, `None` for never (RFC 9260, section 11.1.7).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
+    pub fn change_heartbeat(&self, peer: IpAddr, interval: Option<Duration>) -> Result<(), Error> {
+        self.endpoint.with(|inner, now| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.change_heartbeat(now, peer, interval)?)
+        })
+    }
+
+    /// Sets how many failures in a row make an address of the peer inactive (RFC 9260, section 11.1.11).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
+    pub fn set_failure_threshold(&self, peer: IpAddr, failures: u16) -> Result<(), Error> {
+        self.endpoint.with(|inner, _| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.set_failure_threshold(peer, failures)?)
+        })
+    }
+
     fn look<T>(&self, gone: T, look: impl FnOnce(&usctp_assoc::Association) -> T) -> T {
         self.endpoint.look(|inner| inner.view(self.id).map_or(gone, look))
     }

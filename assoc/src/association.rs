@@ -1,7 +1,7 @@
 //! One association: what the application can do with it, and how packets and time reach its state (RFC 9260, section 4).
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Cause, Chunk, CommonHeader, StreamId, VerificationTag};
@@ -261,6 +261,42 @@ impl Association {
         let id = self.ctx.paths.find(peer).filter(|_| open).ok_or(NoSuchPath(peer))?;
         if let Some(path) = self.ctx.paths.path_mut(id) {
             path.heartbeat.request();
+        }
+        Ok(())
+    }
+
+    /// Sets how often an idle address of the peer is sent a HEARTBEAT, in the place of HB.interval; `None` for
+    /// never (RFC 9260, section 11.1.7, CHANGE HEARTBEAT). Unconfirmed addresses are probed all the same.
+    ///
+    /// # Errors
+    /// The address is none of the peer's.
+    pub fn change_heartbeat(
+        &mut self,
+        now: Instant,
+        peer: IpAddr,
+        interval: Option<Duration>,
+    ) -> Result<(), NoSuchPath> {
+        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
+        let open = matches!(&self.state, State::Open(tcb) if tcb.sends_data());
+        if let Some(path) = self.ctx.paths.path_mut(id) {
+            path.settings.heartbeat_interval = interval;
+            path.heartbeat.unschedule();
+        }
+        if open {
+            self.ctx.schedule_heartbeat(now, id);
+        }
+        Ok(())
+    }
+
+    /// Sets how many failures in a row make an address of the peer inactive, in the place of
+    /// Path.Max.Retrans (RFC 9260, section 11.1.11, SET FAILURE THRESHOLD).
+    ///
+    /// # Errors
+    /// The address is none of the peer's.
+    pub fn set_failure_threshold(&mut self, peer: IpAddr, failures: u16) -> Result<(), NoSuchPath> {
+        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
+        if let Some(path) = self.ctx.paths.path_mut(id) {
+            path.settings.max_retrans = failures;
         }
         Ok(())
     }

@@ -103,7 +103,7 @@ impl Context {
 
     /// Counts a failure of a path, and of the association if `whole`.
     pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
-        let struck = self.paths.strike(id, whole, &self.config);
+        let struck = self.paths.strike(id, whole);
         if struck == Struck::Inactive {
             self.tell_path(id, AddressChange::Inactive);
         }
@@ -121,7 +121,6 @@ impl Context {
     pub(crate) fn schedule_heartbeat(&mut self, now: Instant, id: PathId) {
         let unconfirmed = self.paths.iter().filter(|path| !path.confirmed).count();
         let burst = usize::from(self.config.heartbeat.max_burst);
-        let interval = self.config.heartbeat.interval;
         let Some(path) = self.paths.path_mut(id) else { return };
         let rto = path.rto.current();
         if path.state == PathState::Unconfirmed {
@@ -130,7 +129,7 @@ impl Context {
             path.heartbeat.schedule(now, rto.saturating_mul(turns));
             return;
         }
-        let Some(interval) = interval else { return };
+        let Some(interval) = path.settings.heartbeat_interval else { return };
         // RFC 9260, 8.3: RTO plus HB.interval, with a jitter of half the RTO to either side.
         let jitter = self.rng.random_range(Duration::ZERO..=rto);
         path.heartbeat.schedule(now, interval + rto / 2 + jitter);

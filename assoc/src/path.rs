@@ -78,7 +78,17 @@ pub(crate) struct Path {
     pub(crate) congestion: Congestion,
     pub(crate) t3: Timer,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) settings: Settings,
     pub(crate) record: Record,
+}
+
+/// What the application may choose for a path alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// HB.interval; `None` sends no HEARTBEATs while the path is idle.
+    pub(crate) heartbeat_interval: Option<Duration>,
+    /// Path.Max.Retrans.
+    pub(crate) max_retrans: u16,
 }
 
 /// Counts and marks of a path.
@@ -131,6 +141,10 @@ impl Path {
             congestion: Congestion::new(pmdcs, peer),
             t3: Timer::default(),
             heartbeat: Heartbeat::default(),
+            settings: Settings {
+                heartbeat_interval: config.heartbeat.interval,
+                max_retrans: config.retransmission.path_max,
+            },
             record: Record::default(),
         }
     }

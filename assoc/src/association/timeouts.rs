@@ -99,8 +99,8 @@ impl Tcb {
 
 /// A HEARTBEAT goes out if the path was idle for the whole interval; else its time moves.
 fn on_heartbeat_time(now: Instant, id: PathId, ctx: &mut Context) {
-    let interval = ctx.config.heartbeat.interval;
     let Some(path) = ctx.paths.path_mut(id) else { return };
+    let interval = path.settings.heartbeat_interval;
     let used = path.record.used_at.filter(|_| path.confirmed);
     if let (Some(used), Some(interval)) = (used, interval)
         && now.saturating_duration_since(used) < interval

@@ -34,6 +34,11 @@ impl Heartbeat {
         self.next.start(now, after);
     }
 
+    /// Sends none until another time is set or one is asked for.
+    pub(crate) fn unschedule(&mut self) {
+        self.next.stop();
+    }
+
     /// Asks for one now.
     pub(crate) fn request(&mut self) {
         self.due = true;

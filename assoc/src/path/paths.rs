@@ -113,11 +113,10 @@ impl Paths {
     }
 
     /// Counts a failure of a path and, unless it is only being probed, of the association (RFC 9260, 8.1, 8.2).
-    pub(crate) fn strike(&mut self, id: PathId, whole: bool, config: &Config) -> Struck {
+    pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
         if whole {
             self.errors = self.errors.saturating_add(1);
         }
-        let max = config.retransmission.path_max;
         let Some(path) = self.path_mut(id) else { return Struck::Counted };
         // RFC 9260, 6.4: not the destination but the link of the source may have failed: routing may know a better one.
         path.local = None;
@@ -126,7 +125,7 @@ impl Paths {
             return Struck::Counted;
         }
         path.record.errors = path.record.errors.saturating_add(1);
-        if path.record.errors <= max {
+        if path.record.errors <= path.settings.max_retrans {
             return Struck::Counted;
         }
         path.state = PathState::Inactive;

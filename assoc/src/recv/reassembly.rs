@@ -100,8 +100,11 @@ impl Reassembly {
     pub(crate) fn begin_partial_delivery(&mut self, inbox: &mut Inbox) -> bool {
         let streams = &self.streams;
         let in_turn = |kind: &Kind| {
-            let next = streams.get(&kind.stream).map_or(Ssn::default(), |stream| stream.next);
-            kind.unordered || kind.ssn == next
+            // One message of a stream at a time, so that parts of two are never mixed.
+            let (next, partial) = streams
+                .get(&kind.stream)
+                .map_or((Ssn::default(), false), |stream| (stream.next, stream.partial));
+            !partial && (kind.unordered || kind.ssn == next)
         };
         let ready = |run: &Run| run.begins && !run.partial && in_turn(&run.kind);
         let Some((&first, run)) = self.runs.iter_mut().find(|(_, run)| ready(run)) else {
@@ -336,6 +339,18 @@ mod tests {
         let expected = [("ab", true), ("cd", false), ("unordered", false), ("next", false)];
         assert_eq!(parts, expected.map(|(text, more)| (text.to_owned(), more)));
         assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn parts_of_two_messages_of_a_stream_are_never_mixed() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.insert(1, data(1, 0, true, false, "ordered"), &mut inbox).unwrap();
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        let mut other = data(5, 0, true, false, "unordered");
+        other.flags.unordered = true;
+        reassembly.insert(5, other, &mut inbox).unwrap();
+        assert!(!reassembly.begin_partial_delivery(&mut inbox));
+        assert_eq!(delivered(&mut inbox), ["ordered"]);
     }
 
     #[test]

@@ -277,3 +277,25 @@ fn a_cookie_larger_than_the_path_mtu_is_echoed_in_a_packet_that_may_be_fragmente
     ladder.says(z(1), &[Chunk::CookieAck]);
     assert_eq!(ladder.state(), usctp_assoc::AssociationState::Established);
 }
+
+#[test]
+fn heartbeats_and_the_failure_threshold_can_be_chosen_for_a_path_alone() {
+    use std::time::Duration;
+    let mut ladder = Ladder::new("per_path_settings");
+    ladder.establishes(&[z(1), z(2)]);
+    let (ours, id) = (ladder.ours, ladder.id());
+    ladder.network.with(ours, id, |association, now| {
+        association.change_heartbeat(now, z(1), None).unwrap();
+        association.change_heartbeat(now, z(2), Some(Duration::from_secs(5))).unwrap();
+        association.set_failure_threshold(z(2), 0).unwrap();
+        assert!(association.change_heartbeat(now, z(9), None).is_err());
+        assert!(association.set_failure_threshold(z(9), 1).is_err());
+    });
+    // HB.interval 5 s and an RTO of 1 s: within 6.5 s; path 1 is left in peace, and one loss ends path 2.
+    let heartbeat = ladder.expects_within(Duration::from_secs(7), z(2), &[ChunkType::HEARTBEAT]);
+    assert!(heartbeat.at > Duration::from_secs(5));
+    ladder.network.run_for(Duration::from_millis(1100));
+    assert_eq!(ladder.path(z(2)).state, usctp_assoc::PathState::Inactive);
+    ladder.network.run_for(Duration::from_secs(300));
+    assert!(ladder.hears_all().iter().all(|heard| heard.destination == z(2)));
+}
