@@ -23,6 +23,8 @@ use usctp::{AddressChange, Association, Event, Message, MovedOn, Options, Remove
 
 fn main() -> ExitCode {
     let mut suite = Suite::enter("interop_multihomed");
+    // Nearly all of it is waiting for time-outs.
+    suite.at_a_time = 6;
     for (name, family, transport) in COMBINATIONS {
         let add = |suite: &mut Suite, what: &str, program: &str, test: Test| {
             let name = format!("{what}_over_{name}");

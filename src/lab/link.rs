@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
 
 use super::LabError;
 use super::host::{Host, Network};
@@ -70,7 +72,6 @@ impl Link {
         link.set_up(true)?;
         for (end, host) in [(&link.near, near), (&link.far, far)] {
             end.allow_any_path(host);
-            end.wait_until_usable(host)?;
         }
         Ok(link)
     }
@@ -115,6 +116,7 @@ impl Link {
             ends.iter().try_for_each(|end| end.wait_for_carrier())?;
             // The kernel takes IPv6 addresses from an interface that goes down.
             ends.iter().try_for_each(|end| end.assign())?;
+            ends.iter().try_for_each(|end| end.wait_until_usable())?;
         }
         Ok(())
     }
@@ -192,14 +194,19 @@ impl End {
         })
     }
 
-    /// An address can be used when it can be bound to.
-    fn wait_until_usable(&self, host: &Host) -> Result<(), LabError> {
-        for address in self.addresses() {
-            let what = format!("waiting for {address} to be usable");
-            let bind = move || UdpSocket::bind((address, 0)).map(drop);
-            self.network.setup(&what, |_| wait(|| host.run(bind)))?;
-        }
-        Ok(())
+    /// An address can be used when it can be bound to, by a thread of this host.
+    fn wait_until_usable(&self) -> Result<(), LabError> {
+        let bind = || {
+            setns(&self.network.namespace, CloneFlags::CLONE_NEWNET)?;
+            for address in self.addresses() {
+                wait(|| UdpSocket::bind((address, 0)).map(drop))?;
+            }
+            Ok(())
+        };
+        self.network.setup("waiting for its addresses to be usable", |_| {
+            let bound = thread::scope(|scope| scope.spawn(bind).join());
+            bound.unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+        })
     }
 
     fn assign(&self) -> Result<(), LabError> {

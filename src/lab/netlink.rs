@@ -72,7 +72,7 @@ impl Netlink {
         self.request(libc::RTM_NEWLINK, 0, &header, &Attributes::default())
     }
 
-    /// Whether an interface is up and has a carrier.
+    /// Whether an interface is up, has a carrier, and sends what it is given.
     pub(super) fn is_running(&self, index: u32) -> io::Result<bool> {
         let header = link_header(index, 0, 0);
         let answer = self.exchange(libc::RTM_GETLINK, 0, &header, &Attributes::default())?;
@@ -82,7 +82,10 @@ impl Netlink {
         }
         // The flags stand in the third word of `struct ifinfomsg`.
         let flags = word(&answer, HEADER + 8).map_or(0, u32::from_ne_bytes);
-        Ok(flags & libc::IFF_RUNNING as u32 != 0)
+        // The kernel notices a carrier first and attaches the queue after it; until then the queue is the one that drops
+        // everything, named in attribute IFLA_QDISC.
+        let drops = answer.windows(5).any(|name| name == b"noop\0");
+        Ok(flags & libc::IFF_RUNNING as u32 != 0 && !drops)
     }
 
     /// Gives an interface an address, usable at once (no duplicate address detection).

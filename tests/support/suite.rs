@@ -18,12 +18,14 @@ pub(crate) struct Suite {
     name: &'static str,
     lab: Result<Arc<Lab>, LabError>,
     trials: Vec<Trial>,
+    /// How many tests run at a time, unless the command line says it.
+    pub(crate) at_a_time: usize,
 }
 
 impl Suite {
     /// Takes up the lab; to be called first in `main`.
     pub(crate) fn enter(name: &'static str) -> Self {
-        Self { name, lab: Lab::enter().map(Arc::new), trials: Vec::new() }
+        Self { name, lab: Lab::enter().map(Arc::new), trials: Vec::new(), at_a_time: 2 }
     }
 
     /// Adds a test that needs hosts; skipped where there can be none.
@@ -78,7 +80,7 @@ impl Suite {
     pub(crate) fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         // Hosts and peers keep their time only if they get theirs.
-        arguments.test_threads.get_or_insert(2);
+        arguments.test_threads.get_or_insert(self.at_a_time);
         libtest_mimic::run(&arguments, self.trials).exit_code()
     }
 }

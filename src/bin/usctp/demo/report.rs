@@ -116,8 +116,7 @@ impl Report {
     }
 
     fn write(&self, f: &mut String, styles: Styles) -> std::fmt::Result {
-        let Styles { strong, faint, good, bad } = styles;
-        let verdict = |ok: bool| if ok { good } else { bad };
+        let Styles { strong, bad, .. } = styles;
         writeln!(f, "\n{strong}Addresses given to connectx{strong:#}")?;
         for Tried { address, lines } in &self.addresses {
             writeln!(f, "  {:<12} {}", address.to_string(), lines.join("; "))?;
@@ -140,6 +139,12 @@ impl Report {
                 "  {time:.0} ms from the restoration until a HEARTBEAT ACK made the path active again"
             )?;
         }
+        self.write_goodput(f, styles)?;
+        self.write_check(f, styles)
+    }
+
+    fn write_goodput(&self, f: &mut String, styles: Styles) -> std::fmt::Result {
+        let Styles { strong, faint, .. } = styles;
         writeln!(f, "{strong}Goodput{strong:#}")?;
         let Goodput { before_bps, during_bps, after_bps } = &self.goodput;
         for (when, rate) in [
@@ -156,6 +161,12 @@ impl Report {
                 "  {faint}the relay passed {passed} packets on and lost {lost} on purpose{faint:#}"
             )?;
         }
+        Ok(())
+    }
+
+    fn write_check(&self, f: &mut String, styles: Styles) -> std::fmt::Result {
+        let Styles { strong, faint, good, bad } = styles;
+        let verdict = |ok: bool| if ok { good } else { bad };
         writeln!(f, "{strong}Check{strong:#}")?;
         let style = verdict(self.sha256_match);
         let same =
