@@ -130,6 +130,16 @@ fn a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing() {
 }
 
 #[test]
+fn a_heartbeat_unanswered_where_no_data_goes_is_no_failure_of_the_association() {
+    let name = "a_heartbeat_unanswered_where_no_data_goes_is_no_failure_of_the_association";
+    // One failure would be one too many.
+    let mut ladder = double_with(name, |options| options.retransmission.association_max = 0);
+    answers_at_first(&mut ladder, secs(300));
+    assert_eq!(ladder.state(), AssociationState::Established);
+    assert!(ladder.path(z(2)).errors > 1);
+}
+
+#[test]
 fn an_answer_revives_a_dead_path_and_measures_it() {
     let mut ladder = double("an_answer_revives_a_dead_path_and_measures_it");
     answers_at_first(&mut ladder, secs(2_000));

@@ -143,13 +143,18 @@ fn a_window_too_small_for_the_next_chunk_is_probed_with_it_ever_more_rarely() {
 #[test]
 fn a_closed_window_is_not_probed_while_anything_is_outstanding() {
     let mut ladder = single("a_closed_window_is_not_probed_while_anything_is_outstanding");
-    send(&mut ladder, 2, 1_000);
-    assert_eq!(hears_numbers(&mut ladder), [1, 2]);
-    ladder.says(z(1), &[sack(&ladder, 1, &[], 0)]);
-    send(&mut ladder, 1, 1_000);
-    // T3-rtx, restarted by that SACK, sends the second one again, and nothing else.
+    send(&mut ladder, 1, 10);
+    ladder.hears();
+    ladder.says(z(1), &[sack(&ladder, 1, &[], 2_000)]);
+    let start = ladder.network.elapsed();
+    // The third one finds the window closed.
+    send(&mut ladder, 3, 1_000);
+    assert_eq!(hears_numbers(&mut ladder), [2, 3]);
+    wait(&mut ladder, ms(600));
+    ladder.says(z(1), &[sack(&ladder, 2, &[], 0)]);
+    // An RTO later there is no probe; T3-rtx, restarted by that SACK, sends 3 again, and nothing else.
     let heard = ladder.hears_within(secs(2));
-    assert_eq!(numbers(&ladder, &[heard]), [2]);
+    assert_eq!((heard.at - start, numbers(&ladder, &[heard])), (ms(1_600), vec![3]));
     assert!(ladder.hears_all().is_empty());
 }
 

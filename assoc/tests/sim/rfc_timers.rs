@@ -167,6 +167,20 @@ fn t3_is_restarted_by_an_acknowledgement_of_the_earliest_and_stopped_by_that_of_
 }
 
 #[test]
+fn t3_does_not_run_on_for_what_was_acknowledged() {
+    let mut ladder = single("t3_does_not_run_on_for_what_was_acknowledged");
+    let start = ladder.network.elapsed();
+    ladder.sends("acknowledged");
+    wait(&mut ladder, ms(500));
+    acks(&mut ladder, 1, &[]);
+    wait(&mut ladder, ms(100));
+    ladder.sends("lost");
+    ladder.hears_all();
+    // RFC 9260, 6.3.2 (R2): its own second counts, not the rest of the first one's.
+    assert_eq!(ladder.hears_within(secs(5)).at - start, ms(1_600));
+}
+
+#[test]
 fn an_acknowledgement_of_later_chunks_does_not_restart_t3() {
     let mut ladder = single("an_acknowledgement_of_later_chunks_does_not_restart_t3");
     let start = ladder.network.elapsed();
