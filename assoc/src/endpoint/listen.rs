@@ -33,7 +33,7 @@ impl Endpoint {
                 return Some(refuse_init(datagram, packet, init.initiate_tag, cause));
             }
             Err(Refusal::Abort(cause)) => {
-                return Some(refuse_init(datagram, packet, init.initiate_tag, *cause));
+                return self.refuse(now, refuse_init(datagram, packet, init.initiate_tag, *cause));
             }
         };
         let Some(id) = self.find_by_addresses(datagram.source, &offer, packet.header.source_port)
@@ -60,11 +60,16 @@ impl Endpoint {
             InitAction::RefuseNewAddresses(new) => {
                 let new = new.into_iter().map(Parameter::from_ip).collect::<Parameters>();
                 let cause = Cause::RestartWithNewAddresses(new);
-                Some(refuse_init(datagram, packet, offer.tag, cause))
+                self.refuse(now, refuse_init(datagram, packet, offer.tag, cause))
             }
             InitAction::RepeatShutdownAck => None,
             InitAction::Discard => self.drop_packet(Dropped::OutOfPlace),
         }
+    }
+
+    /// Whoever sends INITs decides how many are refused: answers to them are limited like those to strangers.
+    fn refuse(&mut self, now: Instant, refusal: Reply) -> Option<Reply> {
+        self.strangers.take(now).then_some(refusal)
     }
 
     /// Acts on a COOKIE ECHO at the head of a packet (RFC 9260, 5.1.5 and 5.2.4).

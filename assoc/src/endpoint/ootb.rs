@@ -6,6 +6,7 @@ use usctp_chunk::{
 };
 
 use crate::negotiate::is_unicast;
+use crate::path::COMMON_HEADER;
 use crate::reply::{Reply, Way};
 use crate::wire::{Datagram, Transmit};
 
@@ -66,14 +67,17 @@ pub(super) fn abort(tag_reflected: bool, cause: Option<Cause>) -> Chunk {
     Chunk::Abort(Abort { tag_reflected, causes: cause.into_iter().collect() })
 }
 
-/// An ABORT in answer to an INIT, which names its tag.
+/// An ABORT in answer to an INIT, which names its tag; without the cause if that made it larger than the INIT.
 pub(super) fn refuse_init(
     datagram: &Datagram,
     packet: &Packet,
     tag: VerificationTag,
     cause: Cause,
 ) -> Reply {
-    Reply::to(packet.header, Way::back(datagram), tag, abort(false, Some(cause)))
+    let whole = abort(false, Some(cause));
+    let fits = COMMON_HEADER + whole.encoded_len() <= datagram.payload.len();
+    let chunk = if fits { whole } else { abort(false, None) };
+    Reply::to(packet.header, Way::back(datagram), tag, chunk)
 }
 
 fn is_stale_cookie(chunk: Chunk) -> bool {

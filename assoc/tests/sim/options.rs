@@ -1,7 +1,7 @@
 //! What an application may choose: bundling, fragments, adaptation, and messages larger than the buffer.
 
 use bytes::Bytes;
-use usctp_assoc::sim::{Ladder, a, z, z6};
+use usctp_assoc::sim::{Ladder, a, a6, z, z6};
 use usctp_assoc::{Config, Event, Message, Options};
 use usctp_chunk::{
     Chunk, ChunkType, Data, DataFlags, Parameter, Ppid, Sequence, Ssn, StreamId, UnknownChunk,
@@ -298,4 +298,22 @@ fn heartbeats_and_the_failure_threshold_can_be_chosen_for_a_path_alone() {
     assert_eq!(ladder.path(z(2)).state, usctp_assoc::PathState::Inactive);
     ladder.network.run_for(Duration::from_secs(300));
     assert!(ladder.hears_all().iter().all(|heard| heard.destination == z(2)));
+}
+
+#[test]
+fn refusals_of_inits_are_limited_in_number_and_size() {
+    let mut ladder = Ladder::with("refusals", Config::default(), &[a6(1)], &[z6(1), z6(2)]);
+    ladder.establishes(&[z6(1)]);
+    // A restart from an address that the association does not have (RFC 9260, 5.2.2), over and over.
+    let init = ladder.init(&[z6(1)]);
+    for _ in 0..3000 {
+        ladder.says_with_tag(Default::default(), z6(2), std::slice::from_ref(&init));
+    }
+    let heard = ladder.hears_all();
+    assert_eq!(heard.len(), 1000, "as many as a second allows");
+    let asked = 12 + init.encoded_len();
+    assert!(
+        heard.iter().all(|heard| heard.bytes.len() <= asked),
+        "none is larger than its question"
+    );
 }
