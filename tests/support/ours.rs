@@ -97,7 +97,7 @@ impl Capture {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("usctp-{}-{number}.pcapng", std::process::id());
-        Self(std::env::temp_dir().join(name))
+        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
     }
 }
 
