@@ -52,6 +52,18 @@ pub(super) struct Member {
     /// Whether messages are received as soon as they are there.
     pub(super) eager: bool,
     pub(super) watch: Watch,
+    /// Until when the host is not served at all.
+    pub(super) asleep: Option<Sleep>,
+    /// Whether another endpoint has taken its place.
+    pub(super) dead: bool,
+}
+
+/// A host that is not served: packets wait, and timers expire late.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sleep {
+    pub(super) until: Instant,
+    /// Whether what expired meanwhile comes before what arrived meanwhile.
+    pub(super) timers_first: bool,
 }
 
 /// The application of one association.
@@ -89,7 +101,22 @@ impl Member {
             applications: BTreeMap::new(),
             eager: true,
             watch: Watch::default(),
+            asleep: None,
+            dead: false,
         }
+    }
+
+    /// When a packet that arrives now is looked at, if not now.
+    pub(super) fn asleep(&self, now: Instant) -> Option<Instant> {
+        let sleep = self.asleep?;
+        let read_at = sleep.until + Duration::from_nanos(u64::from(sleep.timers_first));
+        (now < read_at).then_some(read_at)
+    }
+
+    /// When the next timer expires as far as the host notices.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let deadline = self.deadline.filter(|_| !self.dead)?;
+        Some(self.asleep.map_or(deadline, |sleep| deadline.max(sleep.until)))
     }
 
     /// Polls every packet that is ready.
@@ -120,7 +147,7 @@ impl Member {
                     turn.came_up.push(association);
                 }
                 Event::Restart => {
-                    application.ledger = Ledger::default();
+                    application.ledger.restart();
                     turn.came_up.push(association);
                 }
                 _ => {}

@@ -17,6 +17,8 @@ pub(super) struct Ledger {
 struct Stream {
     ordered: VecDeque<Message>,
     unordered: Vec<Message>,
+    /// How many at the head of `ordered` were sent before the peer restarted, and may never arrive.
+    doubtful: usize,
 }
 
 impl Ledger {
@@ -44,16 +46,25 @@ impl Ledger {
             };
             stream.unordered.swap_remove(at);
         } else {
-            if !stream.ordered.front().is_some_and(|sent| same(sent, received)) {
-                let known = stream.ordered.iter().any(|sent| same(sent, received));
-                let fault =
-                    if known { "out of order" } else { "altered or here for the second time" };
-                return Err(format!("{name}, ordered: {fault}"));
+            let Some(at) = stream.ordered.iter().position(|sent| same(sent, received)) else {
+                return Err(format!("{name}, ordered: altered or here for the second time"));
+            };
+            if at > stream.doubtful {
+                return Err(format!("{name}, ordered: out of order"));
             }
-            stream.ordered.pop_front();
+            // What was skipped stays missing, and out of order from now on.
+            stream.ordered.drain(..=at);
+            stream.doubtful = stream.doubtful.saturating_sub(at + 1);
         }
         self.missing -= 1;
         Ok(())
+    }
+
+    /// The peer restarted: of what was sent to it some may never arrive, but what does is still in order.
+    pub(super) fn restart(&mut self) {
+        for stream in self.streams.values_mut() {
+            stream.doubtful = stream.ordered.len();
+        }
     }
 
     /// How many messages were taken and did not arrive.
@@ -92,6 +103,21 @@ mod tests {
         );
         ledger.arrived(&received(&first)).unwrap();
         ledger.arrived(&received(&first)).unwrap_err();
+        assert_eq!(ledger.missing(), 1);
+    }
+
+    #[test]
+    fn a_restart_may_swallow_what_was_sent_before_it_and_nothing_else() {
+        let sent: Vec<_> = ["a", "b", "c", "d"].map(|text| Message::new(0, text)).into();
+        let mut ledger = Ledger::default();
+        sent[..2].iter().for_each(|message| ledger.sent(message.clone()));
+        ledger.restart();
+        sent[2..].iter().for_each(|message| ledger.sent(message.clone()));
+        ledger.arrived(&received(&sent[3])).unwrap_err();
+        ledger.arrived(&received(&sent[1])).unwrap();
+        ledger.arrived(&received(&sent[0])).unwrap_err();
+        ledger.arrived(&received(&sent[2])).unwrap();
+        ledger.arrived(&received(&sent[3])).unwrap();
         assert_eq!(ledger.missing(), 1);
     }
 

@@ -1,7 +1,9 @@
 //! One direction of a link: what becomes of a packet that is put on it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -18,6 +20,8 @@ pub struct LinkSettings {
     pub loss: Loss,
     /// The share of packets that arrive twice, 0 to 1.
     pub duplicate: f64,
+    /// The share of packets that arrive with one to three bits flipped, 0 to 1: so few, CRC32c never misses.
+    pub corrupt: f64,
     /// The share of packets that are held back by up to `hold`, so that later ones overtake them, 0 to 1.
     pub reorder: f64,
     /// The greatest delay of a packet that is held back.
@@ -81,6 +85,7 @@ impl Default for LinkSettings {
             jitter: Duration::ZERO,
             loss: Loss::None,
             duplicate: 0.0,
+            corrupt: 0.0,
             reorder: 0.0,
             hold: Duration::ZERO,
             rate: None,
@@ -157,6 +162,24 @@ impl Link {
         let second =
             chance(random, self.settings.duplicate).then(|| self.arrival(departure, random));
         Fate::Arrives(first, second)
+    }
+
+    /// The payload as it comes out: as it went in, or damaged.
+    pub(super) fn damage(&self, payload: &Bytes, random: &mut StdRng) -> Bytes {
+        if payload.is_empty() || !chance(random, self.settings.corrupt) {
+            return payload.clone();
+        }
+        let mut damaged = payload.to_vec();
+        let mut flips = BTreeSet::new();
+        for _ in 0..random.random_range(1..=3) {
+            flips.insert(random.random_range(0..damaged.len() * 8));
+        }
+        for bit in flips {
+            if let Some(byte) = damaged.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+        damaged.into()
     }
 
     fn loses(&mut self, random: &mut StdRng) -> bool {
@@ -278,5 +301,19 @@ mod tests {
         assert!(in_order(&fates(jitter, 100)));
         let held = LinkSettings { reorder: 0.2, hold: ms, ..LinkSettings::default() };
         assert!(!in_order(&fates(held, 100)));
+    }
+
+    #[test]
+    fn a_damaged_packet_differs_in_one_to_three_bits() {
+        let mut random = StdRng::seed_from_u64(7);
+        let sent = Bytes::from_static(b"a packet of some length");
+        let link =
+            |corrupt| Link::new(LinkSettings { corrupt, ..LinkSettings::default() }, epoch());
+        assert_eq!(link(0.0).damage(&sent, &mut random), sent);
+        for _ in 0..1_000 {
+            let came = link(1.0).damage(&sent, &mut random);
+            let flipped: u32 = sent.iter().zip(&came).map(|(a, b)| (a ^ b).count_ones()).sum();
+            assert!(came.len() == sent.len() && (1..=3).contains(&flipped), "{flipped}");
+        }
     }
 }

@@ -229,7 +229,7 @@ impl Network {
 
     fn next_timer(&self) -> Option<(Instant, HostId)> {
         let timers = self.hosts.iter().enumerate().filter_map(|(number, host)| match &host.node {
-            Node::Endpoint(member) => member.deadline.map(|at| (at, HostId(number))),
+            Node::Endpoint(member) => member.next_timer().map(|at| (at, HostId(number))),
             Node::Wire(_) => None,
         });
         timers.min()
@@ -247,17 +247,26 @@ impl Network {
     fn happen(&mut self, happening: Happening) {
         let now = self.now;
         match happening {
-            Happening::Arrive(host, datagram) => match &mut self.host_mut(host).node {
-                Node::Wire(inbox) => inbox.push_back(Arrived { at: now - epoch(), datagram }),
-                Node::Endpoint(_) => {
-                    self.input(host, |member| member.endpoint.handle_datagram(now, datagram));
-                }
-            },
-            Happening::Notice(host, notice) => {
-                if let Node::Endpoint(_) = self.host_mut(host).node {
-                    self.input(host, |member| member.endpoint.handle_notice(now, notice));
+            Happening::Arrive(datagram) => {
+                // Whoever has the address now gets it: the host may have begun anew on the way.
+                let Some(host) = self.owners.get(&datagram.destination).copied() else { return };
+                match &mut self.host_mut(host).node {
+                    Node::Wire(inbox) => inbox.push_back(Arrived { at: now - epoch(), datagram }),
+                    Node::Endpoint(member) => match member.asleep(now) {
+                        Some(until) => self.queue.push(until, Happening::Arrive(datagram)),
+                        None => {
+                            self.input(host, |m| m.endpoint.handle_datagram(now, datagram));
+                        }
+                    },
                 }
             }
+            Happening::Notice(host, notice) => match &self.host(host).node {
+                Node::Endpoint(member) if !member.dead => match member.asleep(now) {
+                    Some(until) => self.queue.push(until, Happening::Notice(host, notice)),
+                    None => self.input(host, |m| m.endpoint.handle_notice(now, notice)),
+                },
+                _ => {}
+            },
             Happening::Act(action) => action(self),
         }
     }
@@ -351,11 +360,13 @@ impl Network {
                 self.notice(host, (at, kind), destination, Some(source), &payload);
             }
             Fate::Arrives(first, second) => {
-                let Some(owner) = self.owners.get(&destination).copied() else { return };
                 let (udp_port, ecn) = (transmit.udp_port, transmit.ecn);
-                let datagram = Datagram { source, destination, udp_port, ecn, payload };
                 for at in second.into_iter().chain([first]) {
-                    self.queue.push(at, Happening::Arrive(owner, datagram.clone()));
+                    let link = self.links.get(&(source, destination));
+                    let payload =
+                        link.map_or(payload.clone(), |l| l.damage(&payload, &mut self.random));
+                    let datagram = Datagram { source, destination, udp_port, ecn, payload };
+                    self.queue.push(at, Happening::Arrive(datagram));
                 }
             }
         }

@@ -30,6 +30,8 @@ mod rfc_paths;
 mod rfc_sending;
 mod rfc_setup;
 mod rfc_timers;
+mod robustness;
+mod throughput;
 mod timetable;
 mod transfer;
 mod world;

@@ -11,7 +11,7 @@ use crate::{Datagram, PathNotice};
 pub(super) type Action = Box<dyn FnOnce(&mut Network) + Send>;
 
 pub(super) enum Happening {
-    Arrive(HostId, Datagram),
+    Arrive(Datagram),
     Notice(HostId, PathNotice),
     Act(Action),
 }

@@ -1,12 +1,12 @@
 //! What a test does in the network: it opens, sends, receives and closes, looks, and plays wire hosts.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{Arrived, Network};
-use crate::sim::host::Node;
+use crate::sim::host::{Node, Sleep};
 use crate::sim::{Application, HostId, Logged};
 use crate::{
     Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn, Endpoint,
@@ -31,6 +31,23 @@ impl Network {
     /// See [`Endpoint::listen`].
     pub fn listen(&mut self, host: HostId, on: bool) {
         self.input(host, |member| member.endpoint.listen(on));
+    }
+
+    /// Does not serve a host for some time, as if its clock jumped: packets wait for it, and timers expire late, all
+    /// of them before the first of the packets (`timers_first`) or after the last.
+    pub fn sleep(&mut self, host: HostId, duration: Duration, timers_first: bool) {
+        let until = self.now + duration;
+        self.member_mut(host).asleep = Some(Sleep { until, timers_first });
+    }
+
+    /// Begins a host anew: a fresh endpoint with the same addresses, port and parameters takes the place of the old
+    /// one, which forgets nothing but is never served again. The id of the fresh one.
+    pub fn reboot(&mut self, host: HostId) -> HostId {
+        let (name, addresses) = (self.host(host).name.clone(), self.host(host).addresses.clone());
+        let old = self.member_mut(host);
+        old.dead = true;
+        let (port, config) = (old.endpoint.port(), old.config.clone());
+        self.add_endpoint(&name, &addresses, port, config)
     }
 
     /// Whether the application receives messages as soon as they are there (it does unless told otherwise).

@@ -1,0 +1,394 @@
+//! Every fault of a network at once, by seed: what is sent arrives once and in order, or both sides learn of the end.
+//!
+//! What is demanded of every run, besides the invariants that the network checks after each step:
+//!
+//! * Every association on a host that lives ends with exactly one event, and nothing stalls: while an association is
+//!   not over, something advances within [`Faults::patience`].
+//! * Messages arrive unaltered, once, and in order on their stream, whatever happens to the association.
+//! * A side that is told of a graceful end has had all its messages delivered. The other side may be told of a loss
+//!   all the same: when SHUTDOWN COMPLETE and the answers to the repeated SHUTDOWN ACK are lost, it cannot know.
+//! * What did not arrive is given back to its sender, except for the message that was partly acknowledged and the one
+//!   that was partly sent at each end or restart.
+//! * An ABORT may be lost: then the other side learns of the end from the answer to its next packet, or by counting
+//!   what is not answered. Which of them is not demanded, only that it does, in time.
+//! * A host that begins anew takes its old applications with it; they are told nothing. Its peer is told of a restart,
+//!   or of the end of the old association.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use usctp_assoc::sim::{
+    HostId, LinkSettings, Loss, PEER_PORT, PORT, Plan, Rate, Status, for_each_seed,
+};
+use usctp_assoc::{AssociationId, AssociationState, Config, ConnectOptions, Event, Message};
+
+use crate::world::{HOUR, World, config, ms, secs};
+
+const NAME: &str = "every_fault_at_once_loses_nothing_silently_and_stalls_nothing";
+/// How often the run is looked at.
+const TICK: Duration = Duration::from_millis(500);
+const BEAT: Duration = Duration::from_secs(5);
+/// The longest time until something is asked for that has yet to be: a close, or an opening after a restart.
+const IDLE: Duration = Duration::from_secs(17);
+
+/// What goes wrong in one run.
+struct Faults {
+    /// The longest time that nothing passes a link in one direction.
+    outage: Duration,
+    /// The longest time that a host is not served.
+    sleep: Duration,
+    restart: Option<Restart>,
+    /// When the sides that close do so, and whether Z and A are among them; with an ABORT if `abort`.
+    close_at: Duration,
+    closers: [bool; 2],
+    abort: bool,
+    /// Who opens: A, Z or both.
+    openers: [bool; 2],
+}
+
+struct Restart {
+    at: Duration,
+    /// Who begins anew, 0 for A.
+    side: usize,
+    /// How long it takes until it opens again.
+    down: Duration,
+}
+
+fn parameters(random: &mut StdRng) -> Config {
+    let receive = random.random_range(4_096..100_000);
+    let send = random.random_range(30_000..100_000);
+    config(|options| {
+        options.rto.max = secs(4);
+        options.heartbeat.interval = Some(BEAT);
+        options.limits.receive_buffer = receive;
+        options.limits.send_buffer = send;
+    })
+}
+
+fn bad_link(random: &mut StdRng) -> LinkSettings {
+    let share = |random: &mut StdRng, most: f64| random.random_range(0.0..=most);
+    LinkSettings {
+        latency: ms(random.random_range(0..100)),
+        jitter: ms(random.random_range(0..30)),
+        loss: Loss::Burst { enter: share(random, 0.02), leave: 0.2, good: 0.005, bad: 0.8 },
+        duplicate: share(random, 0.05),
+        corrupt: share(random, 0.03),
+        reorder: share(random, 0.1),
+        // At megabytes in a second, hundreds of packets overtake one that is held for so long.
+        hold: ms(random.random_range(0..1_000)),
+        rate: random.random_bool(0.5).then(|| Rate {
+            bytes_per_second: random.random_range(100_000..5_000_000),
+            queue: 60_000,
+        }),
+        tells_too_big: true,
+        ..LinkSettings::default()
+    }
+}
+
+fn plan(random: &mut StdRng) -> Vec<Message> {
+    let plan = Plan {
+        messages: random.random_range(1..40),
+        streams: 10,
+        least: 1,
+        most: random.random_range(100..12_000),
+        unordered: 0.3,
+    };
+    plan.draw(random)
+}
+
+impl Faults {
+    fn draw(random: &mut StdRng) -> Self {
+        let close_at = ms(random.random_range(0..15_000));
+        Self {
+            outage: Duration::ZERO,
+            sleep: Duration::ZERO,
+            restart: random.random_bool(0.4).then(|| Restart {
+                at: ms(random.random_range(0..8_000)),
+                side: random.random_range(0..2),
+                down: ms(random.random_range(0..12_000)),
+            }),
+            close_at,
+            closers: [[true, true], [true, false], [false, true]][random.random_range(0..3)],
+            abort: random.random_bool(0.1),
+            openers: [[true, true], [true, false], [false, true]][random.random_range(0..3)],
+        }
+    }
+
+    /// How long nothing may advance. Until Association.Max.Retrans is exceeded (RFC 9260, 8.1), one failure after the
+    /// other takes the greatest RTO, or for an idle path HB.interval and one and a half RTOs more (8.3); an outage or
+    /// a sleep may be waited out in vain first, and another round may be needed where an answer to a HEARTBEAT came
+    /// through, which clears the count, while DATA did not.
+    fn patience(&self, config: &Config) -> Duration {
+        let failures = u32::from(config.retransmission.association_max) + 1;
+        let failure = config.rto.max * 5 / 2 + BEAT;
+        self.outage + self.sleep + IDLE + 2 * failures * failure
+    }
+}
+
+/// Spoils the links, now and at times to come.
+fn spoil_links(world: &mut World, faults: &mut Faults) {
+    let pairs: Vec<_> = world.ours.iter().copied().zip(world.theirs.iter().copied()).collect();
+    for (one, other) in pairs {
+        for (from, to) in [(one, other), (other, one)] {
+            let link = bad_link(world.network.random());
+            world.network.alter(from, to, |settings| *settings = link.clone());
+            let random = world.network.random();
+            if random.random_bool(0.3) {
+                // One way only: what goes back still arrives.
+                let at = ms(random.random_range(0..10_000));
+                let lasts = ms(random.random_range(100..60_000));
+                let for_ever = random.random_bool(0.15);
+                let network = &mut world.network;
+                network.at(at, move |n| n.alter(from, to, |link| link.status = Status::Down));
+                if !for_ever {
+                    network.at(at + lasts, move |n| {
+                        n.alter(from, to, |link| link.status = Status::Up);
+                    });
+                    faults.outage = faults.outage.max(lasts);
+                }
+            }
+            let random = world.network.random();
+            if random.random_bool(0.4) {
+                let (at, mtu) =
+                    (ms(random.random_range(0..6_000)), random.random_range(600..1_400));
+                world.network.at(at, move |n| n.alter(from, to, |link| link.mtu = mtu));
+            }
+        }
+    }
+}
+
+/// One run: the two hosts as they are now, and what their associations were given to do.
+struct Run {
+    world: World,
+    faults: Faults,
+    config: Config,
+    /// The associations of the hosts that live, and whether each was told to close.
+    known: BTreeMap<(HostId, AssociationId), bool>,
+    tally: [u64; 4],
+}
+
+/// Everything that only moves on: what was received, what was taken, what was acknowledged, how far states are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    associations: usize,
+    received: usize,
+    backlog: usize,
+    states: usize,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut random = <StdRng as rand::SeedableRng>::seed_from_u64(seed);
+        let config = parameters(&mut random);
+        let paths = random.random_range(1..=3);
+        let mut faults = Faults::draw(&mut random);
+        let mut world = World::new(NAME, seed, paths, &config, &LinkSettings::default());
+        world.network.listen(world.a, true);
+        spoil_links(&mut world, &mut faults);
+        for side in 0..2 {
+            if random.random_bool(0.4) {
+                let at = ms(random.random_range(0..10_000));
+                let lasts = ms(random.random_range(500..15_000));
+                let first = random.random_bool(0.5);
+                let host = [world.a, world.z][side];
+                world.network.at(at, move |network| network.sleep(host, lasts, first));
+                faults.sleep = faults.sleep.max(lasts);
+            }
+        }
+        Self { world, faults, config, known: BTreeMap::new(), tally: [0; 4] }
+    }
+
+    fn hosts(&self) -> [HostId; 2] {
+        [self.world.a, self.world.z]
+    }
+
+    fn opens(&mut self, side: usize) {
+        let host = self.hosts()[side];
+        let (addresses, port) = [(&self.world.theirs, PEER_PORT), (&self.world.ours, PORT)][side];
+        let peers: Vec<_> = addresses.iter().map(|ip| (*ip, port).into()).collect();
+        // Refused only where the peer was faster.
+        let opened = self.world.network.connectx(host, &peers, ConnectOptions::default());
+        assert!(opened.is_ok() || self.world.network.newest(host).is_some(), "{opened:?}");
+    }
+
+    /// Gives every new association its messages, and closes those whose time has come.
+    fn direct(&mut self) {
+        for (side, host) in self.hosts().into_iter().enumerate() {
+            let ids: Vec<_> = self.world.network.endpoint(host).associations().collect();
+            for id in ids {
+                if !self.known.contains_key(&(host, id)) {
+                    self.known.insert((host, id), false);
+                    let messages = plan(self.world.network.random());
+                    self.world.network.offer(host, id, messages);
+                }
+                let state = self.world.network.state(host, id);
+                let due = self.world.network.elapsed() >= self.faults.close_at;
+                // Where one side alone was to close and its association never came up, the other must.
+                let closer = self.faults.closers[side] || self.is_alone(side);
+                let told = self.known.get_mut(&(host, id)).unwrap();
+                if due && closer && state == AssociationState::Established && !*told {
+                    *told = true;
+                    if self.faults.abort {
+                        self.world.network.with(host, id, |association, now| {
+                            association.abort(now, Default::default());
+                        });
+                    } else {
+                        self.world.network.close_when_sent(host, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the other side has nothing that could still close.
+    fn is_alone(&self, side: usize) -> bool {
+        let other = self.hosts()[1 - side];
+        let endpoint = self.world.network.endpoint(other);
+        endpoint
+            .associations()
+            .all(|id| self.world.network.state(other, id) == AssociationState::Closed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.hosts().into_iter().enumerate().all(|(side, _)| self.is_alone(side))
+    }
+
+    fn progress(&mut self) -> Progress {
+        let ids: Vec<_> = self.known.keys().copied().collect();
+        let mut progress = Progress { associations: ids.len(), received: 0, backlog: 0, states: 0 };
+        for (host, id) in ids {
+            progress.received += self.world.network.application(host, id).received().len();
+            progress.backlog += self.world.network.backlog(host, id);
+            let events = self.world.network.events(host);
+            progress.states += events
+                .iter()
+                .filter(|logged| {
+                    matches!(
+                        logged.event,
+                        Event::CommUp { .. }
+                            | Event::Restart
+                            | Event::CommLost(_)
+                            | Event::PeerShutdown
+                            | Event::ShutdownComplete
+                            | Event::SenderDry
+                    )
+                })
+                .count();
+        }
+        progress
+    }
+
+    fn begins_anew(&mut self, side: usize) {
+        let old = self.hosts()[side];
+        let new = self.world.network.reboot(old);
+        self.known.retain(|(host, _), _| *host != old);
+        match side {
+            0 => self.world.a = new,
+            _ => self.world.z = new,
+        }
+        self.world.network.listen(new, true);
+    }
+
+    fn run(&mut self) {
+        (0..2)
+            .filter(|side| self.faults.openers[*side])
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|side| self.opens(side));
+        let mut restart = self.faults.restart.take();
+        let mut opens_at = None;
+        let patience = self.faults.patience(&self.config);
+        let mut moved = (self.world.network.elapsed(), self.progress());
+        loop {
+            self.direct();
+            let now = self.world.network.elapsed();
+            if let Some(Restart { side, down, .. }) = restart.take_if(|restart| restart.at <= now) {
+                self.begins_anew(side);
+                opens_at = Some((now + down, side));
+            }
+            if let Some((_, side)) = opens_at.take_if(|(at, _)| *at <= now) {
+                self.faults.close_at = now + secs(5);
+                self.opens(side);
+                self.tally[0] += 1;
+                continue;
+            }
+            if restart.is_none() && opens_at.is_none() && self.is_over() {
+                return;
+            }
+            let progress = self.progress();
+            if progress != moved.1 {
+                moved = (now, progress);
+            }
+            assert!(
+                now - moved.0 <= patience,
+                "nothing advances for {:?}: {progress:?}",
+                now - moved.0
+            );
+            assert!(now < HOUR, "no run takes an hour");
+            self.world.network.run_for(TICK);
+        }
+    }
+
+    /// How every association ended, and that nothing was lost without a word.
+    fn judge(&mut self) {
+        let ids: Vec<_> = self.known.keys().copied().collect();
+        for (host, id) in ids {
+            let events = self.world.network.events(host).iter().filter(|l| l.association == id);
+            let (mut given_back, mut breaks, mut ends) = (0, 0, Vec::new());
+            for logged in events {
+                match &logged.event {
+                    Event::SendFailed(_) => given_back += 1,
+                    Event::Restart => breaks += 1,
+                    Event::CommLost(_) | Event::ShutdownComplete => ends.push(&logged.event),
+                    _ => {}
+                }
+            }
+            let [end] = ends[..] else { panic!("an association ends once, and here: {ends:?}") };
+            let graceful = *end == Event::ShutdownComplete;
+            breaks += usize::from(!graceful);
+            let end = end.clone();
+            // Without a restart, a graceful end has nothing given back and leaves nothing missing.
+            let missing = self.world.network.application(host, id).missing();
+            assert!(
+                missing <= given_back + 2 * breaks,
+                "{missing} messages did not arrive, {given_back} were given back: {end:?}"
+            );
+            assert!(!graceful || breaks > 0 || given_back == 0, "given back at a graceful end");
+            self.tally[if graceful { 1 } else { 2 }] += 1;
+            self.tally[3] += self.world.network.endpoint(host).counters().bad_checksum;
+        }
+    }
+}
+
+#[test]
+fn every_fault_at_once_loses_nothing_silently_and_stalls_nothing() {
+    let tallies: [AtomicU64; 4] = Default::default();
+    for_each_seed(2_000, |seed| {
+        let mut run = Run::new(seed);
+        run.run();
+        run.judge();
+        for (sum, count) in tallies.iter().zip(run.tally) {
+            sum.fetch_add(count, Ordering::Relaxed);
+        }
+    });
+    let [restarts, graceful, lost, damaged] = tallies.map(AtomicU64::into_inner);
+    println!(
+        "{restarts} restarts, {graceful} graceful ends, {lost} losses, {damaged} damaged packets"
+    );
+}
+
+#[test]
+fn damaged_packets_are_counted_and_open_nothing() {
+    let link = LinkSettings { corrupt: 1.0, ..LinkSettings::with_latency(ms(5)) };
+    let name = "damaged_packets_are_counted_and_open_nothing";
+    let mut world = World::new(name, 0, 1, &config(|_| {}), &link);
+    let id = world.connect();
+    world.run_until_ended(id);
+    assert_eq!(world.network.newest(world.z), None);
+    let counters = world.network.endpoint(world.z).counters();
+    assert_eq!((counters.bad_checksum, counters.packets_sent), (counters.packets_received, 0));
+    assert!(counters.bad_checksum > 1);
+}
