@@ -173,7 +173,7 @@ impl Watch {
             after.t3_by = after.t3_by(before, now);
             if let Some(before) = before {
                 legal(before.state, after.state)?;
-                congestion(before, &after)?;
+                congestion(before, &after, usize::from(config.path_mtu))?;
             }
             memory(association, config)?;
             if deadline.is_none() && outstanding(association, &after) {
@@ -274,12 +274,13 @@ fn stands_alone(chunks: &[Chunk]) -> Result<(), String> {
 
 /// RFC 9260, 6.1 B: new data goes out only while the flight is below cwnd, which it may then exceed by
 /// less than one packet; 7.2.4 3: a fast retransmission goes out whatever cwnd says. A cwnd that was cut
-/// may leave a flight above it, which then must not grow.
-fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
+/// may leave a flight above it, which then must not grow. The packet may hold a chunk that was cut before the MTU
+/// shrank, so it is measured by the MTU that the association began with.
+fn congestion(before: &Seen, after: &Seen, mtu: usize) -> Result<(), String> {
     let fast = (after.fast_retransmits - before.fast_retransmits) as usize;
     for path in &after.paths {
         let Some(old) = before.paths.iter().find(|old| old.peer == path.peer) else { continue };
-        let (cwnd, mtu) = (path.cwnd.max(old.cwnd), path.mtu.max(old.mtu));
+        let cwnd = path.cwnd.max(old.cwnd);
         let limit = old.flight.max(cwnd + mtu - 1) + fast * mtu;
         if path.flight > limit {
             return Err(format!(

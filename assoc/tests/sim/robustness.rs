@@ -15,6 +15,7 @@
 //!   or of the end of the old association.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -58,7 +59,8 @@ struct Restart {
 }
 
 fn parameters(random: &mut StdRng) -> Config {
-    let receive = random.random_range(4_096..100_000);
+    // Twice the greatest message, so that none is delivered in parts.
+    let receive = random.random_range(24_000..100_000);
     let send = random.random_range(30_000..100_000);
     config(|options| {
         options.rto.max = secs(4);
@@ -165,8 +167,9 @@ struct Run {
     world: World,
     faults: Faults,
     config: Config,
-    /// The associations of the hosts that live, and whether each was told to close.
-    known: BTreeMap<(HostId, AssociationId), bool>,
+    /// The associations of the hosts that live, and after how many restarts of its peer each was told to close: a
+    /// restart makes a new association of it, which nobody has closed (RFC 9260, 5.2.4.1).
+    known: BTreeMap<(HostId, AssociationId), Option<usize>>,
     tally: [u64; 4],
 }
 
@@ -219,8 +222,8 @@ impl Run {
         for (side, host) in self.hosts().into_iter().enumerate() {
             let ids: Vec<_> = self.world.network.endpoint(host).associations().collect();
             for id in ids {
-                if !self.known.contains_key(&(host, id)) {
-                    self.known.insert((host, id), false);
+                if let Entry::Vacant(new) = self.known.entry((host, id)) {
+                    new.insert(None);
                     let messages = plan(self.world.network.random());
                     self.world.network.offer(host, id, messages);
                 }
@@ -228,9 +231,14 @@ impl Run {
                 let due = self.world.network.elapsed() >= self.faults.close_at;
                 // Where one side alone was to close and its association never came up, the other must.
                 let closer = self.faults.closers[side] || self.is_alone(side);
+                let restarts = self.restarts(host, id);
                 let told = self.known.get_mut(&(host, id)).unwrap();
-                if due && closer && state == AssociationState::Established && !*told {
-                    *told = true;
+                if due
+                    && closer
+                    && state == AssociationState::Established
+                    && *told != Some(restarts)
+                {
+                    *told = Some(restarts);
                     if self.faults.abort {
                         self.world.network.with(host, id, |association, now| {
                             association.abort(now, Default::default());
@@ -241,6 +249,11 @@ impl Run {
                 }
             }
         }
+    }
+
+    fn restarts(&self, host: HostId, id: AssociationId) -> usize {
+        let events = self.world.network.events(host).iter();
+        events.filter(|l| l.association == id && l.event == Event::Restart).count()
     }
 
     /// Whether the other side has nothing that could still close.
@@ -375,6 +388,12 @@ fn every_fault_at_once_loses_nothing_silently_and_stalls_nothing() {
         }
     });
     let [restarts, graceful, lost, damaged] = tallies.map(AtomicU64::into_inner);
+    if std::env::var_os("USCTP_SIM_SEED").is_none() {
+        assert!(
+            [restarts, graceful, lost, damaged].iter().all(|count| *count > 0),
+            "every kind occurs"
+        );
+    }
     println!(
         "{restarts} restarts, {graceful} graceful ends, {lost} losses, {damaged} damaged packets"
     );
