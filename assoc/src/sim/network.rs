@@ -403,7 +403,10 @@ impl Network {
         }
         let leads_back = |theirs: &AssociationId| {
             member.endpoint.view(*theirs).is_some_and(|theirs| {
-                theirs.port() == own_port && theirs.paths().any(|path| own.contains(&path.peer))
+                // Where the other host began anew, the association that this one is with is gone.
+                theirs.port() == own_port
+                    && association.peer_tag() == Some(theirs.ctx.me.local_tag)
+                    && theirs.paths().any(|path| own.contains(&path.peer))
             })
         };
         let theirs = member.endpoint.associations().filter(leads_back).max()?;
