@@ -50,6 +50,13 @@ impl AssociationState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The caller listed an address more than once; only its first place counts.
+    ListedTwice {
+        /// Where in the list it stands again, from 0.
+        index: usize,
+        /// The address.
+        peer: IpAddr,
+    },
     /// An INIT went out to a listed address.
     Tried {
         /// The address.

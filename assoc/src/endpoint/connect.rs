@@ -9,7 +9,7 @@ use super::listen::fitting;
 use crate::association::{Association, Setup};
 use crate::config::ConnectOptions;
 use crate::error::ConnectError;
-use crate::event::{AssociationId, Role};
+use crate::event::{AssociationId, Event, Role};
 
 impl Endpoint {
     /// Opens an association to a peer with several addresses (RFC 6458, `sctp_connectx`).
@@ -17,7 +17,8 @@ impl Endpoint {
     /// The first INIT goes to the first address. When T1-init expires, or at once when the address cannot
     /// be reached, the next one is tried in the order of the list, cyclic. Listed addresses are confirmed
     /// (RFC 9260, section 5.4); those that the peer's INIT ACK omits are dropped, with an event. An
-    /// address that is listed twice counts once. The id is valid at once; the outcome is an event.
+    /// address that is listed twice counts once, and an event says so. The id is valid at once; the
+    /// outcome is an event.
     ///
     /// # Errors
     /// What is wrong with the list, with the index of the address at fault. Nothing was created then.
@@ -29,10 +30,13 @@ impl Endpoint {
     ) -> Result<AssociationId, ConnectError> {
         let port = self.check_ports(peers)?;
         let mut addresses: Vec<IpAddr> = Vec::with_capacity(peers.len());
+        let mut again = Vec::new();
         for (index, peer) in peers.iter().enumerate() {
             let address = peer.ip().to_canonical();
             self.check_address(index, *peer, address)?;
-            if !addresses.contains(&address) {
+            if addresses.contains(&address) {
+                again.push(Event::ListedTwice { index, peer: address });
+            } else {
                 addresses.push(address);
             }
         }
@@ -47,7 +51,8 @@ impl Endpoint {
         let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
         let offer = self.offer(tag, listed, options.outbound_streams);
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
-        let ctx = self.context(now, id, port, tag, Role::Active, &addresses);
+        let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);
+        ctx.events.extend(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");
         self.table.insert(Association::connecting(ctx, setup));
         self.table.touch(id);

@@ -317,3 +317,23 @@ fn refusals_of_inits_are_limited_in_number_and_size() {
         "none is larger than its question"
     );
 }
+
+#[test]
+fn an_address_listed_twice_counts_once_and_the_caller_is_told_where() {
+    let mut ladder = Ladder::new("listed_twice");
+    let mapped = match z(1) {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        v6 @ std::net::IpAddr::V6(_) => v6,
+    };
+    ladder.connectx(&[z(1), z(2), mapped, z(2)]);
+    let told: Vec<_> = ladder
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ListedTwice { index, peer } => Some((index, peer)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(2, z(1)), (3, z(2))]);
+    assert_eq!(ladder.paths().len(), 2);
+}
