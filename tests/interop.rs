@@ -11,7 +11,7 @@ mod support;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::ours::{Ours, SOON, Transport, program};
+use support::ours::{Capture, Ours, SOON, Transport, program};
 use support::payload::{LENGTHS, PPID, pattern};
 use support::peer::{Peer, usrsctp};
 use support::suite::{Outcome, Suite};
@@ -149,6 +149,9 @@ fn program_to_echo(lab: &Lab, family: Family, transport: Transport) -> Outcome<(
     if transport.is_udp() {
         arguments.insert(1, "--udp");
     }
+    let capture = Capture::new();
+    let file = capture.path().display().to_string();
+    arguments.extend(["--pcap", &file]);
     let mut connect = Peer::start(&hosts.ours, program(), &arguments)?;
     connect.write(b"hello\n")?;
     connect.wait_for("the echo", SOON, |text| text.contains("hello\n"))?;
@@ -157,7 +160,7 @@ fn program_to_echo(lab: &Lab, family: Family, transport: Transport) -> Outcome<(
     connect.end_input();
     let (status, _) = connect.wait(SOON)?;
     assert_eq!(status.code(), Some(0));
-    Ok(())
+    capture.check(&hosts)
 }
 
 fn chargen(lab: &Lab, family: Family, transport: Transport) -> Outcome<()> {

@@ -10,7 +10,7 @@ mod support;
 
 use std::process::ExitCode;
 
-use support::ours::{Ours, SOON, Transport, program};
+use support::ours::{Capture, Ours, SOON, Transport, program};
 use support::peer::{Peer, usrsctp};
 use support::suite::{Outcome, Suite};
 use support::topology::{COMBINATIONS, Family, Topology};
@@ -100,13 +100,16 @@ fn client_to_program(lab: &Lab, family: Family, transport: Transport) -> Outcome
     if transport.is_udp() {
         arguments.push("--udp");
     }
+    let capture = Capture::new();
+    let file = capture.path().display().to_string();
+    arguments.extend(["--pcap", &file]);
     let mut listen = Peer::start(&hosts.ours, program(), &arguments)?;
     listen.wait_for("that it listens", SOON, |text| text.contains("\"listening\""))?;
     converse(&mut start_client(&hosts, transport)?)?;
     let (status, text) = listen.wait(SOON)?;
     assert_eq!(status.code(), Some(0), "{text}");
     assert!(text.contains("\"comm_up\"") && text.contains("\"closed\""), "{text}");
-    Ok(())
+    capture.check(&hosts)
 }
 
 fn tsctp(lab: &Lab, transport: Transport, options: &[&str], length: usize) -> Outcome<()> {

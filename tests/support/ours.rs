@@ -84,15 +84,25 @@ impl Ours {
     pub(crate) fn close_and_check(self, hosts: &Topology) -> Outcome<()> {
         self.socket.close();
         self.stack.close();
-        tshark::check(&self.capture.0, &hosts.our_addresses())
+        self.capture.check(hosts)
     }
 }
 
 /// A file that is gone with the test.
-struct Capture(PathBuf);
+pub(crate) struct Capture(PathBuf);
 
 impl Capture {
-    fn new() -> Self {
+    /// The capture's file, for our program's `--pcap`.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// tshark's word on every packet of ours in it.
+    pub(crate) fn check(&self, hosts: &Topology) -> Outcome<()> {
+        tshark::check(&self.0, &hosts.our_addresses())
+    }
+
+    pub(crate) fn new() -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
