@@ -12,6 +12,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::Duration;
 
 use rand::Rng as _;
 
@@ -50,6 +51,14 @@ impl Port {
         if number == 0 {
             return Self::claim_ephemeral(carrier);
         }
+        Self::claim_by(bind_patiently, carrier, number)
+    }
+
+    fn claim_by(
+        bind: fn(&str) -> io::Result<UnixDatagram>,
+        carrier: Carrier,
+        number: u16,
+    ) -> Result<Self, LinkError> {
         match bind(&port_name(carrier, number)) {
             Ok(name) => Ok(Self { number, _name: name }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -68,7 +77,7 @@ impl Port {
         let mut rng = rand::rng();
         let drawn = (0..DRAWS).map(|_| rng.random_range(EPHEMERAL));
         for number in drawn.chain(EPHEMERAL) {
-            match Self::claim(carrier, number) {
+            match Self::claim_by(bind, carrier, number) {
                 Err(LinkError::AddressInUse { .. }) => {}
                 result => return result,
             }
@@ -108,7 +117,7 @@ impl Responder {
             );
             return None;
         }
-        bind("usctp/responder").ok().map(|name| Self { _name: name })
+        bind_patiently("usctp/responder").ok().map(|name| Self { _name: name })
     }
 }
 
@@ -132,6 +141,21 @@ fn port_name(carrier: Carrier, number: u16) -> String {
         Carrier::Udp(udp) => format!("usctp/udp/{udp}/port/{number}"),
     }
 }
+
+/// A child process that another thread is just starting holds a copy of every descriptor until it has become another
+/// program, and keeps a name for that moment beyond its owner: so a name in use is asked for again.
+fn bind_patiently(name: &str) -> io::Result<UnixDatagram> {
+    for _ in 1..ASKED {
+        match bind(name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    bind(name)
+}
+
+const ASKED: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(4);
 
 fn bind(name: &str) -> io::Result<UnixDatagram> {
     UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
