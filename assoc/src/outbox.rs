@@ -42,6 +42,12 @@ impl Outbox {
         self.queue.front().map(|message| message.payload.len().min(limit))
     }
 
+    /// Whether the next DATA chunk would be a whole message, where at most `limit` bytes fit.
+    pub(crate) fn next_is_whole(&self, limit: usize) -> bool {
+        let fits = self.queue.front().is_some_and(|message| message.payload.len() <= limit);
+        fits && self.begun.is_none()
+    }
+
     /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9).
     pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<Data> {
         let message = self.queue.front_mut()?;
@@ -81,6 +87,15 @@ impl Outbox {
             && let Some(rest) = self.queue.pop_front()
         {
             self.bytes -= cost(rest.payload.len());
+        }
+    }
+
+    /// Takes whole messages back that went before all others, as if none had ever had a number.
+    pub(crate) fn take_back(&mut self, messages: Vec<Message>) {
+        self.next_ssns.clear();
+        self.bytes += messages.iter().map(|message| cost(message.payload.len())).sum::<usize>();
+        for message in messages.into_iter().rev() {
+            self.queue.push_front(message);
         }
     }
 

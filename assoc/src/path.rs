@@ -178,6 +178,13 @@ impl Path {
         true
     }
 
+    /// What was in flight belongs to the past: congestion control begins anew (RFC 9260, 5.2.4, A).
+    pub(crate) fn forget_flight(&mut self) {
+        self.congestion = Congestion::new(self.chunk_limit(), self.peer);
+        self.record.probe = None;
+        self.t3.stop();
+    }
+
     /// Whether DATA may be sent here and there is no sign against it.
     pub(crate) fn is_usable(&self) -> bool {
         self.confirmed && matches!(self.state, PathState::Active | PathState::Listed)

@@ -24,6 +24,8 @@ pub(crate) struct Sender {
     recovery: Recovery,
     window_probe: WindowProbe,
     tallies: Vec<Tally>,
+    /// COOKIE ACK has not come: only whole messages leave, which can be taken back, and T1-cookie watches over them.
+    setting_up: bool,
     /// Whether the application is closing: the peer is asked to acknowledge at once.
     closing: bool,
     nagle: bool,
@@ -76,10 +78,32 @@ impl Sender {
             recovery: Recovery::default(),
             window_probe: WindowProbe::default(),
             tallies: Vec::new(),
+            setting_up: false,
             closing: false,
             nagle: config.nagle,
             fragment_limit: config.fragment_limit.map_or(usize::MAX, usize::from),
         }
+    }
+
+    /// The same for a peer that has not acknowledged the cookie yet.
+    pub(crate) fn before_cookie_ack(initial_tsn: Tsn, peer_rwnd: u32, config: &Config) -> Self {
+        Self { setting_up: true, ..Self::new(initial_tsn, peer_rwnd, config) }
+    }
+
+    /// The association is established: from now on T3-rtx watches over what went with the cookie.
+    pub(crate) fn established(&mut self, now: Instant, paths: &mut Paths) {
+        self.setting_up = false;
+        for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
+            path.t3.start(now, path.rto.current());
+        }
+    }
+
+    /// The packet with the cookie was lost, and what went with it: it goes with the next one.
+    pub(crate) fn cookie_lost(&mut self, path: PathId, to: PathId, paths: &mut Paths) {
+        let before = self.outstanding.in_flight();
+        self.outstanding.lose_path(path, to, paths);
+        self.rwnd += before - self.outstanding.in_flight();
+        self.outstanding.redirect_lost(path, to);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -154,6 +178,9 @@ impl Sender {
         // RFC 9260, 6.1 (B): what leaves regardless of cwnd takes nothing new along.
         if self.outstanding.first_lost().is_none() && !self.recovery.packet_due {
             self.write_new(now, to, packet, outbox, paths, &mut written);
+        }
+        if let Some(path) = paths.path_mut(to).filter(|_| self.setting_up) {
+            path.t3.stop();
         }
         if written.chunks > 0 {
             self.burst = self.burst.saturating_sub(1);
@@ -315,6 +342,9 @@ impl Sender {
         let Some(path) = paths.path_mut(to) else { return };
         while let Some(len) = outbox.next_len(limit) {
             if (DATA_HEADER + len).next_multiple_of(4) > packet.remaining() {
+                return;
+            }
+            if self.setting_up && !outbox.next_is_whole(limit) {
                 return;
             }
             if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {

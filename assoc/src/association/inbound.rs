@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{Event, LostReason};
 use crate::negotiate::{Negotiated, PeerOffer, Refusal};
+use crate::outbox;
 use crate::path::{Path, PathId};
 use crate::recv::Receiver;
 use crate::reply::Reply;
@@ -232,8 +233,9 @@ impl Association {
         Outcome::Stop
     }
 
-    /// RFC 9260, 5.2.6 (3). Messages are untouched: none gets a TSN before the association is established.
+    /// RFC 9260, 5.2.6 (3). Messages that went with the cookie are sent again, under the same numbers.
     fn begin_again(&mut self, extension_ms: u32) {
+        self.take_messages_back();
         let State::Open(tcb) = &self.state else { return };
         let Phase::CookieEchoed(echoed) = &tcb.phase else { return };
         if echoed.setup.attempts >= echoed.setup.budget {
@@ -241,6 +243,18 @@ impl Association {
         }
         let wait = CookieWait::after_stale_cookie(echoed.setup.clone(), echoed.path, extension_ms);
         self.state = State::CookieWait(Box::new(wait));
+    }
+
+    /// The peer never had what went with the cookie: it is as if it had not been sent.
+    fn take_messages_back(&mut self) {
+        let State::Open(tcb) = &mut self.state else { return };
+        if tcb.sender.is_idle() {
+            return;
+        }
+        self.ctx.outbox.take_back(outbox::whole_messages(tcb.sender.drain()));
+        for path in self.ctx.paths.iter_mut() {
+            path.forget_flight();
+        }
     }
 
     /// Messages for streams that the peer does not want cannot be sent.
@@ -283,7 +297,7 @@ fn new_tcb(
         negotiated,
         control: Default::default(),
         receiver: Receiver::new(offer.initial_tsn, negotiated.inbound_streams, &ctx.config.limits),
-        sender: Sender::new(setup.offer.initial_tsn, offer.a_rwnd, &ctx.config),
+        sender: Sender::before_cookie_ack(setup.offer.initial_tsn, offer.a_rwnd, &ctx.config),
         adaptation: offer.adaptation,
         guard: Timer::default(),
     }

@@ -76,12 +76,13 @@ impl Tcb {
             });
         }
         write(ctx, to, tag, out, |packet, ctx| {
-            self.write_cookie_echo(now, to, packet, ctx);
+            // RFC 9260, 5.1 (C): DATA may go with the cookie, and only with it until COOKIE ACK.
+            let with_cookie = self.write_cookie_echo(now, to, packet, ctx);
             self.control.write(to, packet);
             self.write_closing(now, to, packet, ctx);
             self.write_sack(to, with_data, packet, ctx);
             write_heartbeat(now, to, packet, ctx);
-            if with_data {
+            if with_data || (with_cookie && ctx.confirmed(Some(to)).is_some()) {
                 self.write_data(now, to, packet, ctx);
             }
         })
@@ -138,16 +139,17 @@ impl Tcb {
         ctx.confirmed(self.receiver.source()).or_else(|| ctx.paths.for_data())
     }
 
+    /// Whether it was due.
     fn write_cookie_echo(
         &mut self,
         now: Instant,
         to: PathId,
         packet: &mut PacketBuilder<'_>,
         ctx: &mut Context,
-    ) {
-        let Phase::CookieEchoed(echoed) = &mut self.phase else { return };
+    ) -> bool {
+        let Phase::CookieEchoed(echoed) = &mut self.phase else { return false };
         if !echoed.due || echoed.path != to {
-            return;
+            return false;
         }
         packet.push(&Chunk::CookieEcho(echoed.cookie.clone()));
         if !echoed.unrecognized.is_empty() && packet.len() <= usize::from(ctx.config.path_mtu) {
@@ -158,6 +160,7 @@ impl Tcb {
             // RFC 9260, 5.4: an unconfirmed address gets the cookie only together with a nonce.
             path.heartbeat.request();
         }
+        true
     }
 
     fn write_closing(

@@ -15,7 +15,7 @@ use crate::cookie::{Cookie, Ties};
 use crate::event::Event;
 use crate::negotiate::PeerOffer;
 use crate::outbox;
-use crate::path::{COMMON_HEADER, Congestion, PathState, Rto};
+use crate::path::{PathState, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -134,9 +134,7 @@ impl Association {
         }
         let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
         self.ctx.events.extend(cut);
-        let lost = outbox::whole_messages(tcb.sender.drain());
-        self.ctx.events.extend(lost.into_iter().map(Event::SendFailed));
-        self.ctx.outbox.restart();
+        give_back(tcb, &mut self.ctx);
         self.reset_paths();
         let me = &mut self.ctx.me;
         me.local_tag = cookie.tags.local;
@@ -167,7 +165,10 @@ impl Association {
                     ctx.paths.set_primary(path);
                 }
             }
-            State::Open(tcb) if matches!(tcb.phase, Phase::CookieEchoed(_)) => {}
+            State::Open(tcb) if matches!(tcb.phase, Phase::CookieEchoed(_)) => {
+                // The peer that had the first cookie is gone, and may have taken what went with it.
+                give_back(tcb, &mut self.ctx);
+            }
             State::Open(tcb) => {
                 tcb.peer_tag = cookie.tags.peer;
                 return self.acknowledge_cookie(now, Some(arrival), false);
@@ -197,12 +198,11 @@ impl Association {
         }
     }
 
-    /// RFC 9260, 5.2.4 (A): congestion control starts anew.
+    /// RFC 9260, 5.2.4 (A): all that was learned of the paths is forgotten.
     fn reset_paths(&mut self) {
         let config = self.ctx.config.clone();
         self.ctx.paths.forget_errors();
         for path in self.ctx.paths.iter_mut() {
-            path.congestion = Congestion::new(path.packet_limit() - COMMON_HEADER, path.peer);
             path.rto = Rto::new(&config.rto);
             path.t3.stop();
             path.heartbeat.stop();
@@ -211,6 +211,16 @@ impl Association {
                 path.state = PathState::Active;
             }
         }
+    }
+}
+
+/// What was sent to a peer that is gone is given back to the application, and the streams begin anew.
+fn give_back(tcb: &mut Tcb, ctx: &mut Context) {
+    let lost = outbox::whole_messages(tcb.sender.drain());
+    ctx.events.extend(lost.into_iter().map(Event::SendFailed));
+    ctx.outbox.restart();
+    for path in ctx.paths.iter_mut() {
+        path.forget_flight();
     }
 }
 

@@ -129,6 +129,7 @@ impl Tcb {
     /// The peer acknowledged the set-up, or sent its cookie back: messages may flow.
     pub(crate) fn establish(&mut self, now: Instant, ctx: &mut Context) {
         self.phase = Phase::Established;
+        self.sender.established(now, &mut ctx.paths);
         ctx.paths.forget_errors();
         let primary = ctx.paths.primary();
         if let Some(peer) = ctx.paths.path(primary).map(|path| path.peer) {

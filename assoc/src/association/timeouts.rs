@@ -7,13 +7,15 @@ use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
 use crate::event::LostReason;
 use crate::path::{PathId, Struck};
+use crate::send::Sender;
 use crate::timer::earliest;
 
 impl Tcb {
     pub(crate) fn next_timeout(&self, ctx: &Context) -> Option<Instant> {
         let phase = match &self.phase {
+            // RFC 9260, 5.1 (C): nothing leaves but the cookie, so no other timer has anything to say.
             Phase::CookieEchoed(echoed) => {
-                earliest([echoed.t1.deadline(), echoed.setup.deadline.deadline()])
+                return earliest([echoed.t1.deadline(), echoed.setup.deadline.deadline()]);
             }
             Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing) => {
                 closing.next_timeout()
@@ -31,7 +33,7 @@ impl Tcb {
 
     pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
         if let Phase::CookieEchoed(echoed) = &mut self.phase {
-            return echoed.on_timeout(now, ctx);
+            return echoed.on_timeout(now, &mut self.sender, ctx);
         }
         if let Some(ending) = self.on_closing_timeout(now, ctx) {
             return Some(ending);
@@ -114,7 +116,12 @@ fn on_heartbeat_time(now: Instant, id: PathId, ctx: &mut Context) {
 
 impl CookieEchoed {
     /// T1-cookie: the cookie goes out again, by the next confirmed address (RFC 9260, 5.1.4).
-    fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
+    fn on_timeout(
+        &mut self,
+        now: Instant,
+        sender: &mut Sender,
+        ctx: &mut Context,
+    ) -> Option<Ending> {
         if self.setup.deadline.take_expired(now) {
             return Some(Ending::lost(LostReason::Deadline));
         }
@@ -128,7 +135,9 @@ impl CookieEchoed {
         if self.attempts > config.retransmission.init_max {
             return Some(Ending::lost(LostReason::SetupTimeout));
         }
-        self.path = ctx.paths.next_after(self.path, |path| path.confirmed).unwrap_or(self.path);
+        let failed = self.path;
+        self.path = ctx.paths.next_after(failed, |path| path.confirmed).unwrap_or(failed);
+        sender.cookie_lost(failed, self.path, &mut ctx.paths);
         self.due = true;
         None
     }

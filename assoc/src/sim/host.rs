@@ -10,7 +10,8 @@ use super::invariant::Watch;
 use super::ledger::Ledger;
 use super::network::Arrived;
 use crate::{
-    Association, AssociationId, Config, Endpoint, Event, Message, Received, SendError, Transmit,
+    Association, AssociationId, AssociationState, Config, Endpoint, Event, Message, Received,
+    SendError, Transmit,
 };
 
 /// Names a host of a [`Network`](super::Network).
@@ -146,6 +147,9 @@ impl Member {
                     application.blocked = false;
                     turn.came_up.push(association);
                 }
+                Event::SendFailed(message) if is_open(&self.endpoint, association) => {
+                    application.ledger.gave_back(message);
+                }
                 Event::Restart => {
                     application.ledger.restart();
                     turn.came_up.push(association);
@@ -171,6 +175,10 @@ impl Member {
         }
         turn
     }
+}
+
+fn is_open(endpoint: &Endpoint, id: AssociationId) -> bool {
+    endpoint.view(id).is_some_and(|association| association.state() != AssociationState::Closed)
 }
 
 impl Application {

@@ -67,6 +67,21 @@ impl Ledger {
         }
     }
 
+    /// The sending side was told that a message failed, while the association goes on: it may have arrived before,
+    /// and never will from now on.
+    pub(super) fn gave_back(&mut self, message: &Message) {
+        let Some(stream) = self.streams.get_mut(&message.stream) else { return };
+        let same = |sent: &Message| sent.ppid == message.ppid && sent.payload == message.payload;
+        let found = if message.unordered {
+            let at = stream.unordered.iter().position(same);
+            at.map(|at| stream.unordered.swap_remove(at))
+        } else {
+            let at = stream.ordered.iter().position(same);
+            at.and_then(|at| stream.ordered.remove(at))
+        };
+        self.missing -= usize::from(found.is_some());
+    }
+
     /// How many messages were taken and did not arrive.
     pub(super) fn missing(&self) -> usize {
         self.missing
@@ -119,6 +134,17 @@ mod tests {
         ledger.arrived(&received(&sent[2])).unwrap();
         ledger.arrived(&received(&sent[3])).unwrap();
         assert_eq!(ledger.missing(), 1);
+    }
+
+    #[test]
+    fn what_was_given_back_leaves_no_hole_and_must_not_arrive() {
+        let sent: Vec<_> = ["a", "b"].map(|text| Message::new(0, text)).into();
+        let mut ledger = Ledger::default();
+        sent.iter().for_each(|message| ledger.sent(message.clone()));
+        ledger.gave_back(&sent[0]);
+        ledger.arrived(&received(&sent[1])).unwrap();
+        ledger.arrived(&received(&sent[0])).unwrap_err();
+        assert_eq!(ledger.missing(), 0);
     }
 
     #[test]

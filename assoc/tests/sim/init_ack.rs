@@ -10,7 +10,7 @@ use usctp_chunk::{
     Cause, Chunk, ChunkType, CommonHeader, PacketBuilder, Parameter, VerificationTag,
 };
 
-use crate::world::{config, secs};
+use crate::world::{config, ms, secs};
 
 fn removed(ladder: &Ladder) -> Vec<IpAddr> {
     let reason = AddressChange::Removed(RemovedReason::NotInInitAck);
@@ -193,7 +193,7 @@ fn a_stale_cookie_begins_again_with_the_addresses_that_were_kept() {
     let mut ladder = asked(name, &[z(1), z(2), z(3)]);
     ladder.sends("waits");
     ladder.says(z(1), &[ladder.init_ack(&[z(1), z(2)])]);
-    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    let first = ladder.expects(z(1), &[ChunkType::COOKIE_ECHO, ChunkType::DATA]);
     let stale = Chunk::Error(Ladder::causes(Cause::StaleCookie { staleness_us: 700_000 }));
     ladder.says(z(1), &[stale]);
     let init = ladder.expects_within(secs(1), z(1), &[ChunkType::INIT]);
@@ -204,12 +204,14 @@ fn a_stale_cookie_begins_again_with_the_addresses_that_were_kept() {
     assert_eq!((ladder.state(), peers(&ladder)), (AssociationState::CookieWait, vec![z(1), z(2)]));
     ladder.peer_tag = VerificationTag(0x1234_5678);
     ladder.says(z(1), &[ladder.init_ack(&[z(1), z(2)])]);
-    let echo = ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    let echo = ladder.expects(z(1), &[ChunkType::COOKIE_ECHO, ChunkType::DATA]);
     assert_eq!(echo.header.verification_tag, ladder.peer_tag);
+    assert_eq!(echo.chunks[1], first.chunks[1], "the same INIT, so the same TSN and stream number");
+    // Nothing of the first attempt is left behind (threat 7): neither a timer nor anything in flight.
+    assert_eq!(ladder.path(z(1)).flight, 16 + 8);
     ladder.says(z(1), &[Chunk::CookieAck]);
     assert_eq!(ladder.state(), AssociationState::Established);
-    // Nothing of the first attempt is left behind (threat 7), and nothing lost.
-    ladder.expects(z(1), &[ChunkType::DATA]);
+    ladder.silence(ms(900));
     ladder.says(z(1), &[ladder.sack(1)]);
     assert!(ladder.events().contains(&Event::SenderDry));
 }

@@ -13,6 +13,7 @@ mod confirmation;
 mod connectx;
 mod cookie;
 mod data;
+mod early_data;
 mod init_ack;
 mod open;
 mod options;

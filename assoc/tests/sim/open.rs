@@ -46,14 +46,15 @@ fn one_side_opens_and_the_other_is_told() {
 }
 
 #[test]
-fn a_message_sent_before_the_set_up_is_over_goes_out_with_its_end() {
-    let name = "a_message_sent_before_the_set_up_is_over_goes_out_with_its_end";
+fn a_message_sent_before_the_set_up_is_over_goes_with_the_cookie() {
+    let name = "a_message_sent_before_the_set_up_is_over_goes_with_the_cookie";
     let mut world =
         World::new(name, seed(0), 1, &config(|_| {}), &LinkSettings::with_latency(ms(10)));
     let id = world.connect();
     let (a, z) = (world.a, world.z);
     world.network.send(a, id, Message::new(0, "early")).unwrap();
-    world.network.run_for(ms(50));
+    // INIT, INIT ACK, COOKIE ECHO: the third packet.
+    world.network.run_for(ms(31));
     let theirs = world.network.newest(z).unwrap();
     assert_eq!(world.network.application(z, theirs).received().len(), 1);
 }

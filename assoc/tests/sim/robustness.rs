@@ -350,15 +350,22 @@ impl Run {
         let ids: Vec<_> = self.known.keys().copied().collect();
         for (host, id) in ids {
             let events = self.world.network.events(host).iter().filter(|l| l.association == id);
-            let (mut given_back, mut breaks, mut ends) = (0, 0, Vec::new());
+            let (mut given_back, mut breaks, mut ends, mut up) = (0, 0, Vec::new(), false);
             for logged in events {
                 match &logged.event {
+                    Event::CommUp { .. } => {
+                        up = true;
+                        // What went with a cookie to a peer that was then gone (RFC 9260, 5.2.4, B).
+                        breaks += usize::from(given_back > 0);
+                        assert!(given_back == 0 || self.tally[0] > 0, "nobody began anew");
+                    }
                     Event::SendFailed(_) => given_back += 1,
                     Event::Restart => breaks += 1,
                     Event::CommLost(_) | Event::ShutdownComplete => ends.push(&logged.event),
                     _ => {}
                 }
             }
+            assert!(up || !ends.contains(&&Event::ShutdownComplete), "closed, and never was up");
             let [end] = ends[..] else { panic!("an association ends once, and here: {ends:?}") };
             let graceful = *end == Event::ShutdownComplete;
             breaks += usize::from(!graceful);
