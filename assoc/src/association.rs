@@ -395,13 +395,12 @@ impl Association {
     /// Gives messages back that were not acknowledged (RFC 9260, section 8.1), and tells of those that were
     /// not received whole.
     fn return_unsent(&mut self) {
-        let Context { outbox, events, .. } = &mut self.ctx;
         if let State::Open(tcb) = &mut self.state {
-            let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
-            events.extend(cut);
+            tcb.cut_partial_deliveries(&mut self.ctx);
             let lost = outbox::whole_messages(tcb.sender.drain());
-            events.extend(lost.into_iter().map(Event::SendFailed));
+            self.ctx.events.extend(lost.into_iter().map(Event::SendFailed));
         }
+        let Context { outbox, events, .. } = &mut self.ctx;
         events.extend(outbox.drain().map(Event::SendFailed));
     }
 

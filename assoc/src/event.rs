@@ -107,7 +107,8 @@ pub enum Event {
     SendFailed(Message),
     /// The peer's Adaptation Layer Indication (RFC 5061, section 4.2.6); comes next to `CommUp`.
     AdaptationIndication(u32),
-    /// The rest of a message that was being delivered in parts on this stream will not come.
+    /// The rest of a message that was being delivered in parts on this stream will not come; what had come of it and
+    /// was not taken yet is gone with it.
     PartialDeliveryAborted(StreamId),
     /// The peer reported an error that does not end the association.
     RemoteError(CauseCode),

@@ -132,8 +132,7 @@ impl Association {
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
-        let cut = tcb.receiver.partial_streams().map(Event::PartialDeliveryAborted);
-        self.ctx.events.extend(cut);
+        tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
         self.reset_paths();
         let me = &mut self.ctx.me;

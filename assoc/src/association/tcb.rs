@@ -182,6 +182,14 @@ impl Tcb {
         }
     }
 
+    /// The rest of messages that are being delivered in parts will not come.
+    pub(crate) fn cut_partial_deliveries(&self, ctx: &mut Context) {
+        for stream in self.receiver.partial_streams() {
+            ctx.inbox.cut(stream);
+            ctx.tell(Event::PartialDeliveryAborted(stream));
+        }
+    }
+
     fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
         let receives = matches!(
             self.phase,

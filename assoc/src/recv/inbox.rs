@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use usctp_chunk::StreamId;
+
 use crate::message::Received;
 
 /// Messages in the order they may be taken, and what they cost.
@@ -26,6 +28,19 @@ impl Inbox {
         Some(message)
     }
 
+    /// Takes out the parts of a message whose rest will not come: nobody can use them.
+    pub(crate) fn cut(&mut self, stream: StreamId) {
+        let whole = |message: &Received| message.stream == stream && !message.more;
+        let behind = self.messages.iter().rposition(whole).map_or(0, |at| at + 1);
+        let mut at = 0;
+        self.messages.retain(|message| {
+            at += 1;
+            let part = at > behind && message.stream == stream;
+            self.bytes -= if part { cost(message.payload.len()) } else { 0 };
+            !part
+        });
+    }
+
     /// Bytes held, with the cost of holding them.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -47,3 +62,34 @@ pub(crate) fn cost(len: usize) -> usize {
 }
 
 const ENTRY: usize = std::mem::size_of::<Received>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(stream: u16, more: bool, payload: &'static str) -> Received {
+        let payload = payload.into();
+        Received {
+            stream: StreamId(stream),
+            ppid: Default::default(),
+            unordered: false,
+            more,
+            payload,
+        }
+    }
+
+    #[test]
+    fn a_cut_takes_out_the_parts_of_the_unfinished_message_and_nothing_else() {
+        let mut inbox = Inbox::default();
+        let kept =
+            [part(1, true, "a"), part(1, false, "b"), part(2, true, "c"), part(1, false, "d")];
+        kept.iter().for_each(|message| inbox.push(message.clone()));
+        inbox.push(part(1, true, "cut"));
+        inbox.push(part(1, true, "cut"));
+        inbox.cut(StreamId(1));
+        let bytes = inbox.bytes();
+        let left: Vec<_> = std::iter::from_fn(|| inbox.pop()).collect();
+        assert_eq!(left, kept);
+        assert_eq!((bytes, inbox.bytes()), (4 * cost(1), 0));
+    }
+}

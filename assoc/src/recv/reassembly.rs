@@ -141,8 +141,9 @@ impl Reassembly {
         }
         if !unordered {
             state.next = ssn.next();
-            self.bytes -= state.release(inbox);
         }
+        // Whatever it was that came in parts, messages in their turn had to wait for its end.
+        self.bytes -= state.release(inbox);
     }
 
     /// Joins a run with its neighbours and says where the result begins.
@@ -338,6 +339,24 @@ mod tests {
             .collect();
         let expected = [("ab", true), ("cd", false), ("unordered", false), ("next", false)];
         assert_eq!(parts, expected.map(|(text, more)| (text.to_owned(), more)));
+        assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn ordered_messages_that_waited_for_an_unordered_one_in_parts_follow_its_end() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        let unordered = |tsn, begins, ends, text| {
+            let mut data = data(tsn, 0, begins, ends, text);
+            data.flags.unordered = true;
+            data
+        };
+        reassembly.insert(1, unordered(1, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        reassembly.insert(3, data(3, 0, true, true, "first"), &mut inbox).unwrap();
+        reassembly.insert(4, data(4, 1, true, true, "second"), &mut inbox).unwrap();
+        assert_eq!(delivered(&mut inbox), ["a"]);
+        reassembly.insert(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
+        assert_eq!(delivered(&mut inbox), ["b", "first", "second"]);
         assert_eq!(reassembly.bytes(), 0);
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use usctp_chunk::StreamId;
 
 use super::invariant::Watch;
 use super::ledger::Ledger;
@@ -76,6 +77,10 @@ pub struct Application {
     pub(super) closes: bool,
     /// What was sent and did not arrive yet.
     pub(super) ledger: Ledger,
+    /// What has come of messages that are delivered in parts.
+    parts: BTreeMap<StreamId, BytesMut>,
+    /// How many messages were delivered in parts.
+    joined: usize,
     /// The other side, if it is an endpoint too.
     pub(super) peer: Option<(HostId, AssociationId)>,
     /// What was received.
@@ -150,6 +155,7 @@ impl Member {
                 Event::SendFailed(message) if is_open(&self.endpoint, association) => {
                     application.ledger.gave_back(message);
                 }
+                Event::PartialDeliveryAborted(stream) => drop(application.parts.remove(stream)),
                 Event::Restart => {
                     application.ledger.restart();
                     turn.came_up.push(association);
@@ -185,6 +191,25 @@ impl Application {
     /// What was received, in the order it was.
     pub fn received(&self) -> &[Received] {
         &self.received
+    }
+
+    /// How many messages came in parts, to the last one.
+    pub fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// The whole message that a part completes; or a message that came whole.
+    pub(super) fn join(&mut self, received: &Received) -> Option<Received> {
+        if received.more {
+            self.parts.entry(received.stream).or_default().extend_from_slice(&received.payload);
+            return None;
+        }
+        let Some(mut begun) = self.parts.remove(&received.stream) else {
+            return Some(received.clone());
+        };
+        self.joined += 1;
+        begun.extend_from_slice(&received.payload);
+        Some(Received { payload: begun.freeze(), ..received.clone() })
     }
 
     /// How many messages are still waiting to be handed to the association.

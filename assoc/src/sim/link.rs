@@ -112,6 +112,9 @@ pub(super) struct Link {
     busy_until: Instant,
     /// When the last packet that kept its order arrives.
     last_arrival: Instant,
+    /// Packets that are held back: when each arrives, and how many have overtaken it.
+    held: Vec<(Instant, usize)>,
+    most_overtaken: usize,
 }
 
 /// What becomes of a packet.
@@ -127,7 +130,14 @@ pub(super) enum Fate {
 
 impl Link {
     pub(super) fn new(settings: LinkSettings, now: Instant) -> Self {
-        Self { settings, bursting: false, busy_until: now, last_arrival: now }
+        Self {
+            settings,
+            bursting: false,
+            busy_until: now,
+            last_arrival: now,
+            held: Vec::new(),
+            most_overtaken: 0,
+        }
     }
 
     /// Decides what becomes of a packet of `len` bytes, IP header included. One that may be cut passes whatever its
@@ -159,9 +169,26 @@ impl Link {
         }
         let Some(departure) = self.departure(now, len) else { return Fate::Lost };
         let first = self.arrival(departure, random);
+        self.count_overtaken(now, first);
         let second =
             chance(random, self.settings.duplicate).then(|| self.arrival(departure, random));
         Fate::Arrives(first, second)
+    }
+
+    /// The greatest number of packets that overtook a single one.
+    pub(super) fn most_overtaken(&self) -> usize {
+        self.most_overtaken
+    }
+
+    fn count_overtaken(&mut self, now: Instant, arrival: Instant) {
+        self.held.retain(|(at, _)| *at > now);
+        for (_, overtaken) in self.held.iter_mut().filter(|(at, _)| *at > arrival) {
+            *overtaken += 1;
+            self.most_overtaken = self.most_overtaken.max(*overtaken);
+        }
+        if arrival > self.last_arrival {
+            self.held.push((arrival, 0));
+        }
     }
 
     /// The payload as it comes out: as it went in, or damaged.

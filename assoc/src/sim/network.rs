@@ -90,6 +90,11 @@ impl Network {
         self.recording.digest()
     }
 
+    /// The greatest number of packets that overtook a single one on its link.
+    pub fn most_overtaken(&self) -> usize {
+        self.links.values().map(Link::most_overtaken).max().unwrap_or(0)
+    }
+
     // --- hosts ---
 
     /// Adds a host with an endpoint that is bound to all its addresses.
@@ -414,8 +419,10 @@ impl Network {
     }
 
     fn deliver(&mut self, host: HostId, id: AssociationId, received: Received) {
-        if let Some((peer, theirs)) = self.application_mut(host, id).peer {
-            let verdict = self.application_mut(peer, theirs).ledger.arrived(&received);
+        let application = self.application_mut(host, id);
+        if let (Some(whole), Some((peer, theirs))) = (application.join(&received), application.peer)
+        {
+            let verdict = self.application_mut(peer, theirs).ledger.arrived(&whole);
             self.hold(host, verdict);
         }
         self.application_mut(host, id).received.push(received);

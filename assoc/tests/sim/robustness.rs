@@ -58,10 +58,24 @@ struct Restart {
     down: Duration,
 }
 
-fn parameters(random: &mut StdRng) -> Config {
-    // Twice the greatest message, so that none is delivered in parts.
-    let receive = random.random_range(24_000..100_000);
-    let send = random.random_range(30_000..100_000);
+/// What is sent, and what is there to hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// Messages that the receive buffer holds twice.
+    Ordinary,
+    /// Messages up to twice as large as the receive buffer: they are delivered in parts.
+    Large,
+    /// Hundreds of messages and wide windows on fast links: hundreds of packets overtake one that is held back.
+    Fast,
+}
+
+fn parameters(random: &mut StdRng, load: Load) -> Config {
+    let (receive, send) = match load {
+        Load::Ordinary => (24_000..100_000, 30_000..100_000),
+        Load::Large => (8_000..20_000, 60_000..100_000),
+        Load::Fast => (500_000..2_000_000, 500_000..2_000_000),
+    };
+    let (receive, send) = (random.random_range(receive), random.random_range(send));
     config(|options| {
         options.rto.max = secs(4);
         options.heartbeat.interval = Some(BEAT);
@@ -70,7 +84,18 @@ fn parameters(random: &mut StdRng) -> Config {
     })
 }
 
-fn bad_link(random: &mut StdRng) -> LinkSettings {
+fn bad_link(random: &mut StdRng, load: Load) -> LinkSettings {
+    if load == Load::Fast {
+        // No loss by chance, which would keep the window small.
+        return LinkSettings {
+            latency: ms(random.random_range(1..20)),
+            reorder: random.random_range(0.0..0.02),
+            hold: ms(random.random_range(0..1_000)),
+            duplicate: random.random_range(0.0..0.02),
+            tells_too_big: true,
+            ..LinkSettings::default()
+        };
+    }
     let share = |random: &mut StdRng, most: f64| random.random_range(0.0..=most);
     LinkSettings {
         latency: ms(random.random_range(0..100)),
@@ -79,7 +104,6 @@ fn bad_link(random: &mut StdRng) -> LinkSettings {
         duplicate: share(random, 0.05),
         corrupt: share(random, 0.03),
         reorder: share(random, 0.1),
-        // At megabytes in a second, hundreds of packets overtake one that is held for so long.
         hold: ms(random.random_range(0..1_000)),
         rate: random.random_bool(0.5).then(|| Rate {
             bytes_per_second: random.random_range(100_000..5_000_000),
@@ -90,12 +114,17 @@ fn bad_link(random: &mut StdRng) -> LinkSettings {
     }
 }
 
-fn plan(random: &mut StdRng) -> Vec<Message> {
+fn plan(random: &mut StdRng, load: Load) -> Vec<Message> {
+    let (messages, most) = match load {
+        Load::Ordinary => (1..40, 100..12_000),
+        Load::Large => (1..20, 20_000..40_000),
+        Load::Fast => (200..1_000, 1_000..2_000),
+    };
     let plan = Plan {
-        messages: random.random_range(1..40),
+        messages: random.random_range(messages),
         streams: 10,
         least: 1,
-        most: random.random_range(100..12_000),
+        most: random.random_range(most),
         unordered: 0.3,
     };
     plan.draw(random)
@@ -131,11 +160,11 @@ impl Faults {
 }
 
 /// Spoils the links, now and at times to come.
-fn spoil_links(world: &mut World, faults: &mut Faults) {
+fn spoil_links(world: &mut World, faults: &mut Faults, load: Load) {
     let pairs: Vec<_> = world.ours.iter().copied().zip(world.theirs.iter().copied()).collect();
     for (one, other) in pairs {
         for (from, to) in [(one, other), (other, one)] {
-            let link = bad_link(world.network.random());
+            let link = bad_link(world.network.random(), load);
             world.network.alter(from, to, |settings| *settings = link.clone());
             let random = world.network.random();
             if random.random_bool(0.3) {
@@ -166,11 +195,15 @@ fn spoil_links(world: &mut World, faults: &mut Faults) {
 struct Run {
     world: World,
     faults: Faults,
+    load: Load,
     config: Config,
     /// The associations of the hosts that live, and after how many restarts of its peer each was told to close: a
     /// restart makes a new association of it, which nobody has closed (RFC 9260, 5.2.4.1).
     known: BTreeMap<(HostId, AssociationId), Option<usize>>,
-    tally: [u64; 4],
+    /// Restarts, graceful ends, losses, damaged packets, messages that came in parts.
+    tally: [u64; 5],
+    /// How many packets overtook a single one.
+    overtaken: u64,
 }
 
 /// Everything that only moves on: what was received, what was taken, what was acknowledged, how far states are.
@@ -185,12 +218,17 @@ struct Progress {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut random = <StdRng as rand::SeedableRng>::seed_from_u64(seed);
-        let config = parameters(&mut random);
+        let load = match random.random_range(0..20) {
+            0..5 => Load::Large,
+            5 => Load::Fast,
+            _ => Load::Ordinary,
+        };
+        let config = parameters(&mut random, load);
         let paths = random.random_range(1..=3);
         let mut faults = Faults::draw(&mut random);
         let mut world = World::new(NAME, seed, paths, &config, &LinkSettings::default());
         world.network.listen(world.a, true);
-        spoil_links(&mut world, &mut faults);
+        spoil_links(&mut world, &mut faults, load);
         for side in 0..2 {
             if random.random_bool(0.4) {
                 let at = ms(random.random_range(0..10_000));
@@ -201,7 +239,7 @@ impl Run {
                 faults.sleep = faults.sleep.max(lasts);
             }
         }
-        Self { world, faults, config, known: BTreeMap::new(), tally: [0; 4] }
+        Self { world, faults, load, config, known: BTreeMap::new(), tally: [0; 5], overtaken: 0 }
     }
 
     fn hosts(&self) -> [HostId; 2] {
@@ -224,7 +262,7 @@ impl Run {
             for id in ids {
                 if let Entry::Vacant(new) = self.known.entry((host, id)) {
                     new.insert(None);
-                    let messages = plan(self.world.network.random());
+                    let messages = plan(self.world.network.random(), self.load);
                     self.world.network.offer(host, id, messages);
                 }
                 let state = self.world.network.state(host, id);
@@ -347,6 +385,7 @@ impl Run {
 
     /// How every association ended, and that nothing was lost without a word.
     fn judge(&mut self) {
+        self.overtaken = self.world.network.most_overtaken() as u64;
         let ids: Vec<_> = self.known.keys().copied().collect();
         for (host, id) in ids {
             let events = self.world.network.events(host).iter().filter(|l| l.association == id);
@@ -379,13 +418,15 @@ impl Run {
             assert!(!graceful || breaks > 0 || given_back == 0, "given back at a graceful end");
             self.tally[if graceful { 1 } else { 2 }] += 1;
             self.tally[3] += self.world.network.endpoint(host).counters().bad_checksum;
+            self.tally[4] += self.world.network.application(host, id).joined() as u64;
         }
     }
 }
 
 #[test]
 fn every_fault_at_once_loses_nothing_silently_and_stalls_nothing() {
-    let tallies: [AtomicU64; 4] = Default::default();
+    let tallies: [AtomicU64; 5] = Default::default();
+    let overtaken = AtomicU64::new(0);
     for_each_seed(2_000, |seed| {
         let mut run = Run::new(seed);
         run.run();
@@ -393,16 +434,17 @@ fn every_fault_at_once_loses_nothing_silently_and_stalls_nothing() {
         for (sum, count) in tallies.iter().zip(run.tally) {
             sum.fetch_add(count, Ordering::Relaxed);
         }
+        overtaken.fetch_max(run.overtaken, Ordering::Relaxed);
     });
-    let [restarts, graceful, lost, damaged] = tallies.map(AtomicU64::into_inner);
+    let (tallies, overtaken) = (tallies.map(AtomicU64::into_inner), overtaken.into_inner());
     if std::env::var_os("USCTP_SIM_SEED").is_none() {
-        assert!(
-            [restarts, graceful, lost, damaged].iter().all(|count| *count > 0),
-            "every kind occurs"
-        );
+        assert!(tallies.iter().all(|count| *count > 0), "every kind occurs");
+        assert!(overtaken >= 200, "hundreds of packets overtake one, and not {overtaken}");
     }
+    let [restarts, graceful, lost, damaged, joined] = tallies;
     println!(
-        "{restarts} restarts, {graceful} graceful ends, {lost} losses, {damaged} damaged packets"
+        "{restarts} restarts, {graceful} graceful ends, {lost} losses, {damaged} damaged packets, {joined} messages in \
+         parts, up to {overtaken} packets overtook one"
     );
 }
 
