@@ -238,10 +238,14 @@ impl Run {
         self.last = next.last;
         self.ends = next.ends;
         if next.parts.len() <= self.parts.len() {
+            #[cfg(test)]
+            tests::MOVED.set(tests::MOVED.get() + next.parts.len());
             self.parts.append(&mut next.parts);
             return;
         }
         std::mem::swap(&mut self.parts, &mut next.parts);
+        #[cfg(test)]
+        tests::MOVED.set(tests::MOVED.get() + next.parts.len());
         for part in next.parts.into_iter().rev() {
             self.parts.push_front(part);
         }
@@ -267,9 +271,16 @@ fn concatenated(parts: &VecDeque<Bytes>) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use usctp_chunk::{DataFlags, Tsn};
 
     use super::*;
+
+    thread_local! {
+        /// How many parts were moved from one run to another.
+        pub(super) static MOVED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn data(index: u64, ssn: u16, beginning: bool, ending: bool, text: &'static str) -> Data {
         Data {
@@ -358,6 +369,24 @@ mod tests {
         reassembly.insert(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["b", "first", "second"]);
         assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn fragments_that_come_last_first_or_halves_first_move_few_others() {
+        const COUNT: u64 = 60_000;
+        let forward = (0..COUNT).collect::<Vec<_>>();
+        let backward = (0..COUNT).rev().collect();
+        let evens_first = (0..COUNT).step_by(2).chain((1..COUNT).step_by(2)).collect();
+        for order in [forward, backward, evens_first] {
+            let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+            MOVED.set(0);
+            for tsn in order {
+                let fragment = data(tsn, 0, false, false, "x");
+                reassembly.insert(tsn, fragment, &mut inbox).unwrap();
+            }
+            // One for each fragment that joins, and not the square of it.
+            assert!(MOVED.get() <= 2 * COUNT as usize, "{} were moved", MOVED.get());
+        }
     }
 
     #[test]

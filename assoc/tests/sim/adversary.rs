@@ -1,7 +1,5 @@
 //! What a hostile or unlucky peer can do to an association, found by reviewing it and by running it against a kernel.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, z};
 use usctp_assoc::{AssociationState, Event, Message, PathState, SendError};
@@ -64,36 +62,6 @@ fn fragment(tsn: u32, flags: DataFlags) -> Chunk {
         flags,
         payload: Bytes::from_static(b"x"),
     })
-}
-
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a cost that grows with the square shows in nothing but time"
-)]
-fn fragments_that_come_last_first_cost_little_more_than_in_their_order() {
-    let name = "fragments_that_come_last_first_cost_little_more_than_in_their_order";
-    let middle = DataFlags { immediate: false, unordered: false, beginning: false, ending: false };
-    let time = |reversed: bool| {
-        let config = config(|options| options.limits.receive_buffer = 8 << 20);
-        let mut ladder = Ladder::with(name, config, &[a(1)], &[z(1)]);
-        ladder.establishes(&[z(1)]);
-        let mut tsns: Vec<u32> = (1001..1001 + 60_000).collect();
-        if reversed {
-            tsns.reverse();
-        }
-        let begun = Instant::now();
-        for tsns in tsns.chunks(70) {
-            let chunks: Vec<_> = tsns.iter().map(|tsn| fragment(*tsn, middle)).collect();
-            ladder.says(z(1), &chunks);
-            ladder.hears_all();
-        }
-        assert_eq!(ladder.state(), AssociationState::Established);
-        begun.elapsed()
-    };
-    let (forward, backward) = (time(false), time(true));
-    // Quadratic cost is a hundred times as much.
-    assert!(backward < forward * 20, "{forward:?}, {backward:?}");
 }
 
 #[test]
