@@ -96,6 +96,13 @@ impl Context {
         }
     }
 
+    /// A HEARTBEAT that the application asked for was answered after `round_trip`, or lost (RFC 9260, section 11.1.10).
+    pub(crate) fn tell_heartbeat(&mut self, id: PathId, round_trip: Option<Duration>) {
+        if let Some(peer) = self.paths.path(id).map(|path| path.peer) {
+            self.tell(Event::HeartbeatResult { peer, round_trip });
+        }
+    }
+
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
     pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
         self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)

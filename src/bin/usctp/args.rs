@@ -1,6 +1,7 @@
 //! The command line: every command with its options.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
@@ -13,31 +14,61 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Say on standard error what the stack does (twice: every detail)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
     pub(crate) verbose: u8,
 }
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done; 1 failed; 2 wrong usage or bad address; 3 refused; 4 timed out;
 5 no permission for raw sockets (then: --udp, or setcap cap_net_raw+ep);
-6 address or port in use; 130 interrupted";
+6 address or port in use; 130 interrupted
+
+To begin with: usctp demo. Each command has examples: usctp connect --help";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  usctp demo                                 as any user, where the kernel allows user namespaces
+  usctp demo --loss 2 --pcap demo.pcapng     on bad links, to be looked at with Wireshark
+  usctp demo --udp --bytes 10000000 --json   on loopback, for a program to read";
+
+const LISTEN_EXAMPLES: &str = "\
+Examples:
+  usctp listen --port 3868                   on all addresses; messages go to standard output
+  usctp listen --port 7 --mode echo --udp    without privileges, for peers that encapsulate in UDP
+  usctp listen --port 7 --local 192.0.2.1 --local 198.51.100.1 --max 1 --json";
+
+const CONNECT_EXAMPLES: &str = "\
+Examples:
+  usctp connect --port 3868 192.0.2.1 198.51.100.1      each line that you type is a message
+  usctp connect --port 7 127.0.0.1 --udp=9900           to `usctp listen --port 7 --udp` on this host
+  usctp connect --port 3868 192.0.2.1 --count 1000000 --watch
+                                                        see the paths while generated messages go out";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  usctp decode demo.pcapng
+  tcpdump -i any -w - 'sctp or udp port 9899' | usctp decode -";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show it all: two hosts, two links, a dead address, a link cut halfway, every byte checked
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoOptions),
     /// Accept associations
+    #[command(after_help = LISTEN_EXAMPLES)]
     Listen(ListenOptions),
     /// Open an association to a list of addresses; lines of standard input become messages
+    #[command(after_help = CONNECT_EXAMPLES)]
     Connect(ConnectOptions),
     /// Print every SCTP packet of a capture file (pcap, pcapng, also gzipped)
+    #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeOptions),
     /// Measure goodput, latency or set-ups (comes later)
     #[command(disable_help_flag = true)]
     Perf(LaterOptions),
-    /// Send HEARTBEATs on every path of a peer (comes later)
-    #[command(disable_help_flag = true)]
-    Ping(LaterOptions),
+    /// Open an association and send HEARTBEATs to every address of the peer
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(PingOptions),
 }
 
 /// What the demonstration takes.
@@ -93,9 +124,6 @@ pub(crate) struct NetworkOptions {
     /// Print one JSON object per line and nothing else
     #[arg(long)]
     pub(crate) json: bool,
-    /// A live view of the paths (comes later)
-    #[arg(long)]
-    pub(crate) watch: bool,
 }
 
 /// What `listen` takes.
@@ -143,11 +171,47 @@ pub(crate) struct ConnectOptions {
     /// After the end of input, wait for the peer to close
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Show a live view of the paths instead of the messages received; q ends it
+    ///
+    /// Standard input is read only if it is no terminal: else it takes --count to send anything. Idle paths get a
+    /// HEARTBEAT each second, so that the view is up to date.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) message: MessageOptions,
     #[command(flatten)]
     pub(crate) network: NetworkOptions,
 }
+
+/// What `ping` takes.
+#[derive(Debug, Args)]
+pub(crate) struct PingOptions {
+    /// The peer's addresses, tried in this order; all that it has are pinged
+    #[arg(required = true, value_name = "ADDR")]
+    pub(crate) addresses: Vec<PeerAddress>,
+    /// The peer's SCTP port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// HEARTBEATs to each address [default: until interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Time from one HEARTBEAT to the next on each path
+    #[arg(long, value_name = "SECS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: std::time::Duration,
+    /// How long the association may take to come up
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
+}
+
+const PING_EXAMPLES: &str = "\
+At most one HEARTBEAT of a path is on its way; it is lost if no answer comes within the RTO (1 s,
+2 s after a loss). Exit status: 0 if at least one was answered, 1 if none.
+
+Examples:
+  usctp ping --port 3868 192.0.2.1 198.51.100.1          until Ctrl-C
+  usctp ping --port 3868 192.0.2.1 --count 5 --json      five to each of the peer's addresses";
 
 /// What `connect` sends, and how.
 #[derive(Debug, Args)]
@@ -222,6 +286,16 @@ impl PeerAddress {
         match self.address {
             IpAddr::V4(address) => (address, port).into(),
             IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        match self.zone {
+            0 => Ok(()),
+            zone => write!(f, "%{zone}"),
         }
     }
 }

@@ -9,13 +9,18 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use usctp::{AddressChange, Association, AssociationId, Error, Event, MovedOn, Received};
+use usctp::{
+    AddressChange, Association, AssociationId, Error, Event, MovedOn, PathState, Received,
+};
 
 use crate::output::{Output, json_line, standard_output};
+use crate::watch::Log;
 
 /// Writes what happens, from whichever task it happens in.
 pub(crate) struct Reporter {
     json: bool,
+    /// Where text goes while a live view has the terminal.
+    log: Option<Log>,
     started: Instant,
     out: Mutex<Output>,
 }
@@ -25,6 +30,7 @@ pub(crate) struct Reporter {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Line {
     Listening { port: u16, addresses: Vec<IpAddr>, transport: &'static str },
+    ListedTwice { address: IpAddr, index: usize },
     Tried { address: IpAddr, attempt: u32 },
     MovedOn { address: IpAddr, reason: &'static str },
     Dropped { address: IpAddr, reason: &'static str },
@@ -61,27 +67,45 @@ struct MessageLine<'a> {
 }
 
 #[derive(Serialize)]
-struct Timed<'a> {
+struct Timed<'a, L> {
     #[serde(flatten)]
-    line: &'a Line,
+    line: &'a L,
     at_ms: f64,
 }
 
 impl Reporter {
     /// Times count from now.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), out: Mutex::new(standard_output()) }
+        Self { json, log: None, started: Instant::now(), out: Mutex::new(standard_output()) }
+    }
+
+    /// For the time of a live view: what is told goes to its log, and messages go nowhere.
+    pub(crate) fn with_log(log: Log) -> Self {
+        Self { log: Some(log), ..Self::new(false) }
     }
 
     /// Tells something at once.
     pub(crate) fn tell(&self, line: &Line) -> io::Result<()> {
+        if let Some(log) = &self.log {
+            log.add(&line.to_string());
+            return Ok(());
+        }
         if !self.json {
             // Where nobody reads standard error, the results still matter.
             let _ = writeln!(io::stderr(), "usctp: {line}");
             return Ok(());
         }
+        self.result(line)
+    }
+
+    /// Writes a line that is a result of its own: as text too, it goes to standard output.
+    pub(crate) fn result(&self, line: &(impl Serialize + fmt::Display)) -> io::Result<()> {
         let mut out = self.lock();
-        json_line(&mut *out, &Timed { line, at_ms: self.at_ms() })?;
+        if self.json {
+            json_line(&mut *out, &Timed { line, at_ms: self.at_ms() })?;
+        } else {
+            writeln!(out, "{line}")?;
+        }
         out.flush()
     }
 
@@ -102,6 +126,9 @@ impl Reporter {
         message: &Received,
         binary: bool,
     ) -> io::Result<()> {
+        if self.log.is_some() {
+            return Ok(());
+        }
         let mut out = self.lock();
         if self.json {
             let line = MessageLine {
@@ -143,6 +170,7 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
     let id = association.id().0;
     let path = |address, state| Some(Line::Path { association: id, address, state });
     match *event {
+        Event::ListedTwice { index, peer } => Some(Line::ListedTwice { address: peer, index }),
         Event::Tried { peer, attempt } => Some(Line::Tried { address: peer, attempt }),
         Event::MovedOn { peer, reason } => {
             let reason = match reason {
@@ -180,6 +208,17 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
     }
 }
 
+/// A state of a path as the lines say it.
+pub(crate) fn state_name(state: PathState) -> &'static str {
+    match state {
+        PathState::Listed => "listed",
+        PathState::Unconfirmed => "unconfirmed",
+        PathState::Active => "active",
+        PathState::Inactive => "inactive",
+        _ => "unknown",
+    }
+}
+
 fn cause(code: usctp::CauseCode) -> String {
     code.name().map_or_else(|| format!("error cause {}", code.0), str::to_owned)
 }
@@ -189,6 +228,13 @@ impl fmt::Display for Line {
         match self {
             Self::Listening { port, addresses, transport } => {
                 write!(f, "listening on port {port} ({transport}) of {}", List(addresses))
+            }
+            Self::ListedTwice { address, index } => {
+                write!(
+                    f,
+                    "{address} is listed again as number {}: its first place counts",
+                    index + 1
+                )
             }
             Self::Tried { address, attempt } => write!(f, "trying {address} (INIT {attempt})"),
             Self::MovedOn { address, reason } => write!(f, "moving on from {address}: {reason}"),
