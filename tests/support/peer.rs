@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use usctp::lab::Host;
 
 use super::suite::Outcome;
@@ -96,6 +98,11 @@ impl Peer {
     /// Ends the program's standard input.
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
+    }
+
+    /// Sends it a signal; what stands before the program in its command has become the program by then.
+    pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
     }
 
     /// All that the program wrote so far.
