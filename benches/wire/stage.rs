@@ -95,8 +95,8 @@ impl Stage {
             return Ok(());
         }
         let rules = format!(
-            "table inet loss {{ chain input {{ type filter hook input priority 0; \
-             meta l4proto {{ 132, 17, 253 }} numgen random mod 10000 < {loss} drop }} }}"
+            "table inet loss {{\nchain input {{\ntype filter hook input priority 0;\n\
+             meta l4proto {{ 132, 17, 253 }} numgen random mod 10000 < {loss} drop\n}}\n}}\n"
         );
         let mut command = Command::new("nft");
         command.args(["-f", "-"]);
