@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -100,7 +101,7 @@ impl Bare {
         let fd = self.socket.as_raw_fd();
         match recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
             Ok(messages) => Ok(messages.map(|message| (message.bytes - self.header) as u64).sum()),
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ECONNREFUSED) => Ok(0),
+            Err(error) if is_of_peer(error) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -141,11 +142,12 @@ impl Bare {
         let to = [None::<()>; BATCH];
         match sendmmsg(fd, headers, slices, to, [], MsgFlags::MSG_DONTWAIT) {
             Ok(messages) => Ok(messages.count()),
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::ENOBUFS) => {
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => {
                 let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
                 poll(&mut fds, SILENCE)?;
                 Ok(0)
             }
+            Err(error) if is_of_peer(error) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -190,7 +192,8 @@ impl Bare {
         let begun = Instant::now();
         let mut before = begun;
         while begun.elapsed() < time {
-            self.socket.send(&message)?;
+            // What an earlier one met is told here.
+            let _ = self.socket.send(&message);
             let answered = (&self.socket).read(&mut answer).is_ok();
             let now = Instant::now();
             if answered {
@@ -205,4 +208,9 @@ impl Bare {
         println!("{} {seconds} {} {}", times.len(), quantile(50), quantile(99));
         Ok(())
     }
+}
+
+/// Nothing is there, or the peer is not (any more): ICMP says so of a full receive buffer too.
+fn is_of_peer(error: Errno) -> bool {
+    matches!(error, Errno::EAGAIN | Errno::ECONNREFUSED | Errno::ENOPROTOOPT | Errno::EPROTO)
 }
