@@ -1,7 +1,5 @@
 //! How much memory is asked for while messages flow: for each chunk, once all buffers have grown to their size.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
-
 #[path = "../benches/support/pair.rs"]
 mod pair;
 
@@ -51,7 +49,10 @@ fn steady(size: usize, chunks: usize) -> Steady {
 fn a_chunk_sent_and_received_asks_for_no_more_memory_than_it_did() {
     for (size, chunks, allowed) in WORKLOADS {
         let steady = steady(size, chunks);
-        println!("messages of {size} bytes, for a chunk: {steady:.3?}");
+        let Steady { requests, bytes } = steady;
+        println!(
+            "{size} bytes a message: {requests:.3} requests of {bytes:.0} bytes together for a chunk"
+        );
         assert!(steady.requests <= allowed, "{size} bytes: {steady:?}, and {allowed} are allowed");
     }
 }

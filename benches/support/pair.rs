@@ -1,6 +1,11 @@
 //! The protocol without any network: two endpoints in one thread that hand each other their packets.
 
 #![allow(dead_code, reason = "every measurement uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what cannot be measured has nothing to say"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -164,8 +164,8 @@ fn usrsctp(programs: &Usrsctp, stage: &Stage, case: &Case, seconds: u32) -> Comm
         Work::Bulk(size) => {
             let (mut server, mut client) =
                 (Command::new(&programs.tsctp), Command::new(&programs.tsctp));
-            server.args(["-L", &peer, "-R", BUFFER]);
-            client.args(["-L", &local, "-S", BUFFER, "-n", "0", "-l", &size.to_string()]);
+            server.args(["-L", &peer]);
+            client.args(["-L", &local, "-n", "0", "-l", &size.to_string()]);
             client.args(["-T", &time]);
             if udp {
                 server.args(["-E", "9899", "-U", "9900"]);
@@ -185,9 +185,6 @@ fn usrsctp(programs: &Usrsctp, stage: &Stage, case: &Case, seconds: u32) -> Comm
         }
     }
 }
-
-/// Bytes of the buffers that usrsctp is given: those that our program has.
-const BUFFER: &str = "4194304";
 
 fn bare_socket(stage: &Stage, case: &Case, seconds: u32) -> Outcome<Commands> {
     let own = std::env::current_exe()?;

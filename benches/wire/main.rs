@@ -101,8 +101,10 @@ fn run(
     for _ in 0..arguments.runs {
         for contestant in contestants.iter().filter(|contestant| contestant.takes(&case)) {
             let stage = stage::Stage::new(lab, &case)?;
-            let sample = contestant.run(&stage, &case, arguments.seconds)?;
-            report.add(&case, contestant.name(), sample);
+            match contestant.run(&stage, &case, arguments.seconds) {
+                Ok(sample) => report.add(&case, contestant.name(), sample),
+                Err(error) => eprintln!("{case}: {}: {error}", contestant.name()),
+            }
         }
     }
     Ok(())

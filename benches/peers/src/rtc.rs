@@ -132,7 +132,7 @@ impl End {
                     association.handle_event(event);
                 }
             }
-            None => {}
+            _ => {}
         }
     }
 }

@@ -36,7 +36,8 @@ fn address(end: usize) -> SocketAddr {
 fn transport() -> TransportConfig {
     TransportConfig::default()
         .with_max_receive_buffer_size(WINDOW)
-        .with_max_message_size(MESSAGE_MAX)
+        .with_max_send_message_size(MESSAGE_MAX)
+        .with_max_receive_message_size(MESSAGE_MAX)
 }
 
 impl Pair for SctpProto {
