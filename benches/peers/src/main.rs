@@ -1,8 +1,11 @@
 //! The protocol in memory beside other implementations in Rust: two ends in one thread that hand each other their
 //! packets, greatest packet 1,480 bytes, receive window 1 MiB, up to 64 packets a turn, one ordered stream.
 //!
-//! `cargo run --release [RUNS]`: the implementations take turns, five runs each unless told otherwise; medians.
+//! `cargo run --release [RUNS]`: the implementations take turns, five runs each unless told otherwise; medians, in
+//! processor time.
 
+#[path = "../../support/clock.rs"]
+mod clock;
 mod dcsctp_peer;
 mod ours;
 mod rtc;
@@ -11,6 +14,8 @@ mod sctp_proto_peer;
 use std::time::Instant;
 
 use bytes::Bytes;
+
+use self::clock::processor_time;
 
 /// The greatest packet without IP header, bytes.
 const PACKET: u32 = 1480;
@@ -83,10 +88,10 @@ fn measure<P: Pair>(size: usize) -> Run {
     let message = Bytes::from(vec![7; size]);
     let room = (WINDOW as usize / size).max(2) * size;
     let (mut sent, mut received, mut packets) = (0, 0, 0);
-    let begun = Instant::now();
+    let (begun, begun_here) = (Instant::now(), processor_time());
     let mut is_over = false;
     while !is_over || received < sent {
-        is_over |= begun.elapsed().as_millis() > 300;
+        is_over |= (processor_time() - begun_here).as_millis() > 300;
         assert!(begun.elapsed().as_secs() < 60, "it has stopped at {received} of {sent} bytes");
         while !is_over && sent - received < room && pair.send(&message) {
             sent += size;
@@ -96,7 +101,7 @@ fn measure<P: Pair>(size: usize) -> Run {
         received += pair.receive();
         pair.pass(50);
     }
-    let time = begun.elapsed();
+    let time = processor_time() - begun_here;
     Run {
         megabytes_per_second: received as f64 / time.as_secs_f64() / 1e6,
         nanoseconds_per_packet: time.as_nanos() as f64 / packets as f64,
