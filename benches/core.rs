@@ -1,7 +1,8 @@
 //! How fast the protocol is without any network: two endpoints in one thread that hand each other their packets.
 //!
-//! `cargo bench --bench core` prints the median of five runs for each message size. Absolute figures belong to the machine
-//! of the hour; compare only what ran side by side.
+//! `cargo bench --bench core` prints the median of five runs for each message size, and of associations set up and
+//! closed, in processor time. Absolute figures belong to the machine of the hour; compare only what ran side by side:
+//! `benches/peers` does so with other implementations.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,124 +10,61 @@
     reason = "a benchmark that cannot run has nothing to say"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+#[path = "support/clock.rs"]
+mod clock;
+#[path = "support/pair.rs"]
+mod pair;
 
-use bytes::{Bytes, BytesMut};
-use usctp_assoc::{
-    AssociationId, AssociationState, Config, ConnectOptions, Datagram, Ecn, Endpoint, Message,
-    Options,
-};
+use std::time::Duration;
 
-/// Packets handed over before the other side has its turn.
-const TURN: usize = 64;
+use self::clock::processor_time;
+use self::pair::Pair;
+
+/// Bytes of messages in a run, unless they are so small that it would take too long.
 const TOTAL: usize = 128 << 20;
+const MESSAGES_MAX: usize = 400_000;
 const RUNS: usize = 5;
+const ASSOCIATIONS: u32 = 5_000;
 
 fn main() {
     println!("message bytes |   MB/s | ns a packet, both ends | messages/s");
     for size in [64, 1024, 1200, 8192, 65_536] {
-        let mut runs: Vec<Run> = (0..RUNS).map(|_| transfer(size)).collect();
-        runs.sort_by_key(|run| run.time);
-        let Run { time, packets } = runs.swap_remove(RUNS / 2);
-        let total = TOTAL.min(size * 400_000);
-        let per_second = total as f64 / time.as_secs_f64();
+        let messages = (TOTAL / size).min(MESSAGES_MAX);
+        let (time, packets) = median(|| transfer(size, messages));
+        let seconds = time.as_secs_f64();
         println!(
             "{size:>13} | {:>6.0} | {:>22.0} | {:>10.0}",
-            per_second / 1e6,
+            (messages * size) as f64 / seconds / 1e6,
             time.as_nanos() as f64 / packets as f64,
-            per_second / size as f64,
+            messages as f64 / seconds,
         );
     }
+    let (time, _) = median(set_up_and_close);
+    println!("associations/s: {:.0}", f64::from(ASSOCIATIONS) / time.as_secs_f64());
 }
 
-struct Run {
-    time: Duration,
-    /// Packets of both directions.
-    packets: u64,
+/// The run of median time: its time and its packets.
+fn median(mut run: impl FnMut() -> (Duration, u64)) -> (Duration, u64) {
+    let mut runs: Vec<_> = (0..RUNS).map(|_| run()).collect();
+    runs.sort();
+    runs[RUNS / 2]
 }
 
-struct Pair {
-    ends: [Endpoint; 2],
-    addresses: [IpAddr; 2],
-    buffer: BytesMut,
-    now: Instant,
-    packets: u64,
-}
-
-/// Sends messages of one size on one stream until all have arrived.
-fn transfer(size: usize) -> Run {
-    let mut pair = Pair::new();
+fn transfer(size: usize, messages: usize) -> (Duration, u64) {
+    let mut pair = Pair::new(1500);
     let id = pair.connect();
-    let payload = Bytes::from(vec![7; size]);
-    let total = TOTAL.min(size * 400_000) / size;
-    let (mut sent, mut received, mut server) = (0, 0, None);
     pair.packets = 0;
-    let begun = Instant::now();
-    while received < total {
-        let client = pair.ends[0].association(id).unwrap();
-        while sent < total && client.send(pair.now, Message::new(0, payload.clone())).is_ok() {
-            sent += 1;
-        }
-        pair.turn(0);
-        pair.turn(1);
-        server = server.or_else(|| pair.ends[1].associations().next());
-        let reader = server.and_then(|id| pair.ends[1].association(id)).unwrap();
-        while reader.recv(pair.now).is_some() {
-            received += 1;
-        }
-        pair.now += Duration::from_micros(50);
-    }
-    Run { time: begun.elapsed(), packets: pair.packets }
+    let begun = processor_time();
+    pair.transfer(id, size, messages);
+    (processor_time() - begun, pair.packets)
 }
 
-impl Pair {
-    fn new() -> Self {
-        let addresses = [1, 2].map(|host| IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)));
-        let now = Instant::now();
-        let mut seed = [1; 32];
-        let ends = addresses.map(|address| {
-            seed[0] += 1;
-            let mut options = Options { path_mtu: 1500, ..Options::default() };
-            options.max_burst = 1024;
-            let config = Config::new(options).unwrap();
-            Endpoint::new(config, 7, vec![address], seed, now)
-        });
-        Self { ends, addresses, buffer: BytesMut::new(), now, packets: 0 }
+fn set_up_and_close() -> (Duration, u64) {
+    let mut pair = Pair::new(1500);
+    let begun = processor_time();
+    for _ in 0..ASSOCIATIONS {
+        let id = pair.connect();
+        pair.close(id);
     }
-
-    fn connect(&mut self) -> AssociationId {
-        self.ends[1].listen(true);
-        let peer = [SocketAddr::new(self.addresses[1], 7)];
-        let id = self.ends[0].connectx(self.now, &peer, ConnectOptions::default()).unwrap();
-        for _ in 0..4 {
-            self.turn(0);
-            self.turn(1);
-        }
-        let state = self.ends[0].view(id).unwrap().state();
-        assert_eq!(state, AssociationState::Established);
-        id
-    }
-
-    /// One side hands over what it has to send, up to a turn's packets.
-    fn turn(&mut self, from: usize) {
-        let [client, server] = &mut self.ends;
-        let (from_end, to_end) = if from == 0 { (client, server) } else { (server, client) };
-        if from_end.poll_timeout().is_some_and(|at| at <= self.now) {
-            from_end.handle_timeout(self.now);
-        }
-        for _ in 0..TURN {
-            let Some(transmit) = from_end.poll_transmit(self.now, &mut self.buffer) else { break };
-            self.packets += 1;
-            let datagram = Datagram {
-                source: self.addresses[from],
-                destination: transmit.destination,
-                udp_port: None,
-                ecn: Ecn::NotEct,
-                payload: self.buffer.split_to(transmit.len).freeze(),
-            };
-            to_end.handle_datagram(self.now, datagram);
-        }
-        while from_end.poll_event().is_some() {}
-    }
+    (processor_time() - begun, pair.packets)
 }

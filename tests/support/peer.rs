@@ -102,8 +102,12 @@ impl Peer {
 
     /// Interrupts the program, as Ctrl-C does.
     pub(crate) fn interrupt(&self) -> Outcome<()> {
-        let id = Pid::from_raw(i32::try_from(self.child.id())?);
-        Ok(kill(id, Signal::SIGINT)?)
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Sends it a signal; what stands before the program in its command has become the program by then.
+    pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
     }
 
     /// All that the program wrote so far.

@@ -63,9 +63,8 @@ pub(crate) enum Command {
     /// Print every SCTP packet of a capture file (pcap, pcapng, also gzipped)
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeOptions),
-    /// Measure goodput, latency or set-ups (comes later)
-    #[command(disable_help_flag = true)]
-    Perf(LaterOptions),
+    /// Measure goodput, latency or set-ups against a `usctp perf --server`
+    Perf(PerfOptions),
     /// Open an association and send HEARTBEATs to every address of the peer
     #[command(after_help = PING_EXAMPLES)]
     Ping(PingOptions),
@@ -266,11 +265,52 @@ pub(crate) struct DecodeOptions {
     pub(crate) json: bool,
 }
 
-/// Whatever is given to a command that comes later.
+/// What `perf` takes.
 #[derive(Debug, Args)]
-pub(crate) struct LaterOptions {
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<OsString>,
+pub(crate) struct PerfOptions {
+    /// The server's addresses, tried in this order
+    #[arg(required_unless_present = "server", conflicts_with = "server", value_name = "ADDR")]
+    pub(crate) addresses: Vec<PeerAddress>,
+    /// Serve: count what clients send, answer what they want answered
+    #[arg(long, conflicts_with_all = ["time", "bytes", "size", "streams", "unordered", "mode"])]
+    pub(crate) server: bool,
+    /// The server's SCTP port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// How long to measure [default: 10, or as long as --bytes takes]
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) time: Option<std::time::Duration>,
+    /// End after this many bytes of messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) bytes: Option<u64>,
+    /// Bytes in a message [default: 1400; 64 in mode latency]
+    #[arg(long, value_name = "B", value_parser = message_size)]
+    pub(crate) size: Option<usize>,
+    /// Send on this many streams in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) streams: u16,
+    /// Send unordered messages
+    #[arg(long)]
+    pub(crate) unordered: bool,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = PerfMode::Bulk)]
+    pub(crate) mode: PerfMode,
+    /// The greatest IP packet to send, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(512..))]
+    pub(crate) path_mtu: u16,
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
+}
+
+/// What `perf` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PerfMode {
+    /// Goodput: as much as goes through
+    Bulk,
+    /// Round-trip time: one message and its answer at a time
+    Latency,
+    /// Associations set up and closed, one after the other
+    Setup,
 }
 
 /// An address of a peer, with its zone if it is link-local (`fe80::1%eth0`; RFC 4007, section 11).

@@ -55,11 +55,6 @@ impl Failure {
         Self { status: Status::Done, message: None }
     }
 
-    /// A command that this version names and does not have.
-    pub(crate) fn comes_later(what: &str) -> Self {
-        Self::new(Status::Usage, format_args!("{what} comes later: this version does not have it"))
-    }
-
     /// Writes the message to standard error and turns the failure into the process's status.
     pub(crate) fn report(self) -> ExitCode {
         if let Some(message) = self.message {

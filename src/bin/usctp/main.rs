@@ -1,4 +1,4 @@
-//! The program `usctp`: a demonstration, a server, a client and a decoder of captures.
+//! The program `usctp`: a demonstration, a server, a client, measurements and a decoder of captures.
 
 mod args;
 mod connect;
@@ -10,6 +10,7 @@ mod input;
 mod listen;
 mod network;
 mod output;
+mod perf;
 mod ping;
 mod watch;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Command::Listen(options) => listen::run(options),
         Command::Connect(options) => connect::run(options),
         Command::Decode(options) => decode::run(options),
-        Command::Perf(_) => Err(Failure::comes_later("usctp perf")),
+        Command::Perf(options) => perf::run(options),
         Command::Ping(options) => ping::run(options),
     };
     match result {

@@ -1,0 +1,41 @@
+//! `usctp perf`: goodput, round-trip times, or associations per second, between a client and a server.
+
+mod client;
+mod histogram;
+mod report;
+mod server;
+
+use usctp::Options;
+
+use self::client::Client;
+use self::report::Reporter;
+use self::server::Server;
+use crate::args::PerfOptions;
+use crate::exit::Failure;
+use crate::network;
+
+/// The payload protocol identifier of messages that the server sends back ("echo" in ASCII); others it only counts.
+const ECHO: u32 = 0x6563_686f;
+
+/// Serves until interrupted, or measures for as long as the options say.
+pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
+    let stack = network::open(&options.network)?;
+    let interrupts = network::interrupts()?;
+    let reporter = Reporter::new(options.network.json);
+    if options.server {
+        let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;
+        let transport = network::transport(&options.network);
+        return Server::new(&socket, reporter).serve(transport, interrupts);
+    }
+    let peers: Vec<_> =
+        options.addresses.iter().map(|address| address.with_port(options.port)).collect();
+    let socket = match options.network.local.as_slice() {
+        [] => stack.bind_towards(0, &peers, endpoint_options(options))?,
+        local => stack.bind(0, local, endpoint_options(options))?,
+    };
+    Client::new(options, &socket, &peers, reporter, interrupts).measure()
+}
+
+fn endpoint_options(options: &PerfOptions) -> Options {
+    Options { path_mtu: options.path_mtu, ..network::endpoint_options(&options.network) }
+}

@@ -1,0 +1,236 @@
+//! What `perf` prints: a line each second and a summary, as text or as JSON.
+
+use std::fmt;
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::histogram::Histogram;
+use crate::exit::Failure;
+use crate::output::{Output, json_line, standard_output};
+
+/// Writes lines as they come.
+pub(super) struct Reporter {
+    json: bool,
+    started: Instant,
+    out: Output,
+}
+
+/// A line; the fields are those of the JSON object.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Line {
+    /// The server can be connected to.
+    Listening { port: u16, addresses: Vec<IpAddr>, transport: &'static str },
+    /// The client's association is there.
+    CommUp { primary: IpAddr },
+    /// What a second brought.
+    Second(Figures),
+    /// What all of it brought.
+    Summary(Figures),
+}
+
+/// What is measured in each mode.
+#[derive(Debug, Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub(super) enum Figures {
+    /// A client's goodput.
+    Bulk {
+        #[serde(flatten)]
+        volume: Volume,
+        retransmitted: u64,
+        path_mtu: usize,
+    },
+    /// A client's round-trip times.
+    Latency { seconds: f64, round_trips: u64, p50_us: Option<f64>, p99_us: Option<f64> },
+    /// A client's associations.
+    Setup {
+        seconds: f64,
+        associations: u64,
+        per_second: f64,
+        p50_us: Option<f64>,
+        p99_us: Option<f64>,
+    },
+    /// What a server received.
+    Server {
+        #[serde(flatten)]
+        volume: Volume,
+        /// Associations that were accepted.
+        associations: u64,
+    },
+}
+
+/// How much in how long.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Volume {
+    seconds: f64,
+    bytes: u64,
+    messages: u64,
+    goodput_bps: f64,
+}
+
+#[derive(Serialize)]
+struct Timed<'a> {
+    #[serde(flatten)]
+    line: &'a Line,
+    at_ms: f64,
+}
+
+impl Volume {
+    /// Bytes and messages, and the time they took.
+    pub(super) fn new(time: Duration, bytes: u64, messages: u64) -> Self {
+        let seconds = time.as_secs_f64();
+        Self { seconds, bytes, messages, goodput_bps: rate(bytes as f64 * 8.0, time) }
+    }
+}
+
+impl Figures {
+    /// Round trips and the time they took together.
+    pub(super) fn latency(time: Duration, round_trips: &Histogram) -> Self {
+        Self::Latency {
+            seconds: time.as_secs_f64(),
+            round_trips: round_trips.total(),
+            p50_us: round_trips.quantile_us(0.5),
+            p99_us: round_trips.quantile_us(0.99),
+        }
+    }
+
+    /// Associations and the time they took together.
+    pub(super) fn setup(time: Duration, associations: &Histogram) -> Self {
+        Self::Setup {
+            seconds: time.as_secs_f64(),
+            associations: associations.total(),
+            per_second: rate(associations.total() as f64, time),
+            p50_us: associations.quantile_us(0.5),
+            p99_us: associations.quantile_us(0.99),
+        }
+    }
+}
+
+/// So many a second; zero if there was no time.
+fn rate(count: f64, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
+}
+
+impl Reporter {
+    /// Times count from now.
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, started: Instant::now(), out: standard_output() }
+    }
+
+    /// Writes a line at once.
+    pub(super) fn tell(&mut self, line: &Line) -> Result<(), Failure> {
+        if self.json {
+            // Microseconds are as exact as it gets.
+            let at_ms = self.started.elapsed().as_micros() as f64 / 1e3;
+            json_line(&mut self.out, &Timed { line, at_ms })?;
+        } else {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening { port, addresses, transport } => {
+                write!(f, "listening on port {port} ({transport}) of ")?;
+                addresses.iter().enumerate().try_for_each(|(index, address)| {
+                    let separator = if index == 0 { "" } else { ", " };
+                    write!(f, "{separator}{address}")
+                })
+            }
+            Self::CommUp { primary } => write!(f, "connected to {primary}"),
+            Self::Second(figures) => write!(f, "{figures}"),
+            Self::Summary(figures) => write!(f, "in all: {figures}"),
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bulk { volume, retransmitted, path_mtu } => write!(
+                f,
+                "{volume}, {retransmitted} chunks sent again, greatest packet {path_mtu} bytes"
+            ),
+            Self::Latency { seconds, round_trips, p50_us, p99_us } => write!(
+                f,
+                "{round_trips} round trips in {seconds:.2} s, {}",
+                Quantiles(*p50_us, *p99_us)
+            ),
+            Self::Setup { seconds, associations, per_second, p50_us, p99_us } => write!(
+                f,
+                "{associations} associations set up and closed in {seconds:.2} s, \
+                 {per_second:.0} a second, {}",
+                Quantiles(*p50_us, *p99_us)
+            ),
+            Self::Server { volume, associations } => {
+                write!(f, "{volume}, {associations} associations accepted")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, bytes, messages, goodput_bps } = self;
+        let megabits = goodput_bps / 1e6;
+        write!(f, "{messages} messages, {bytes} bytes in {seconds:.2} s, {megabits:.1} Mbit/s")
+    }
+}
+
+/// The median and the 99th percentile in microseconds.
+struct Quantiles(Option<f64>, Option<f64>);
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Some(median), Some(high)) => {
+                write!(f, "half within {median:.1} us, 99 % within {high:.1} us")
+            }
+            _ => f.write_str("none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(line: &Line) -> serde_json::Value {
+        serde_json::to_value(Timed { line, at_ms: 1.5 }).unwrap()
+    }
+
+    #[test]
+    fn summaries_have_the_fields_that_other_programs_parse() {
+        let volume = Volume::new(Duration::from_secs(2), 1000, 10);
+        let bulk = Line::Summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 });
+        let expected = serde_json::json!({
+            "event": "summary", "mode": "bulk", "seconds": 2.0, "bytes": 1000, "messages": 10,
+            "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500, "at_ms": 1.5
+        });
+        assert_eq!(json(&bulk), expected);
+        let mut times = Histogram::default();
+        times.record(Duration::from_nanos(50));
+        let latency = json(&Line::Summary(Figures::latency(Duration::from_secs(1), &times)));
+        let expected = serde_json::json!({
+            "event": "summary", "mode": "latency", "seconds": 1.0, "round_trips": 1,
+            "p50_us": 0.05, "p99_us": 0.05, "at_ms": 1.5
+        });
+        assert_eq!(latency, expected);
+        let setup = json(&Line::Summary(Figures::setup(Duration::from_millis(500), &times)));
+        assert_eq!((&setup["associations"], &setup["per_second"]), (&1.into(), &2.0.into()));
+        let server = json(&Line::Second(Figures::Server { volume, associations: 4 }));
+        assert_eq!((&server["event"], &server["mode"]), (&"second".into(), &"server".into()));
+        assert_eq!((&server["messages"], &server["associations"]), (&10.into(), &4.into()));
+    }
+
+    #[test]
+    fn no_time_is_no_rate() {
+        assert_eq!(Volume::new(Duration::ZERO, 1, 1).goodput_bps, 0.0);
+    }
+}
