@@ -56,8 +56,23 @@ impl Peer {
     pub(crate) fn start(host: &Host, program: &Path, arguments: &[&str]) -> Outcome<Self> {
         let mut command = bound_to_us(program);
         command.args(arguments);
+        Self::collected(command, program, |command| host.start(command))
+    }
+
+    /// The same in the network of the calling thread.
+    pub(crate) fn start_here(program: &Path, arguments: &[&str]) -> Outcome<Self> {
+        let mut command = bound_to_us(program);
+        command.args(arguments);
+        Self::collected(command, program, |mut command| command.spawn())
+    }
+
+    fn collected(
+        mut command: Command,
+        program: &Path,
+        start: impl FnOnce(Command) -> std::io::Result<Child>,
+    ) -> Outcome<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = host.start(command)?;
+        let mut child = start(command)?;
         let output = Arc::new(Output::default());
         let stdout = child.stdout.take().ok_or("the program has a standard output")?;
         let collected = Arc::clone(&output);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use usctp::lab::{Lab, LabError};
 
+use super::linux::{Guest, Guests};
 use super::peer::usrsctp;
 use super::tshark;
 
@@ -63,6 +64,22 @@ impl Suite {
         } else {
             self.in_lab(name, test);
         }
+    }
+
+    /// Adds a test that borrows a peer with a Linux kernel; skipped where there can be none. Whether there can be depends
+    /// on what is downloaded, so that these skips are of a class of their own (`SKIPPED-PEER`) and fail nowhere.
+    pub(crate) fn with_linux(
+        &mut self,
+        name: impl Into<String>,
+        guests: &Arc<Guests>,
+        test: impl FnOnce(&Guest) -> Outcome<()> + Send + 'static,
+    ) {
+        let (name, guests) = (name.into(), Arc::clone(guests));
+        if let Some(reason) = tshark::missing() {
+            return self.skip(name, reason);
+        }
+        let told = format!("{}::{name}", self.name);
+        self.trials.push(Trial::ignorable_test(name, move || guests.lend(&told, test)));
     }
 
     /// Adds a test that is skipped for a reason.
