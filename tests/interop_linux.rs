@@ -325,7 +325,7 @@ fn omitted_by_us(guest: &Guest, wires: Wires, transport: Transport) -> Outcome<(
 }
 
 /// What is sent while a link is cut, and how long each message is.
-const LOAD: u64 = 20_000;
+const LOAD: u64 = 8_000;
 const LENGTH: usize = 1200;
 
 fn cut_ours(guest: &Guest, wires: Wires, transport: Transport) -> Outcome<()> {
@@ -336,8 +336,8 @@ fn cut_ours(guest: &Guest, wires: Wires, transport: Transport) -> Outcome<()> {
     for number in 0..LOAD {
         // The send buffer holds few of them: the link is cut under load, and comes back under load.
         match number {
-            5_000 => guest.cut(1)?,
-            15_000 => guest.restore(1)?,
+            2_000 => guest.cut(1)?,
+            6_000 => guest.restore(1)?,
             _ => {}
         }
         association.send_timeout(Message::new(0, pattern(number, LENGTH)).ppid(PPID), SOON)?;
@@ -356,8 +356,8 @@ fn cut_theirs(guest: &Guest, wires: Wires, transport: Transport) -> Outcome<()> 
     let association = ours.accept()?;
     for number in 0..LOAD {
         match number {
-            5_000 => guest.cut(1)?,
-            15_000 => guest.restore(1)?,
+            2_000 => guest.cut(1)?,
+            6_000 => guest.restore(1)?,
             _ => {}
         }
         let message = association.recv_timeout(SOON)?.ok_or("the peer closed")?;
@@ -397,19 +397,18 @@ fn abort(guest: &Guest, wires: Wires, transport: Transport) -> Outcome<()> {
     let ours = open(guest, wires, transport, 5000)?;
     ours.listen()?;
     let rest = "--messages 1 --end abort";
-    let mut peer = start(guest, wires, "send", &wires.our_addresses(), rest)?;
+    let mut peer = start(guest, wires, "talk", &wires.our_addresses(), rest)?;
     let association = ours.accept()?;
-    let end = loop {
-        if let Err(end) = association.recv_timeout(SOON) {
-            break end;
-        }
-    };
+    let message = association.recv_timeout(SOON)?.ok_or("the peer closed")?;
+    association.send(Message::new(message.stream.0, message.payload))?;
+    // What it aborts with must have come back to it.
+    let end = association.recv_timeout(SOON).expect_err("the peer aborts");
     assert!(matches!(end, Error::Lost(LostReason::PeerAborted { .. })), "{end:?}");
     peer.wait(SOON)?;
     // Ours.
     let peer = serve(guest, wires, "take", "--end wait")?;
     let association = ours.connect(&wires, 5000)?;
-    association.send(Message::new(0, pattern(0, 100)).ppid(PPID))?;
+    peer.wait_for("that it is up", SOON, |text| text.contains("up"))?;
     association.abort("that is enough");
     peer.wait_for("that we aborted", SOON, |text| text.contains("aborted: ECONNRESET"))?;
     ours.close_and_check(&wires)
