@@ -90,11 +90,16 @@ impl Ours {
         Ok(self.socket.connectx(peers, ConnectOptions::default())?)
     }
 
-    /// Closes everything and lets tshark judge every packet that was sent.
-    pub(crate) fn close_and_check(self, hosts: &impl Ends) -> Outcome<()> {
+    /// Closes everything; what was captured.
+    pub(crate) fn close(self) -> Capture {
         self.socket.close();
         self.stack.close();
-        self.capture.check(hosts)
+        self.capture
+    }
+
+    /// Closes everything and lets tshark judge every packet that was sent.
+    pub(crate) fn close_and_check(self, hosts: &impl Ends) -> Outcome<()> {
+        self.close().check(hosts)
     }
 }
 
