@@ -15,8 +15,7 @@
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::linux::{Guest, Wires};
 use support::ours::{Ours, SOON, Transport};
 use support::payload::PPID;
-use support::peer::Peer;
+use support::peer::{Peer, usrsctp_sender};
 use support::suite::Outcome;
 use support::topology::{Ends, Family, Topology};
 use support::tshark;
@@ -132,7 +131,7 @@ struct Run {
 
 impl Run {
     /// All repetitions at once: they wait for timers.
-    fn repeat(self, lab: &Arc<Lab>, usrsctp: &std::path::Path) -> Outcome<Vec<Measured>> {
+    fn repeat(self, lab: &Arc<Lab>, usrsctp: &Path) -> Outcome<Vec<Measured>> {
         let threads: Vec<JoinHandle<Outcome<Measured>>> = (0..self.parameters.times)
             .map(|_| {
                 let (lab, usrsctp) = (Arc::clone(lab), usrsctp.to_owned());
@@ -142,7 +141,7 @@ impl Run {
         threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
     }
 
-    fn measure(self, lab: &Lab, usrsctp: &std::path::Path) -> Outcome<Measured> {
+    fn measure(self, lab: &Lab, usrsctp: &Path) -> Outcome<Measured> {
         if matches!(self.sender, Sender::Linux) {
             let guest = Guest::boot()??;
             guest.enter()?;
@@ -220,7 +219,8 @@ impl Run {
         let threshold = u64::from(self.threshold.unwrap_or(u16::MAX));
         let numbers = [
             PORT.into(),
-            1000,
+            1_000_000,
+            10,
             rto_min,
             rto_initial,
             rto_max,
@@ -312,13 +312,4 @@ impl Sending {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("it does not panic")
     }
-}
-
-fn usrsctp_sender() -> Outcome<PathBuf> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/usrsctp-sender");
-    let output = Command::new(script).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim().into());
-    }
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,21 @@ const OUTPUT_MAX: usize = 16 << 20;
 /// Where one of usrsctp's programs is, if it is there.
 pub(crate) fn usrsctp(program: &str) -> Option<PathBuf> {
     Some(Path::new(USRSCTP).join(program)).filter(|path| path.exists())
+}
+
+/// A sender over usrsctp whose parameters can be set, compiled on the spot; or the reason why that cannot be.
+pub(crate) fn usrsctp_sender() -> Result<PathBuf, String> {
+    static SENDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let compile = || {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/usrsctp-sender");
+        let output = Command::new(script).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            return Err(reason.lines().last().unwrap_or_default().to_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+    };
+    SENDER.get_or_init(compile).clone()
 }
 
 /// The first directory of `PATH` that has the program.
