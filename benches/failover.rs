@@ -36,8 +36,6 @@ const LENGTH: usize = 1200;
 const INTERVAL: Duration = Duration::from_millis(10);
 /// The flow before the cut: long enough for the RTO to come down from its initial value.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// The flow is steady again when no two packets are farther apart than this; it is less than any time-out.
-const GAP: f64 = 0.15;
 
 fn main() -> Outcome<()> {
     let lab = Arc::new(Lab::enter()?);
@@ -118,7 +116,9 @@ impl Sender {
 
 /// Times from the cut, in seconds.
 struct Measured {
+    /// Until DATA came over the other path.
     first: f64,
+    /// Until it came without further gaps as long as a time-out; infinite if that was not seen.
     steady: f64,
 }
 
@@ -196,7 +196,9 @@ impl Run {
         arrivals.retain(|arrival| *arrival > time && *arrival < end);
         let first = *arrivals.first().ok_or("nothing came over the other path")?;
         arrivals.push(end);
-        let last_gap = arrivals.windows(2).rposition(|pair| pair[1] - pair[0] > GAP);
+        // Less than any time-out, and more than a busy machine makes of 10 ms.
+        let gap = Duration::from_millis(self.parameters.rto_min).as_secs_f64() * 0.75;
+        let last_gap = arrivals.windows(2).rposition(|pair| pair[1] - pair[0] > gap);
         let steady = last_gap.map_or(first, |at| arrivals[at + 1]);
         let steady = if steady == end { f64::INFINITY } else { steady - time };
         Ok(Measured { first: first - time, steady })
