@@ -169,6 +169,8 @@ fn cut_under_load(lab: &Lab, family: Family, transport: Transport) -> Outcome<()
     let _server = serve(&hosts, transport)?;
     let ours = Ours::open_with(&hosts, transport, 0, options())?;
     let association = ours.connect(&hosts, 7)?;
+    let first = hosts.their_addresses(7)[0].ip();
+    let mend = || mend_when_inactive(&association, &hosts, first);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| -> Outcome<()> {
             for number in 0..LOAD {
@@ -177,18 +179,6 @@ fn cut_under_load(lab: &Lab, family: Family, transport: Transport) -> Outcome<()
             }
             Ok(())
         });
-        let first = hosts.their_addresses(7)[0].ip();
-        let mend = || -> Outcome<()> {
-            // In its braces there may be a reason.
-            let inactive = |event: &Event| match event {
-                Event::PeerAddressChange { peer, change: AddressChange::Inactive { .. } } => {
-                    *peer == first
-                }
-                _ => false,
-            };
-            while !inactive(&association.event_timeout(PATIENCE)?) {}
-            Ok(hosts.links[0].restore()?)
-        };
         let mut mender = None;
         for number in 0..LOAD {
             if number == 500 {
@@ -204,6 +194,21 @@ fn cut_under_load(lab: &Lab, family: Family, transport: Transport) -> Outcome<()
     })?;
     association.shutdown_timeout(PATIENCE)?;
     ours.close_and_check(&hosts)
+}
+
+/// Restores the first link once we have given up the address on it.
+fn mend_when_inactive(association: &Association, hosts: &Topology, first: IpAddr) -> Outcome<()> {
+    loop {
+        // In its braces there may be a reason.
+        match association.event_timeout(PATIENCE)? {
+            Event::PeerAddressChange { peer, change: AddressChange::Inactive { .. } }
+                if peer == first =>
+            {
+                return Ok(hosts.links[0].restore()?);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Starts the sender with the timers of [`options`].
