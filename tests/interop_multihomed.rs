@@ -9,7 +9,8 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,18 @@ fn main() -> ExitCode {
         add(&mut suite, "a_dead_first_address_is_left_and_dropped", "echo_server", dead_first);
         add(&mut suite, "their_client_hears_of_both_our_addresses", "client", both_listed);
     }
+    for (name, family, transport) in COMBINATIONS {
+        let what = "a_link_cut_under_load_loses_nothing";
+        suite.with_program(format!("{what}_over_{name}"), "echo_server", move |lab| {
+            cut_under_load(lab, family, transport)
+        });
+    }
+    // The sender that we compile has IPv4 only.
+    suite.with_usrsctp_sender("a_link_cut_under_their_load_loses_nothing", their_load);
+    suite.with_usrsctp_sender(
+        "their_connectx_leaves_and_drops_a_dead_first_address",
+        their_dead_first,
+    );
     suite.run()
 }
 
@@ -142,5 +155,115 @@ fn both_listed(lab: &Lab, family: Family, transport: Transport) -> Outcome<()> {
     client.end_input();
     assert!(association.recv_timeout(SOON)?.is_none(), "the client closes gracefully");
     client.wait(SOON)?;
+    ours.close_and_check(&hosts)
+}
+
+/// What is sent while a link is cut.
+const LOAD: u64 = 3_000;
+/// The length of the compiled sender's messages.
+const LENGTH: usize = 1200;
+
+/// The server's own failover goes by RFC 9260's timers and takes a minute; the link comes back as soon as ours is done.
+fn cut_under_load(lab: &Lab, family: Family, transport: Transport) -> Outcome<()> {
+    let hosts = Topology::new(lab, family, 2)?;
+    let _server = serve(&hosts, transport)?;
+    let ours = Ours::open_with(&hosts, transport, 0, options())?;
+    let association = ours.connect(&hosts, 7)?;
+    let first = hosts.their_addresses(7)[0].ip();
+    let mend = || mend_when_inactive(&association, &hosts, first);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| -> Outcome<()> {
+            for number in 0..LOAD {
+                let message = Message::new(0, pattern(number, LENGTH)).ppid(PPID);
+                association.send_timeout(message, PATIENCE)?;
+            }
+            Ok(())
+        });
+        let mut mender = None;
+        for number in 0..LOAD {
+            if number == 500 {
+                hosts.links[0].cut()?;
+                mender = Some(scope.spawn(mend));
+            }
+            let returned = association.recv_timeout(PATIENCE)?.ok_or("the peer closed")?;
+            assert!(returned.payload == pattern(number, LENGTH), "message {number}");
+        }
+        let mender = mender.ok_or("the link was cut")?;
+        mender.join().expect("mending does not panic")?;
+        sender.join().expect("the sender does not panic")
+    })?;
+    association.shutdown_timeout(PATIENCE)?;
+    ours.close_and_check(&hosts)
+}
+
+/// Restores the first link once we have given up the address on it.
+fn mend_when_inactive(association: &Association, hosts: &Topology, first: IpAddr) -> Outcome<()> {
+    loop {
+        // In its braces there may be a reason.
+        match association.event_timeout(PATIENCE)? {
+            Event::PeerAddressChange { peer, change: AddressChange::Inactive { .. } }
+                if peer == first =>
+            {
+                return Ok(hosts.links[0].restore()?);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Starts the sender with the timers of [`options`].
+fn start_sender(
+    hosts: &Topology,
+    sender: &Path,
+    messages: &str,
+    peers: &[IpAddr],
+) -> Outcome<Peer> {
+    let peers: Vec<String> = peers.iter().map(IpAddr::to_string).collect();
+    let mut arguments = vec!["5000", messages, "0", "200", "500", "500", "2", "500", "65535"];
+    arguments.extend(peers.iter().map(String::as_str));
+    Peer::start(&hosts.theirs, sender, &arguments)
+}
+
+fn their_load(lab: &Lab, sender: &Path) -> Outcome<()> {
+    let hosts = Topology::new(lab, Family::V4, 2)?;
+    let ours = Ours::open_with(&hosts, Transport::Raw, 5000, options())?;
+    ours.listen()?;
+    let mut sender = start_sender(&hosts, sender, &LOAD.to_string(), &hosts.our_addresses())?;
+    let association = ours.accept()?;
+    for number in 0..LOAD {
+        match number {
+            500 => hosts.links[0].cut()?,
+            2_000 => hosts.links[0].restore()?,
+            _ => {}
+        }
+        let message = association.recv_timeout(PATIENCE)?.ok_or("the peer closed")?;
+        assert!(message.payload == pattern(number, LENGTH), "message {number}");
+    }
+    assert!(association.recv_timeout(PATIENCE)?.is_none(), "the sender closes gracefully");
+    let (status, text) = sender.wait(PATIENCE)?;
+    assert!(status.success(), "{text}");
+    ours.close_and_check(&hosts)
+}
+
+fn their_dead_first(lab: &Lab, sender: &Path) -> Outcome<()> {
+    let hosts = Topology::new(lab, Family::V4, 2)?;
+    let ours = Ours::open_with(&hosts, Transport::Raw, 5000, options())?;
+    ours.listen()?;
+    let dead: IpAddr = "10.1.0.9".parse()?;
+    hosts.links[0].far().add_dead_neighbour(dead)?;
+    let mut peers = vec![dead];
+    peers.extend(hosts.our_addresses());
+    let mut sender = start_sender(&hosts, sender, "100", &peers)?;
+    let association = ours.accept()?;
+    for number in 0..100 {
+        let message = association.recv_timeout(PATIENCE)?.ok_or("the peer closed")?;
+        assert!(message.payload == pattern(number, LENGTH), "message {number}");
+    }
+    assert!(association.recv_timeout(PATIENCE)?.is_none(), "the sender closes gracefully");
+    let (_, text) = sender.wait(PATIENCE)?;
+    let mut listed: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("peer ")).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["10.1.0.1", "10.2.0.1"], "what it has once the association is up");
     ours.close_and_check(&hosts)
 }

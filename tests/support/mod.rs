@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
+pub(crate) mod linux;
 pub(crate) mod ours;
 pub(crate) mod payload;
 pub(crate) mod peer;

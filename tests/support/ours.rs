@@ -1,13 +1,13 @@
 //! Our stack in a host, with a capture of all that it sends and receives.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use usctp::{Association, ConnectOptions, Connecting, Options, Socket, Stack};
 
 use super::suite::Outcome;
-use super::topology::Topology;
+use super::topology::Ends;
 use super::tshark;
 
 /// How packets travel.
@@ -40,13 +40,23 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 impl Ours {
     /// Opens a stack with a socket on a port (0: any) and all the addresses of its host's links.
-    pub(crate) fn open(hosts: &Topology, transport: Transport, port: u16) -> Outcome<Self> {
+    pub(crate) fn open(hosts: &impl Ends, transport: Transport, port: u16) -> Outcome<Self> {
         Self::open_with(hosts, transport, port, Options::default())
     }
 
     /// The same with options.
     pub(crate) fn open_with(
-        hosts: &Topology,
+        hosts: &impl Ends,
+        transport: Transport,
+        port: u16,
+        options: Options,
+    ) -> Outcome<Self> {
+        Self::open_on(&hosts.our_addresses(), transport, port, options)
+    }
+
+    /// The same on some addresses only.
+    pub(crate) fn open_on(
+        addresses: &[IpAddr],
         transport: Transport,
         port: u16,
         options: Options,
@@ -55,7 +65,7 @@ impl Ours {
         let builder = Stack::builder().capture(&capture.0);
         let builder = if transport.is_udp() { builder.udp(9899) } else { builder.raw() };
         let stack = builder.open()?;
-        let socket = stack.bind(port, &hosts.our_addresses(), options)?;
+        let socket = stack.bind(port, addresses, options)?;
         Ok(Self { stack, socket, capture })
     }
 
@@ -70,7 +80,7 @@ impl Ours {
     }
 
     /// An association with the peer's addresses of the topology.
-    pub(crate) fn connect(&self, hosts: &Topology, port: u16) -> Outcome<Association> {
+    pub(crate) fn connect(&self, hosts: &impl Ends, port: u16) -> Outcome<Association> {
         let peers = hosts.their_addresses(port);
         Ok(self.socket.connectx(&peers, ConnectOptions::default())?.wait_timeout(SOON)?)
     }
@@ -80,11 +90,16 @@ impl Ours {
         Ok(self.socket.connectx(peers, ConnectOptions::default())?)
     }
 
-    /// Closes everything and lets tshark judge every packet that was sent.
-    pub(crate) fn close_and_check(self, hosts: &Topology) -> Outcome<()> {
+    /// Closes everything; what was captured.
+    pub(crate) fn close(self) -> Capture {
         self.socket.close();
         self.stack.close();
-        self.capture.check(hosts)
+        self.capture
+    }
+
+    /// Closes everything and lets tshark judge every packet that was sent.
+    pub(crate) fn close_and_check(self, hosts: &impl Ends) -> Outcome<()> {
+        self.close().check(hosts)
     }
 }
 
@@ -98,7 +113,7 @@ impl Capture {
     }
 
     /// tshark's word on every packet of ours in it.
-    pub(crate) fn check(&self, hosts: &Topology) -> Outcome<()> {
+    pub(crate) fn check(&self, hosts: &impl Ends) -> Outcome<()> {
         tshark::check(&self.0, &hosts.our_addresses())
     }
 

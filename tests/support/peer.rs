@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,21 @@ const OUTPUT_MAX: usize = 16 << 20;
 /// Where one of usrsctp's programs is, if it is there.
 pub(crate) fn usrsctp(program: &str) -> Option<PathBuf> {
     Some(Path::new(USRSCTP).join(program)).filter(|path| path.exists())
+}
+
+/// A sender over usrsctp whose parameters can be set, compiled on the spot; or the reason why that cannot be.
+pub(crate) fn usrsctp_sender() -> Result<PathBuf, String> {
+    static SENDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let compile = || {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/usrsctp-sender");
+        let output = Command::new(script).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr);
+            return Err(reason.lines().last().unwrap_or_default().to_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+    };
+    SENDER.get_or_init(compile).clone()
 }
 
 /// The first directory of `PATH` that has the program.
@@ -58,8 +73,23 @@ impl Peer {
     pub(crate) fn start(host: &Host, program: &Path, arguments: &[&str]) -> Outcome<Self> {
         let mut command = bound_to_us(program);
         command.args(arguments);
+        Self::collected(command, program, |command| host.start(command))
+    }
+
+    /// The same in the network of the calling thread.
+    pub(crate) fn start_here(program: &Path, arguments: &[&str]) -> Outcome<Self> {
+        let mut command = bound_to_us(program);
+        command.args(arguments);
+        Self::collected(command, program, |mut command| command.spawn())
+    }
+
+    fn collected(
+        mut command: Command,
+        program: &Path,
+        start: impl FnOnce(Command) -> std::io::Result<Child>,
+    ) -> Outcome<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = host.start(command)?;
+        let mut child = start(command)?;
         let output = Arc::new(Output::default());
         let stdout = child.stdout.take().ok_or("the program has a standard output")?;
         let collected = Arc::clone(&output);

@@ -1,13 +1,15 @@
 //! A list of tests that tells plainly what it skips and why.
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use usctp::lab::{Lab, LabError};
 
-use super::peer::usrsctp;
+use super::linux::{Guest, Guests};
+use super::peer::{usrsctp, usrsctp_sender};
 use super::tshark;
 
 /// What a test gives: an assertion panics, an error says what failed before it could be checked.
@@ -65,10 +67,47 @@ impl Suite {
         }
     }
 
+    /// Adds a test that needs hosts and the sender over usrsctp that is compiled with a package to be downloaded; skipped
+    /// in the class of [`with_linux`](Self::with_linux) where that is not to be had.
+    pub(crate) fn with_usrsctp_sender(
+        &mut self,
+        name: impl Into<String>,
+        test: impl FnOnce(&Lab, &Path) -> Outcome<()> + Send + 'static,
+    ) {
+        match usrsctp_sender() {
+            Ok(sender) => self.with_program(name, "echo_server", move |lab| test(lab, &sender)),
+            Err(reason) => {
+                let name = name.into();
+                let line = format!("SKIPPED-PEER: {}::{name}: {reason}", self.name);
+                self.skip_saying(name, reason, line);
+            }
+        }
+    }
+
+    /// Adds a test that borrows a peer with a Linux kernel; skipped where there can be none. Whether there can be depends
+    /// on what is downloaded, so that these skips are of a class of their own (`SKIPPED-PEER`) and fail nowhere.
+    pub(crate) fn with_linux(
+        &mut self,
+        name: impl Into<String>,
+        guests: &Arc<Guests>,
+        test: impl FnOnce(&Guest) -> Outcome<()> + Send + 'static,
+    ) {
+        let (name, guests) = (name.into(), Arc::clone(guests));
+        if let Some(reason) = tshark::missing() {
+            return self.skip(name, reason);
+        }
+        let told = format!("{}::{name}", self.name);
+        self.trials.push(Trial::ignorable_test(name, move || guests.lend(&told, test)));
+    }
+
     /// Adds a test that is skipped for a reason.
     pub(crate) fn skip(&mut self, name: impl Into<String>, reason: &str) {
         let (name, reason) = (name.into(), reason.to_owned());
         let line = format!("SKIPPED: {}::{name}: {reason}", self.name);
+        self.skip_saying(name, reason, line);
+    }
+
+    fn skip_saying(&mut self, name: String, reason: String, line: String) {
         self.trials.push(Trial::ignorable_test(name, move || {
             // On standard error, where it stands among the results whatever format they are printed in.
             eprintln!("{line}");

@@ -22,6 +22,14 @@ pub(crate) const COMBINATIONS: [(&str, Family, Transport); 4] = [
     ("udp_ipv6", Family::V6, Transport::Udp),
 ];
 
+/// The two ends of some links, ours and a peer's.
+pub(crate) trait Ends {
+    /// Our addresses, in the order of the links.
+    fn our_addresses(&self) -> Vec<IpAddr>;
+    /// The peer's addresses with a port, in the order of the links.
+    fn their_addresses(&self, port: u16) -> Vec<SocketAddr>;
+}
+
 /// Our host and the peer's, and what joins them.
 pub(crate) struct Topology {
     pub(crate) ours: Host,
@@ -67,5 +75,15 @@ impl Topology {
 
     pub(crate) fn family(&self) -> Family {
         self.family
+    }
+}
+
+impl Ends for Topology {
+    fn our_addresses(&self) -> Vec<IpAddr> {
+        self.our_addresses()
+    }
+
+    fn their_addresses(&self, port: u16) -> Vec<SocketAddr> {
+        self.their_addresses(port)
     }
 }

@@ -60,6 +60,21 @@ pub(crate) fn check(capture: &Path, ours: &[IpAddr]) -> Outcome<()> {
     Ok(())
 }
 
+/// When DATA to an address was seen, in seconds since 1970.
+pub(crate) fn data_arrivals(capture: &Path, to: IpAddr) -> Outcome<Vec<f64>> {
+    let filter = format!("sctp.chunk_type == 0 && ip.dst == {to}");
+    let output = Command::new("tshark")
+        .arg("-r")
+        .arg(capture)
+        .args(["-n", "-Y", &filter, "-T", "fields", "-e", "frame.time_epoch"])
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("tshark: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
+
 fn arguments(capture: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = ["-n", "-r"].map(String::from).into();
     arguments.push(capture.display().to_string());
