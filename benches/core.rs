@@ -122,6 +122,7 @@ impl Pair {
                 source: self.addresses[from],
                 destination: transmit.destination,
                 udp_port: None,
+                zone: 0,
                 ecn: Ecn::NotEct,
                 payload: self.buffer.split_to(transmit.len).freeze(),
             };

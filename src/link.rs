@@ -284,7 +284,7 @@ impl Links {
     /// UDP leave as one segmentation-offload call. What the local system refuses comes back in
     /// `notices`.
     ///
-    /// An IPv6 link-local destination is refused: the address does not say on which interface.
+    /// A packet between IPv6 link-local addresses leaves by the interface of its zone; without one it is refused.
     ///
     /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
     /// packets concerned are dropped as a network would, and counted.
