@@ -415,6 +415,7 @@ impl Endpoint {
         &mut self,
         tag: VerificationTag,
         addresses: Vec<IpAddr>,
+        near: bool,
         outbound_streams: Option<u16>,
     ) -> LocalOffer {
         let addresses: Vec<IpAddr> =
@@ -428,7 +429,7 @@ impl Endpoint {
             outbound_streams: outbound_streams.unwrap_or(limits.outbound_streams).max(1),
             inbound_streams: limits.inbound_streams,
             addresses,
-            own: self.addresses().to_vec(),
+            own: self.own_addresses(near),
             sources,
             adaptation: self.config.adaptation,
         }

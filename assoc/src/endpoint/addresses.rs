@@ -77,6 +77,14 @@ impl Endpoint {
         known.map_or(self.addresses.bound(), |(_, addresses)| addresses)
     }
 
+    /// The addresses that say which families a peer may use: link-local ones only if the peer is `near`, or if there are no
+    /// others. A single one is known to the peer as the source of the packet, but not if that is a link-local one.
+    pub(super) fn own_addresses(&self, near: bool) -> Vec<IpAddr> {
+        let bound = self.addresses.bound().iter().copied();
+        let far: Vec<IpAddr> = bound.clone().filter(|own| !is_link_local(*own)).collect();
+        if near || far.is_empty() { bound.collect() } else { far }
+    }
+
     /// Names what a peer is told of, together with the addresses that neighbours know without being told.
     pub(super) fn name_set(&mut self, listed: &[IpAddr]) -> AddressSet {
         let local = self.addresses.bound.iter().filter(|address| is_link_local(**address));

@@ -52,7 +52,8 @@ impl Endpoint {
         let listed = options.advertise.as_deref().unwrap_or(self.addresses());
         let listed: Vec<IpAddr> = listed.iter().map(IpAddr::to_canonical).collect();
         let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
-        let offer = self.offer(tag, listed, options.outbound_streams);
+        let near = addresses.iter().any(|address| is_link_local(*address));
+        let offer = self.offer(tag, listed, near, options.outbound_streams);
         let sources = offer.sources;
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);

@@ -14,7 +14,7 @@ use crate::cookie::{Cookie, Ports, Route, Tags, Ties};
 use crate::event::{AssociationId, Role};
 use crate::negotiate::{LocalOffer, PeerOffer, Refusal};
 use crate::reply::{Reply, Way};
-use crate::wire::{Datagram, zone_of};
+use crate::wire::{Datagram, is_link_local, zone_of};
 
 impl Endpoint {
     /// Answers an INIT. Nothing is kept: all that matters is in the cookie (RFC 9260, 5.1, B).
@@ -41,7 +41,7 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer(None);
+            let own = self.fresh_offer(datagram, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -53,7 +53,7 @@ impl Endpoint {
             InitAction::AnswerAnew(ties) => {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
-                let own = self.fresh_offer(Some(streams));
+                let own = self.fresh_offer(datagram, Some(streams));
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -120,7 +120,7 @@ impl Endpoint {
         cookie: &Cookie,
     ) -> Option<Reply> {
         let arrival = self.arrival(id, datagram, packet);
-        let own = self.addresses().to_vec();
+        let own = self.own_addresses(is_link_local(cookie.route.peer));
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
@@ -151,7 +151,7 @@ impl Endpoint {
         let peer = cookie.route.peer;
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
-        let own = self.addresses().to_vec();
+        let own = self.own_addresses(is_link_local(cookie.route.peer));
         let tag = cookie.tags.local;
         let mut ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
         ctx.me.sources = cookie.route.sources;
@@ -225,10 +225,10 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
-    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
+    fn fresh_offer(&mut self, datagram: &Datagram, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
         let addresses = fitting(self.addresses(), self.init_ack_share());
-        self.offer(tag, addresses, outbound_streams)
+        self.offer(tag, addresses, is_link_local(datagram.source), outbound_streams)
     }
 
     /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
