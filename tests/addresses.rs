@@ -8,15 +8,15 @@
 
 mod support;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
-use support::ours::SOON;
+use support::ours::{SOON, program};
 use support::suite::{Outcome, Suite};
 use usctp::lab::{Host, Lab, Link, LinkOptions, Prefix};
 use usctp::{
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             move |lab| only_bound_sources(lab, udp),
         );
     }
+    suite.in_lab("a_zone_is_taken_from_the_command_line", zone_on_the_command_line);
     suite.in_lab("a_socket_is_bound_to_more_and_fewer_addresses_while_it_has_associations", bindx);
     suite.in_lab("what_cannot_be_bound_or_unbound_is_said_and_changes_nothing", bindx_errors);
     suite.in_lab("a_socket_bound_to_all_follows_the_addresses_of_its_host", wildcard_follows);
@@ -230,6 +231,28 @@ fn link_local_only(lab: &Lab, udp: bool) -> Outcome<()> {
     Ok(())
 }
 
+fn zone_on_the_command_line(lab: &Lab) -> Outcome<()> {
+    let (near, far) = (lab.host("near")?, lab.host("far")?);
+    let _link = link(&near, &far, "link1", [&[], &[]])?;
+    ip(&near, "address add fe80::1/64 dev link1 nodad");
+    ip(&far, "address add fe80::2/64 dev link1 nodad");
+    let server = Side::echo(&far, false, PORT, &["fe80::2"]);
+    let mut command = Command::new(program());
+    command.args(["connect", "--timeout", "15", "--port", "5000", "fe80::2%link1"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = near.start(command)?;
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    stdin.write_all(b"across\n")?;
+    let mut echoed = [0; 7];
+    let result = stdout.read_exact(&mut echoed);
+    drop(stdin);
+    assert!(child.wait()?.success());
+    result?;
+    assert_eq!(&echoed, b"across\n");
+    server.close();
+    Ok(())
+}
+
 fn same_on_two_links(lab: &Lab, udp: bool) -> Outcome<()> {
     let (near, one, two) = (lab.host("near")?, lab.host("one")?, lab.host("two")?);
     let _links = [link(&near, &one, "link1", [&[], &[]])?, link(&near, &two, "link2", [&[], &[]])?];
@@ -329,33 +352,37 @@ fn only_bound_sources(lab: &Lab, udp: bool) -> Outcome<()> {
     let (near, far) = (lab.host("near")?, lab.host("far")?);
     let theirs = ["10.1.0.2/24", "10.1.0.3/24", "fd01::2/64", "fd01::3/64"];
     let link = link(&near, &far, "link1", [&["10.1.0.1/24", "fd01::1/64"], &theirs])?;
-    let server = Side::echo(&far, udp, PORT, &["10.1.0.3", "fd01::3"]);
+    let server = Side::open(&far, udp, PORT, &["10.1.0.3", "fd01::3"]);
+    server.socket.listen()?;
     let client = Side::open(&near, udp, 0, &["10.1.0.1", "fd01::1"]);
-    let association = client.connect(&[peer("10.1.0.3"), peer("fd01::3")])?;
-    let association = client.exchange(association, "before")?;
+    let ours = client.connect(&[peer("10.1.0.3"), peer("fd01::3")])?;
+    let socket = Arc::clone(&server.socket);
+    let theirs = far.run(move || socket.accept_timeout(SOON))?;
     // While the link is cut retransmissions time out, and leave the source to routing, which prefers 10.1.0.2.
     link.cut()?;
-    let (association, waiting) = near.run(move || {
-        association.send(Message::new(0, "meanwhile")).unwrap();
-        std::thread::sleep(Duration::from_millis(700));
-        let waiting = association.statistics().t3_expiries;
-        (association, waiting)
+    let theirs = far.run(move || {
+        theirs.send(Message::new(0, "meanwhile")).unwrap();
+        let end = Instant::now() + SOON;
+        while theirs.statistics().t3_expiries < 2 {
+            assert!(Instant::now() < end, "nothing timed out");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        theirs
     });
-    assert!(waiting > 0, "nothing timed out");
     link.restore()?;
-    let association = near.run(move || {
-        let echo = association.recv_timeout(SOON).unwrap().unwrap();
-        assert_eq!(echo.payload, "meanwhile");
-        association
+    let ours = near.run(move || {
+        let received = ours.recv_timeout(SOON).unwrap().unwrap();
+        assert_eq!(received.payload, "meanwhile");
+        ours
     });
-    let association = client.exchange(association, "after")?;
     // What came from an address that is none of the peer's would have been counted here.
-    let counters = client.socket.counters();
-    assert_eq!((counters.bad_tag, counters.out_of_the_blue), (0, 0), "{counters:?}");
-    assert_eq!(peers_of(&association), addresses(&["10.1.0.3", "fd01::3"]));
-    let counters = server.socket.counters();
-    assert_eq!((counters.bad_tag, counters.out_of_the_blue), (0, 0), "{counters:?}");
-    drop_in(&near, association);
+    for side in [&client, &server] {
+        let counters = side.socket.counters();
+        assert_eq!((counters.bad_tag, counters.out_of_the_blue), (0, 0), "{counters:?}");
+    }
+    assert_eq!(peers_of(&ours), addresses(&["10.1.0.3", "fd01::3"]));
+    drop_in(&near, ours);
+    drop_in(&far, theirs);
     client.close();
     server.close();
     Ok(())

@@ -43,6 +43,7 @@ struct Link {
 
 impl Link {
     fn new(ours: &[&str], theirs: &[&str]) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "some time to begin at")]
         let now = Instant::now();
         let end = |port, seed, addresses: &[&str]| {
             let addresses = addresses.iter().map(|address| ip(address)).collect();

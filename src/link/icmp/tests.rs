@@ -163,3 +163,14 @@ proptest! {
         prop_assert_eq!(read_v4(cut).is_some(), cut.len() >= 20 + 8 + 20 + 8);
     }
 }
+
+#[test]
+fn a_report_about_a_link_local_address_belongs_to_the_link_it_came_in_by() {
+    let mut quoted = ipv6(SCTP, &SCTP_START);
+    let far = read_v6(&icmp(1, 0, [0; 4], &quoted), 3).unwrap();
+    assert_eq!(far.zone, 0);
+    // Behind 24 bytes the quoted destination begins.
+    quoted[24..32].copy_from_slice(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+    let near = read_v6(&icmp(1, 0, [0; 4], &quoted), 3).unwrap();
+    assert_eq!(near.zone, 3);
+}
