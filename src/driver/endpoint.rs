@@ -98,6 +98,10 @@ impl SharedEndpoint {
 
     /// The host's addresses changed: `all` is what a socket that is bound to all has now, `lost` are gone.
     pub(crate) fn host_changed(&self, all: &[IpAddr], lost: &[IpAddr]) {
+        self.lock_sources().forget();
+        if !self.is_bound_to_all && lost.is_empty() {
+            return;
+        }
         self.with(|inner, _| {
             let endpoint = inner.endpoint();
             if self.is_bound_to_all {
@@ -105,7 +109,6 @@ impl SharedEndpoint {
             }
             lost.iter().for_each(|address| endpoint.address_lost(*address));
         });
-        self.lock_sources().forget();
     }
 
     fn check_unbounded(&self, addresses: &[IpAddr]) -> Result<(), Error> {
