@@ -1,7 +1,7 @@
 //! The addresses of this host: which there are, how far they reach, which of them routing would send from.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use pnet::datalink;
 
@@ -70,6 +70,15 @@ pub fn wildcard(choice: Wildcard) -> Vec<IpAddr> {
     choose(addresses(), choice)
 }
 
+/// What an endpoint that is bound to all addresses has of those that there are: as a wildcard binding, and IPv6 link-local
+/// ones for peers on the same link, who need not be told of them.
+pub(crate) fn bound_to_all(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut bound = choose(addresses.to_vec(), Wildcard::default());
+    let near = addresses.iter().filter(|address| address.is_ipv6());
+    bound.extend(near.filter(|address| Scope::of(**address) == Scope::LinkLocal));
+    bound
+}
+
 /// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind
 /// to it (as to all of 127.0.0.0/8, and to what a local route covers).
 pub fn is_local(address: IpAddr) -> bool {
@@ -83,7 +92,12 @@ pub fn is_local(address: IpAddr) -> bool {
 ///
 /// It costs some system calls: keep the answer for a while.
 pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
-    let chosen = route(destination, None).ok().and_then(|socket| source_of(&socket));
+    source_in_zone(destination, 0, allowed)
+}
+
+/// The same, for a destination that may be link-local: its zone is the interface's number.
+pub(crate) fn source_in_zone(destination: IpAddr, zone: u32, allowed: &[IpAddr]) -> Option<IpAddr> {
+    let chosen = route(destination, zone, None).ok().and_then(|socket| source_of(&socket));
     if let Some(chosen) = chosen
         && (allowed.is_empty() || allowed.contains(&chosen))
     {
@@ -91,23 +105,35 @@ pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
     }
     let family = allowed.iter().filter(|address| address.is_ipv4() == destination.is_ipv4());
     let reaching = |address: &&IpAddr| {
-        route(destination, Some(**address)).is_ok() && spans(**address, destination)
+        route(destination, zone, Some(**address)).is_ok() && spans(**address, destination)
     };
     family.copied().find(|address| reaching(&address))
 }
 
 /// A UDP socket "connected" to the destination: the kernel has looked up the route, and sent
 /// nothing.
-pub(crate) fn route(destination: IpAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+pub(crate) fn route(
+    destination: IpAddr,
+    zone: u32,
+    source: Option<IpAddr>,
+) -> io::Result<UdpSocket> {
     /// Any port but 0 serves; this is "discard".
     const PORT: u16 = 9;
     let any: IpAddr = match destination {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
-    socket.connect(SocketAddr::new(destination, PORT))?;
+    let socket = UdpSocket::bind(with_zone(source.unwrap_or(any), 0, zone))?;
+    socket.connect(with_zone(destination, PORT, zone))?;
     Ok(socket)
+}
+
+/// A socket address; the zone counts for link-local ones only.
+fn with_zone(address: IpAddr, port: u16, zone: u32) -> SocketAddr {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, zone).into(),
+        _ => SocketAddr::new(address, port),
+    }
 }
 
 fn source_of(socket: &UdpSocket) -> Option<IpAddr> {

@@ -66,9 +66,9 @@ impl Association {
         self.look(0, usctp_assoc::Association::port)
     }
 
-    /// The addresses of the socket it belongs to.
+    /// Its local addresses: those that the socket was bound to when it began; none once it is forgotten.
     pub fn local_addresses(&self) -> Vec<IpAddr> {
-        self.endpoint.look(|inner| inner.addresses().to_vec())
+        self.endpoint.look(|inner| inner.addresses_of(self.id).to_vec())
     }
 
     /// How many streams there are to send on.

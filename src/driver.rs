@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +13,16 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
+use self::host::Host;
 use self::outgoing::Batch;
 use self::schedule::Schedule;
 use self::strangers::{Strangers, destination_port};
-use crate::error::Error;
+use crate::address;
+use crate::error::{BadLocalAddress, Error};
 use crate::link::{Inbox, LinkError, Links};
 
 pub(crate) mod endpoint;
+mod host;
 mod outgoing;
 mod schedule;
 pub(crate) mod slot;
@@ -42,6 +45,8 @@ pub(crate) struct Driver {
     /// Set when the stack is closed: when the last associations are aborted.
     closing: OnceLock<Instant>,
     answered: AtomicU64,
+    /// Whether the host's addresses are to be looked at.
+    is_host_doubtful: AtomicBool,
 }
 
 impl Driver {
@@ -60,6 +65,7 @@ impl Driver {
             bell,
             closing: OnceLock::new(),
             answered: AtomicU64::new(0),
+            is_host_doubtful: AtomicBool::new(false),
         })
     }
 
@@ -71,6 +77,51 @@ impl Driver {
     pub(crate) fn hears_ip(&self) -> bool {
         let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         self.links.carries(v4, false) || self.links.carries(v6, false)
+    }
+
+    /// Whether packets from this address can be sent.
+    pub(crate) fn carries(&self, address: IpAddr) -> bool {
+        self.links.carries(address, !self.hears_ip())
+    }
+
+    /// What a socket that is bound to all addresses has of those of the host.
+    pub(crate) fn bound_to_all(&self, host: &[IpAddr]) -> Vec<IpAddr> {
+        let mut bound = address::bound_to_all(host);
+        bound.retain(|address| self.carries(*address));
+        bound
+    }
+
+    /// The addresses as they are to be bound, each once.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] with the first one that cannot be bound.
+    pub(crate) fn check_bindable(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+        let mut bound = Vec::with_capacity(addresses.len());
+        for (index, &address) in addresses.iter().enumerate() {
+            let canonical = address.to_canonical();
+            let why = if canonical.is_unspecified() {
+                Some(BadLocalAddress::Unspecified)
+            } else if !self.carries(canonical) {
+                Some(BadLocalAddress::NoLink)
+            } else if !address::is_local(canonical) {
+                Some(BadLocalAddress::NotLocal)
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                return Err(Error::BadLocalAddress { index, address, why });
+            }
+            if !bound.contains(&canonical) {
+                bound.push(canonical);
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Asks the I/O thread to look which addresses the host has.
+    pub(crate) fn look_at_host(&self) {
+        self.is_host_doubtful.store(true, Ordering::SeqCst);
+        self.ring();
     }
 
     /// How many packets out of the blue were answered.
@@ -201,6 +252,7 @@ struct IoThread<'a> {
     due: Vec<u16>,
     strangers: Strangers,
     answers: Batch,
+    host: Host,
 }
 
 impl<'a> IoThread<'a> {
@@ -213,6 +265,7 @@ impl<'a> IoThread<'a> {
             due: Vec::new(),
             strangers: Strangers::new(driver.hears_ip(), driver.links.udp_port(), Instant::now()),
             answers: Batch::default(),
+            host: Host::new(address::addresses(), Instant::now()),
         }
     }
 
@@ -220,7 +273,9 @@ impl<'a> IoThread<'a> {
         let driver = self.driver;
         loop {
             self.claim_role();
-            let until = driver.lock_schedule().fall_asleep(driver.closing.get().copied());
+            let limits = [driver.closing.get().copied(), self.host.look_due()];
+            let limit = limits.into_iter().flatten().min();
+            let until = driver.lock_schedule().fall_asleep(limit);
             let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
             let ready = driver.links.wait(driver.bell.as_fd(), timeout)?;
             driver.lock_schedule().wake_up();
@@ -233,6 +288,11 @@ impl<'a> IoThread<'a> {
                 driver.links.receive(inbox, ready, datagrams, notices);
                 self.deliver();
             }
+            let is_changed = driver.is_host_doubtful.swap(false, Ordering::SeqCst);
+            if is_changed || ready.have_addresses_changed() {
+                self.host.is_said_to_change();
+            }
+            self.follow_host();
             self.fire();
             if self.is_over() {
                 return Ok(());
@@ -274,6 +334,17 @@ impl<'a> IoThread<'a> {
         }
         drop(notices);
         self.send_answers();
+    }
+
+    /// Tells the endpoints of addresses that came and went.
+    fn follow_host(&mut self) {
+        let look = || address::addresses();
+        let Some(lost) = self.host.look(Instant::now(), look) else { return };
+        tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
+        let all = self.driver.bound_to_all(self.host.addresses());
+        for endpoint in self.driver.endpoints() {
+            endpoint.host_changed(&all, &lost);
+        }
     }
 
     fn send_answers(&mut self) {

@@ -79,6 +79,18 @@ pub enum BadLocalAddress {
     /// The stack has no link of its family.
     #[error("the stack has no link that carries its address family")]
     NoLink,
+    /// The socket is bound to it already.
+    #[error("the socket is bound to it already")]
+    AlreadyBound,
+    /// The socket is not bound to it.
+    #[error("the socket is not bound to it")]
+    NotBound,
+    /// The socket would be left without an address.
+    #[error("it is the last address of the socket")]
+    Last,
+    /// The socket is bound to all addresses, whichever there are: none can be added and none removed.
+    #[error("the socket is bound to all addresses")]
+    BoundToAll,
 }
 
 impl Error {

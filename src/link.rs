@@ -15,6 +15,7 @@ use self::icmp::IcmpLink;
 use self::raw::RawLink;
 use self::sys::Arrived;
 use self::udp::{UdpLink, UdpSlots};
+use self::watch::Watch;
 use crate::capture::Capture;
 
 mod buffers;
@@ -27,6 +28,7 @@ mod send;
 #[expect(unsafe_code, reason = "the one place of the crate that speaks to the kernel directly")]
 mod sys;
 mod udp;
+mod watch;
 
 pub use error::LinkError;
 
@@ -46,6 +48,7 @@ pub struct Links {
     icmp_v4: Option<IcmpLink>,
     icmp_v6: Option<IcmpLink>,
     udp: Option<UdpLink>,
+    watch: Option<Watch>,
     capture: Option<Capture>,
     counters: Counters,
 }
@@ -160,6 +163,15 @@ impl Links {
         Ok(links)
     }
 
+    /// Watches for changes of the host's interfaces and addresses, in the network namespace of the calling thread.
+    pub fn watch_addresses(&mut self) {
+        let watch = Watch::open();
+        // A system that forbids it is as one whose addresses never change.
+        self.watch = watch
+            .inspect_err(|error| tracing::warn!(%error, "changes of addresses go unnoticed"))
+            .ok();
+    }
+
     /// Writes every packet from now on to a capture file too.
     pub fn capture_to(&mut self, capture: Capture) {
         self.capture = Some(capture);
@@ -259,6 +271,9 @@ impl Links {
                 }
             }
         }
+        if let (true, Some(watch)) = (ready.has(WATCH), &self.watch) {
+            watch.drain();
+        }
         let fresh = datagrams.get(before..).unwrap_or_default();
         self.counters.received.add(fresh.len());
         if let Some(capture) = &self.capture {
@@ -284,7 +299,7 @@ impl Links {
     /// UDP leave as one segmentation-offload call. What the local system refuses comes back in
     /// `notices`.
     ///
-    /// An IPv6 link-local destination is refused: the address does not say on which interface.
+    /// A packet between IPv6 link-local addresses leaves by the interface of its zone; without one it is refused.
     ///
     /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
     /// packets concerned are dropped as a network would, and counted.
@@ -309,6 +324,7 @@ impl Links {
             self.icmp_v6.as_ref().map(AsFd::as_fd),
             udp(Family::V4),
             udp(Family::V6),
+            self.watch.as_ref().map(AsFd::as_fd),
         ]
     }
 
@@ -365,7 +381,7 @@ impl Links {
 }
 
 /// Sockets that `Links` can hold.
-const SOCKETS: usize = 6;
+const SOCKETS: usize = 7;
 
 // The bits of `Ready`, in the order of `Links::sockets`.
 const RAW_V4: u8 = 1 << 0;
@@ -374,6 +390,7 @@ const ICMP_V4: u8 = 1 << 2;
 const ICMP_V6: u8 = 1 << 3;
 const UDP_V4: u8 = 1 << 4;
 const UDP_V6: u8 = 1 << 5;
+const WATCH: u8 = 1 << 6;
 
 impl Ready {
     /// Every link is to be tried.
@@ -382,6 +399,11 @@ impl Ready {
     /// Whether any link has something.
     pub fn any(self) -> bool {
         self.sockets != 0
+    }
+
+    /// Whether the system told of changes of interfaces or addresses.
+    pub fn have_addresses_changed(self) -> bool {
+        self.has(WATCH)
     }
 
     fn has(self, bit: u8) -> bool {

@@ -40,9 +40,35 @@ impl Socket {
         self.endpoint.port()
     }
 
-    /// The local addresses: those that INIT and INIT ACK list.
+    /// The local addresses it is bound to: those that INIT and INIT ACK list, and IPv6 link-local ones, which neighbours
+    /// know without being told.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.endpoint.look(|inner| inner.addresses().to_vec())
+    }
+
+    /// Binds more addresses (RFC 6458, section 9.1, `SCTP_BINDX_ADD_ADDR`): all of them or none.
+    ///
+    /// Associations that begin from now on have them. Those that exist keep the addresses they began with: their peers were
+    /// not told of others, and telling them takes ASCONF (RFC 5061), which this stack does not speak yet. FreeBSD and Linux
+    /// do the same where ASCONF was not agreed on.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] with the index of an address that is not this host's, has no link, or is bound already; or
+    /// because the socket is bound to all addresses. [`Error::StackClosed`].
+    pub fn bindx_add(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.endpoint.bind_more(addresses)
+    }
+
+    /// Unbinds addresses (RFC 6458, section 9.1, `SCTP_BINDX_REM_ADDR`): all of them or none.
+    ///
+    /// Peers that ask for an association at one of them are refused from now on, and associations that begin from now on do
+    /// without. Those that exist keep the addresses they began with, as with [`bindx_add`](Self::bindx_add).
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] with the index of an address that is not bound, or that would be the last; or because the
+    /// socket is bound to all addresses. [`Error::StackClosed`].
+    pub fn bindx_remove(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.endpoint.unbind(addresses)
     }
 
     /// What became of the packets for this port.
@@ -113,7 +139,8 @@ impl Socket {
 
     /// Opens an association with the peer that has these addresses, tried in their order until one answers.
     ///
-    /// It returns at once; the first INIT is on its way then.
+    /// It returns at once; the first INIT is on its way then. An IPv6 link-local address needs the zone it belongs to
+    /// (`scope_id` of [`SocketAddrV6`](std::net::SocketAddrV6), the number of the interface).
     ///
     /// # Errors
     /// [`Error::Connect`] with the index of the address at fault; [`Error::StackClosed`].

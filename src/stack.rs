@@ -15,7 +15,7 @@ use crate::address;
 use crate::capture::Capture;
 use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::{self, Driver};
-use crate::error::{BadLocalAddress, Error};
+use crate::error::Error;
 use crate::link::{LinkCounters, LinkError, Links};
 use crate::port::{self, Carrier, Port};
 use crate::socket::Socket;
@@ -90,8 +90,10 @@ impl Stack {
     /// Binds a port, 0 for any free ephemeral one, and local addresses.
     ///
     /// What is bound is what peers are told, in INIT and INIT ACK. With no addresses it is bound to all that the interfaces
-    /// have now, loopback and link-local ones aside; a host that is to show only the addresses it reaches a peer from is
-    /// bound by [`bind_towards`](Self::bind_towards). On a stack without raw links, [`Options::udp_port`] is filled in with
+    /// have, loopback and link-local ones aside, and follows them: new associations have the addresses of their time. Given
+    /// addresses stay as given, until [`bindx_add`](Socket::bindx_add) and [`bindx_remove`](Socket::bindx_remove). IPv6
+    /// link-local addresses serve peers on the same link and are told to nobody. A host that is to show only the addresses
+    /// it reaches a peer from is bound by [`bind_towards`](Self::bind_towards). On a stack without raw links, [`Options::udp_port`] is filled in with
     /// the builder's [`udp_peer`](Builder::udp_peer).
     ///
     /// # Errors
@@ -103,7 +105,7 @@ impl Stack {
         addresses: &[IpAddr],
         mut options: Options,
     ) -> Result<Socket, Error> {
-        let bound = self.check_addresses(addresses)?;
+        let bound = self.driver.check_bindable(addresses)?;
         if options.udp_port.is_none() && !self.carriers.raw {
             options.udp_port = Some(self.carriers.udp_peer);
         }
@@ -111,12 +113,17 @@ impl Stack {
         let shutdown_guard = config.shutdown_guard();
         let lease = self.carriers.claim(port)?;
         let number = lease.first().map_or(port, Port::number);
-        let listed = if bound.is_empty() { self.all_addresses() } else { bound.clone() };
-        let endpoint = Endpoint::new(config, number, listed, seed()?, Instant::now());
+        let own = match bound.as_slice() {
+            [] => self.driver.bound_to_all(&address::addresses()),
+            bound => bound.to_vec(),
+        };
+        let endpoint = Endpoint::new(config, number, own, seed()?, Instant::now());
         let driver = Arc::downgrade(&self.driver);
         let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
         let endpoint = Arc::new(endpoint);
         self.driver.insert(Arc::clone(&endpoint))?;
+        // What changed since the addresses were asked for.
+        self.driver.look_at_host();
         tracing::debug!(port = number, ?addresses, "bound");
         Ok(Socket::new(endpoint, self.linger))
     }
@@ -138,8 +145,9 @@ impl Stack {
         }
         let mut sources = Vec::new();
         for peer in peers {
-            let source = address::source_for(peer.ip().to_canonical(), &[]);
-            sources.extend(source.filter(|source| self.carries(*source)));
+            let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
+            let source = address::source_in_zone(peer.ip().to_canonical(), zone, &[]);
+            sources.extend(source.filter(|source| self.driver.carries(*source)));
         }
         self.bind(port, &sources, options)
     }
@@ -164,40 +172,6 @@ impl Stack {
 
     /// Closes everything and waits for it, as dropping does.
     pub fn close(self) {}
-
-    fn check_addresses(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
-        let mut bound = Vec::with_capacity(addresses.len());
-        for (index, &address) in addresses.iter().enumerate() {
-            let canonical = address.to_canonical();
-            let why = if canonical.is_unspecified() {
-                Some(BadLocalAddress::Unspecified)
-            } else if !self.carries(canonical) {
-                Some(BadLocalAddress::NoLink)
-            } else if !address::is_local(canonical) {
-                Some(BadLocalAddress::NotLocal)
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                return Err(Error::BadLocalAddress { index, address, why });
-            }
-            if !bound.contains(&canonical) {
-                bound.push(canonical);
-            }
-        }
-        Ok(bound)
-    }
-
-    /// The addresses that an empty list stands for.
-    fn all_addresses(&self) -> Vec<IpAddr> {
-        let mut addresses = address::wildcard(address::Wildcard::default());
-        addresses.retain(|address| self.carries(*address));
-        addresses
-    }
-
-    fn carries(&self, address: IpAddr) -> bool {
-        self.driver.links().carries(address, !self.carriers.raw)
-    }
 }
 
 impl Drop for Stack {
@@ -260,6 +234,7 @@ impl Builder {
     pub fn open(self) -> Result<Stack, Error> {
         let is_default = !self.raw && self.udp.is_none() && self.fds.is_empty();
         let mut links = Links::from_fds(self.fds)?;
+        links.watch_addresses();
         if self.raw || is_default {
             links.open_raw()?;
         }

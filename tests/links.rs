@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use usctp::capture::Capture;
 use usctp::link::{Inbox, LinkError, Links};
-use usctp_assoc::{Datagram, Ecn, NoticeKind, PathNotice, Transmit};
+use usctp_assoc::{AddressSet, Datagram, Ecn, NoticeKind, PathNotice, Transmit};
 
 use self::namespace::{in_namespace, ip};
 
@@ -35,7 +35,16 @@ fn packet(from: u16, to: u16, len: usize, mark: u8) -> BytesMut {
 }
 
 fn transmit(source: Option<IpAddr>, destination: IpAddr, len: usize) -> Transmit {
-    Transmit { source, destination, udp_port: None, ecn: Ecn::NotEct, fragmentable: false, len }
+    Transmit {
+        source,
+        destination,
+        udp_port: None,
+        zone: 0,
+        sources: AddressSet::default(),
+        ecn: Ecn::NotEct,
+        fragmentable: false,
+        len,
+    }
 }
 
 /// Two ends of a pipe to wait with; nobody writes to it.
@@ -90,6 +99,7 @@ fn a_raw_ipv4_packet_leaves_from_the_source_chosen_and_shows_its_destination() {
             source: NINTH,
             destination: LOOPBACK,
             udp_port: None,
+            zone: 0,
             ecn: Ecn::Ect0,
             payload: sent.freeze(),
         };

@@ -14,7 +14,7 @@ use crate::outbox;
 use crate::path::{PathId, PathStatus};
 use crate::reply::{Reply, Way};
 use crate::timer::earliest;
-use crate::wire::Transmit;
+use crate::wire::{AddressSet, Transmit};
 
 mod close;
 mod closing;
@@ -67,6 +67,7 @@ pub(crate) struct Arrival {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    pub(crate) zone: u32,
     /// Bytes of the whole packet.
     pub(crate) packet_len: usize,
     /// The path of that source, if it has one.
@@ -76,7 +77,13 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// The way back.
     pub(crate) fn way(&self) -> Way {
-        Way { local: Some(self.destination), peer: self.source, udp_port: self.udp_port }
+        Way {
+            local: Some(self.destination),
+            peer: self.source,
+            udp_port: self.udp_port,
+            zone: self.zone,
+            sources: AddressSet::default(),
+        }
     }
 }
 
@@ -223,8 +230,7 @@ impl Association {
                     Some(path) => {
                         let most = path.packet_limit().saturating_sub(ABORT_OVERHEAD);
                         let reason = reason.slice(..reason.len().min(most));
-                        let way =
-                            Way { local: path.local, peer: path.peer, udp_port: path.udp_port };
+                        let way = path.way(self.ctx.me.sources);
                         let abort = abort_chunk(Some(Cause::UserInitiatedAbort(reason)));
                         ending.with_last_words(way, tcb.peer_tag, abort)
                     }

@@ -13,6 +13,7 @@ use crate::event::{AddressChange, AssociationId, Event, Role};
 use crate::outbox::Outbox;
 use crate::path::{PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
+use crate::wire::AddressSet;
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -43,6 +44,8 @@ pub(crate) struct Identity {
     /// The tag that the peer's packets carry.
     pub(crate) local_tag: VerificationTag,
     pub(crate) role: Role,
+    /// Its local addresses.
+    pub(crate) sources: AddressSet,
 }
 
 /// Counts of an association since it began.

@@ -11,6 +11,7 @@ use sha2::Sha256;
 use usctp_chunk::{Tsn, VerificationTag};
 
 use crate::negotiate::Negotiated;
+use crate::wire::AddressSet;
 
 /// The contents of a state cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,10 @@ pub(crate) struct Route {
     pub(crate) local: IpAddr,
     pub(crate) peer: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    /// The interface it came in by if an address is link-local.
+    pub(crate) zone: u32,
+    /// The local addresses that the INIT ACK told.
+    pub(crate) sources: AddressSet,
 }
 
 /// The secret keys: the one that signs, and the one before it, which is still accepted.
@@ -138,6 +143,8 @@ impl Cookie {
         out.put_u16(self.route.udp_port.unwrap_or(0));
         put_address(out, self.route.local);
         put_address(out, self.route.peer);
+        out.put_u32(self.route.zone);
+        out.put_u32(self.route.sources.0);
         out.put_u8(self.addresses.len() as u8);
         for &address in &self.addresses {
             put_address(out, address);
@@ -164,8 +171,13 @@ impl Cookie {
         let adapts = body.try_get_u8().ok()? != 0;
         let adaptation = Some(body.try_get_u32().ok()?).filter(|_| adapts);
         let udp_port = Some(body.try_get_u16().ok()?).filter(|port| *port != 0);
-        let route =
-            Route { local: get_address(&mut body)?, peer: get_address(&mut body)?, udp_port };
+        let route = Route {
+            local: get_address(&mut body)?,
+            peer: get_address(&mut body)?,
+            udp_port,
+            zone: body.try_get_u32().ok()?,
+            sources: AddressSet(body.try_get_u32().ok()?),
+        };
         let count = body.try_get_u8().ok()?;
         let addresses = (0..count).map(|_| get_address(&mut body)).collect::<Option<Vec<_>>>()?;
         body.is_empty().then_some(Self {
@@ -216,7 +228,7 @@ fn get_tag(body: &mut &[u8]) -> Option<VerificationTag> {
     body.try_get_u32().ok().map(VerificationTag)
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAC_LEN: usize = 32;
 
 #[cfg(test)]
@@ -239,7 +251,13 @@ mod tests {
             negotiated: Negotiated { outbound_streams: 13, inbound_streams: 14 },
             peer_rwnd: 15,
             adaptation: Some(16),
-            route: Route { local: localhost, peer: localhost, udp_port: Some(9899) },
+            route: Route {
+                local: localhost,
+                peer: localhost,
+                udp_port: Some(9899),
+                zone: 3,
+                sources: AddressSet(4),
+            },
             addresses,
         }
     }

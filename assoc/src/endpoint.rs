@@ -21,13 +21,15 @@ use crate::path::{PathState, Paths};
 use crate::rate::RateLimit;
 use crate::recv::Inbox;
 use crate::reply::Reply;
-use crate::wire::{Datagram, PathNotice, Transmit};
+use crate::wire::{AddressSet, Datagram, PathNotice, Transmit, is_link_local, zone_of};
 
+mod addresses;
 mod connect;
 mod listen;
 mod ootb;
 mod table;
 
+use addresses::LocalAddresses;
 pub use ootb::out_of_the_blue;
 use table::{Table, TimeWait};
 
@@ -45,7 +47,7 @@ use table::{Table, TimeWait};
 pub struct Endpoint {
     config: Arc<Config>,
     port: u16,
-    addresses: Vec<IpAddr>,
+    addresses: LocalAddresses,
     listening: bool,
     table: Table,
     keys: KeyRing,
@@ -114,7 +116,7 @@ impl Endpoint {
         Self {
             config: Arc::new(config),
             port,
-            addresses: addresses.into_iter().map(|address| address.to_canonical()).collect(),
+            addresses: LocalAddresses::new(addresses),
             listening: false,
             table: Table::default(),
             keys,
@@ -132,11 +134,6 @@ impl Endpoint {
     /// The local port.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The local addresses.
-    pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
     }
 
     /// Whether peers may open associations. Off at first.
@@ -162,7 +159,8 @@ impl Endpoint {
     pub fn handle_notice(&mut self, now: Instant, notice: PathNotice) {
         let _ = now;
         let peer = notice.peer.to_canonical();
-        let id = self.table.find_address(peer, notice.quote.destination_port);
+        let port = notice.quote.destination_port;
+        let id = self.table.find_address(peer, zone_of(peer, notice.zone), port);
         let believed = id
             .and_then(|id| self.table.touch(id))
             .is_some_and(|association| association.handle_notice(&PathNotice { peer, ..notice }));
@@ -270,8 +268,7 @@ impl Endpoint {
         if !packet.header.verification_tag.is_zero() || first.kind != ChunkType::INIT || !alone {
             return self.drop_packet(Dropped::OutOfPlace);
         }
-        let unicast = crate::negotiate::is_unicast;
-        if !unicast(datagram.source) || !unicast(datagram.destination) {
+        if !datagram.is_between_hosts() {
             return self.drop_packet(Dropped::OutOfPlace);
         }
         match first.decode() {
@@ -292,7 +289,7 @@ impl Endpoint {
             .table
             .find_tag(header.verification_tag)
             .filter(|id| self.table.view(*id).is_some_and(|a| a.port() == header.source_port));
-        let by_address = self.table.find_address(datagram.source, header.source_port);
+        let by_address = self.table.find_source(datagram, header.source_port);
         let id = match (by_tag, by_address) {
             (Some(tag), Some(address)) if tag == address => tag,
             // INIT ACK may come from an address that nobody listed (5.1.2, D).
@@ -383,7 +380,8 @@ impl Endpoint {
 
     /// The addresses of an INIT ACK or a cookie that other associations have (`connectx`: they are left alone).
     fn taken_by_others(&self, id: AssociationId, port: u16, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let other = |peer: &IpAddr| self.table.find_address(*peer, port).is_some_and(|o| o != id);
+        let other =
+            |peer: &IpAddr| self.table.find_address(*peer, 0, port).is_some_and(|o| o != id);
         addresses.iter().copied().filter(other).collect()
     }
 
@@ -417,8 +415,12 @@ impl Endpoint {
         &mut self,
         tag: VerificationTag,
         addresses: Vec<IpAddr>,
+        near: bool,
         outbound_streams: Option<u16>,
     ) -> LocalOffer {
+        let addresses: Vec<IpAddr> =
+            addresses.into_iter().filter(|address| !is_link_local(*address)).collect();
+        let sources = self.name_set(&addresses);
         let limits = &self.config.limits;
         LocalOffer {
             tag,
@@ -427,7 +429,8 @@ impl Endpoint {
             outbound_streams: outbound_streams.unwrap_or(limits.outbound_streams).max(1),
             inbound_streams: limits.inbound_streams,
             addresses,
-            own: self.addresses.clone(),
+            own: self.own_addresses(near),
+            sources,
             adaptation: self.config.adaptation,
         }
     }
@@ -442,7 +445,14 @@ impl Endpoint {
         peers: &[IpAddr],
     ) -> Context {
         Context {
-            me: Identity { id, local_port: self.port, peer_port, local_tag, role },
+            me: Identity {
+                id,
+                local_port: self.port,
+                peer_port,
+                local_tag,
+                role,
+                sources: AddressSet::default(),
+            },
             paths: Paths::new(peers, PathState::Listed, &self.config),
             config: self.config.clone(),
             outbox: Outbox::default(),

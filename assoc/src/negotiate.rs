@@ -7,6 +7,8 @@ use usctp_chunk::{
     AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, Tsn, VerificationTag,
 };
 
+use crate::wire::AddressSet;
+
 /// What this side offers; the same for every INIT of an association.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalOffer {
@@ -19,6 +21,8 @@ pub(crate) struct LocalOffer {
     pub(crate) addresses: Vec<IpAddr>,
     /// All addresses of the endpoint.
     pub(crate) own: Vec<IpAddr>,
+    /// Those that packets may leave from.
+    pub(crate) sources: AddressSet,
     /// Adaptation Layer Indication (RFC 5061, section 4.2.6).
     pub(crate) adaptation: Option<u32>,
 }

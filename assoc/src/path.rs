@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::reply::Way;
 use crate::timer::{Timer, earliest};
+use crate::wire::{AddressSet, zone_of};
 
 pub(crate) mod congestion;
 pub(crate) mod heartbeat;
@@ -39,6 +41,8 @@ pub enum PathState {
 pub struct PathStatus {
     /// The peer's address.
     pub peer: IpAddr,
+    /// The interface it is reached by if it is IPv6 link-local, as the system numbers it; otherwise 0.
+    pub zone: u32,
     /// Its state.
     pub state: PathState,
     /// Whether it is the primary path.
@@ -70,6 +74,8 @@ pub(crate) struct Path {
     /// Where packets leave from; `None` leaves it to routing.
     pub(crate) local: Option<IpAddr>,
     pub(crate) udp_port: Option<u16>,
+    /// The interface that link-local addresses belong to, 0 if none is known.
+    pub(crate) zone: u32,
     pub(crate) state: PathState,
     /// Whether the address was verified; an inactive path keeps it.
     pub(crate) confirmed: bool,
@@ -134,6 +140,7 @@ impl Path {
             peer,
             local: None,
             udp_port,
+            zone: 0,
             state,
             confirmed: state != PathState::Unconfirmed,
             mtu,
@@ -147,6 +154,13 @@ impl Path {
             },
             record: Record::default(),
         }
+    }
+
+    /// The way of packets to here, from one of `sources` where it is left to routing.
+    pub(crate) fn way(&self, sources: AddressSet) -> Way {
+        let (local, peer, udp_port) = (self.local, self.peer, self.udp_port);
+        let zone = zone_of(peer, self.zone).max(local.map_or(0, |local| zone_of(local, self.zone)));
+        Way { local, peer, udp_port, zone, sources }
     }
 
     /// The greatest SCTP packet that fits, in bytes.
@@ -197,6 +211,7 @@ impl Path {
     pub(crate) fn status(&self, primary: bool) -> PathStatus {
         PathStatus {
             peer: self.peer,
+            zone: zone_of(self.peer, self.zone),
             state: self.state,
             primary,
             srtt: self.rto.srtt(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::BytesMut;
 use usctp_chunk::{Chunk, CommonHeader, PacketBuilder, VerificationTag};
 
-use crate::wire::{Datagram, Ecn, Transmit};
+use crate::wire::{AddressSet, Datagram, Ecn, Transmit};
 
 /// Where an answer goes: back along the way of the question, from the address that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,9 @@ pub(crate) struct Way {
     pub(crate) local: Option<IpAddr>,
     pub(crate) peer: IpAddr,
     pub(crate) udp_port: Option<u16>,
+    pub(crate) zone: u32,
+    /// What the source is chosen from if there is no `local`.
+    pub(crate) sources: AddressSet,
 }
 
 impl Way {
@@ -22,6 +25,8 @@ impl Way {
             local: Some(datagram.destination),
             peer: datagram.source,
             udp_port: datagram.udp_port,
+            zone: datagram.zone,
+            sources: AddressSet::default(),
         }
     }
 
@@ -30,6 +35,8 @@ impl Way {
             source: self.local,
             destination: self.peer,
             udp_port: self.udp_port,
+            zone: self.zone,
+            sources: self.sources,
             ecn: Ecn::NotEct,
             fragmentable: false,
             len,

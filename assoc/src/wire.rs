@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use usctp_chunk::VerificationTag;
 
+use crate::negotiate::is_unicast;
+
 /// The ECN field of the IP header a packet travelled under (RFC 3168, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ecn {
@@ -19,6 +21,11 @@ pub enum Ecn {
     Ce,
 }
 
+/// Names the local addresses that a peer was told of: an association has those of the time when it began, whatever is bound
+/// and unbound later (RFC 6458, section 9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct AddressSet(pub(crate) u32);
+
 /// One SCTP packet that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
@@ -28,21 +35,52 @@ pub struct Datagram {
     pub destination: IpAddr,
     /// The peer's UDP port if the packet was encapsulated (RFC 6951, section 5.4).
     pub udp_port: Option<u16>,
+    /// The interface it came in by, as the system numbers it, if one of its addresses is IPv6 link-local and so means
+    /// something on that link alone (RFC 4007, section 6); otherwise 0.
+    pub zone: u32,
     /// The ECN field of the IP header.
     pub ecn: Ecn,
     /// The packet from its common header on, without IP and UDP headers.
     pub payload: Bytes,
 }
 
+impl Datagram {
+    /// Whether its addresses are those of two hosts, and it can be answered (RFC 9260, section 8.4, 1).
+    pub(crate) fn is_between_hosts(&self) -> bool {
+        let known =
+            |address: IpAddr| is_unicast(address) || is_link_local(address) && self.zone != 0;
+        known(self.source) && known(self.destination)
+    }
+
+    /// Where its source means something: the zone if it is link-local.
+    pub(crate) fn source_zone(&self) -> u32 {
+        zone_of(self.source, self.zone)
+    }
+}
+
+/// Whether an address means something on one link only, and different hosts on different ones.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// The zone, if the address has one at all.
+pub(crate) fn zone_of(address: IpAddr, zone: u32) -> u32 {
+    if is_link_local(address) { zone } else { 0 }
+}
+
 /// Where the packet that [`poll_transmit`](crate::Endpoint::poll_transmit) appended is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
-    /// The local address to send from; `None` leaves the choice, among the endpoint's addresses, to routing.
+    /// The local address to send from; `None` leaves the choice, among `sources`, to routing.
     pub source: Option<IpAddr>,
     /// The peer's address.
     pub destination: IpAddr,
     /// The peer's UDP port if the packet is to be encapsulated (RFC 6951).
     pub udp_port: Option<u16>,
+    /// The interface to send by if one of the addresses is IPv6 link-local; otherwise 0.
+    pub zone: u32,
+    /// Without a source: those it may be chosen from ([`Endpoint::address_set`](crate::Endpoint::address_set)).
+    pub sources: AddressSet,
     /// The ECN field to set.
     pub ecn: Ecn,
     /// Whether IP may cut the packet into fragments: it holds a DATA chunk that was cut before the path's MTU
@@ -57,6 +95,8 @@ pub struct Transmit {
 pub struct PathNotice {
     /// The peer's address the packet was meant for.
     pub peer: IpAddr,
+    /// The interface that address is to be reached by if it is IPv6 link-local; otherwise 0.
+    pub zone: u32,
     /// The local address the packet carried, where it is known.
     pub local: Option<IpAddr>,
     /// What happened.

@@ -121,7 +121,8 @@ impl World {
         builder.finish();
         let payload = bytes.freeze();
         let (source, destination) = (PEER, OURS);
-        let datagram = Datagram { source, destination, udp_port: None, ecn: Ecn::NotEct, payload };
+        let (udp_port, ecn) = (None, Ecn::NotEct);
+        let datagram = Datagram { source, destination, udp_port, zone: 0, ecn, payload };
         self.endpoint.handle_datagram(self.now, datagram);
         self.drain()
     }

@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 
+use usctp_assoc::AddressSet;
+
 use super::*;
 
 /// Somewhere to write that the test can look into.
@@ -84,6 +86,8 @@ fn write_all_kinds(path: &Path) {
                     source: Some(source),
                     destination,
                     udp_port,
+                    zone: 0,
+                    sources: AddressSet::default(),
                     ecn,
                     fragmentable: false,
                     len,
@@ -91,7 +95,7 @@ fn write_all_kinds(path: &Path) {
                 let sent = [(&transmit, &packet[..])];
                 capture.sending().sent(sent.into_iter(), Some(9899));
                 let payload = Bytes::from(packet);
-                let datagram = Datagram { source, destination, udp_port, ecn, payload };
+                let datagram = Datagram { source, destination, udp_port, zone: 0, ecn, payload };
                 capture.received(&[datagram], Some(9899));
             }
         }
@@ -156,6 +160,7 @@ fn an_answer_never_stands_before_its_question() {
         source: them,
         destination: us,
         udp_port: None,
+        zone: 0,
         ecn: Ecn::NotEct,
         payload: Bytes::from_static(&[0; 12]),
     };
@@ -163,6 +168,8 @@ fn an_answer_never_stands_before_its_question() {
         source: Some(us),
         destination: them,
         udp_port: None,
+        zone: 0,
+        sources: AddressSet::default(),
         ecn: Ecn::NotEct,
         fragmentable: false,
         len: 12,
@@ -190,6 +197,7 @@ fn packets_reach_the_file_within_a_second_or_so_without_a_drop() {
         source: "192.0.2.1".parse().unwrap(),
         destination: "192.0.2.2".parse().unwrap(),
         udp_port: None,
+        zone: 0,
         ecn: Ecn::NotEct,
         payload: Bytes::from_static(&[0; 12]),
     };

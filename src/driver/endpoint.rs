@@ -1,11 +1,11 @@
 //! An endpoint behind its lock: whoever has an input for it gives it, takes the packets that result, and sends them.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use usctp_assoc::{AssociationId, Datagram, Endpoint, PathNotice};
+use usctp_assoc::{AssociationId, Datagram, Endpoint, PathNotice, Transmit};
 
 use self::inner::After;
 use super::Driver;
@@ -13,6 +13,7 @@ use super::outgoing::{Batch, Next, Outgoing};
 use super::sources::Sources;
 use super::wait::{Queue, Token};
 use crate::address::{self, Scope};
+use crate::error::{BadLocalAddress, Error};
 use crate::port::Port;
 
 mod inner;
@@ -23,10 +24,10 @@ pub(crate) use inner::Inner;
 #[derive(Debug)]
 pub(crate) struct SharedEndpoint {
     port: u16,
-    /// The addresses it is bound to; none if it is bound to all.
-    bound: Vec<IpAddr>,
-    /// The addresses that peers are told of.
-    listed: Vec<IpAddr>,
+    /// The addresses whose packets are for it, those included that were unbound since, which older associations have;
+    /// none if it is bound to all.
+    accepted: RwLock<Vec<IpAddr>>,
+    is_bound_to_all: bool,
     shutdown_guard: Duration,
     /// Gone once the stack was dropped; so handles that outlive it keep no descriptor open.
     driver: Weak<Driver>,
@@ -46,8 +47,8 @@ impl SharedEndpoint {
     ) -> Self {
         Self {
             port: endpoint.port(),
-            bound,
-            listed: endpoint.addresses().to_vec(),
+            is_bound_to_all: bound.is_empty(),
+            accepted: RwLock::new(bound),
             shutdown_guard,
             driver,
             inner: Mutex::new(Inner::new(endpoint, lease)),
@@ -62,7 +63,62 @@ impl SharedEndpoint {
 
     /// Whether packets to this local address are for this endpoint.
     pub(crate) fn accepts(&self, destination: IpAddr) -> bool {
-        self.bound.is_empty() || self.bound.contains(&destination)
+        let accepted = || self.accepted.read().unwrap_or_else(PoisonError::into_inner);
+        self.is_bound_to_all || accepted().contains(&destination)
+    }
+
+    /// Binds more addresses: all of them or none.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`], [`Error::StackClosed`].
+    pub(crate) fn bind_more(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let driver = self.driver().ok_or(Error::StackClosed)?;
+        self.check_unbounded(addresses)?;
+        driver.check_bindable(addresses)?;
+        self.with(|inner, _| {
+            inner.check_open()?;
+            let mut accepted = self.accepted.write().unwrap_or_else(PoisonError::into_inner);
+            inner.bind_more(addresses)?;
+            accepted.extend(addresses.iter().map(IpAddr::to_canonical));
+            Ok(())
+        })
+    }
+
+    /// Unbinds addresses: all of them or none.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`], [`Error::StackClosed`].
+    pub(crate) fn unbind(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.check_unbounded(addresses)?;
+        self.with(|inner, _| {
+            inner.check_open()?;
+            inner.unbind(addresses)
+        })
+    }
+
+    /// The host's addresses changed: `all` is what a socket that is bound to all has now, `lost` are gone.
+    pub(crate) fn host_changed(&self, all: &[IpAddr], lost: &[IpAddr]) {
+        self.lock_sources().forget();
+        if !self.is_bound_to_all && lost.is_empty() {
+            return;
+        }
+        self.with(|inner, _| {
+            let endpoint = inner.endpoint();
+            if self.is_bound_to_all {
+                endpoint.set_addresses(all.iter().copied());
+            }
+            lost.iter().for_each(|address| endpoint.address_lost(*address));
+        });
+    }
+
+    fn check_unbounded(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        match addresses.first() {
+            Some(&address) if self.is_bound_to_all => {
+                let why = BadLocalAddress::BoundToAll;
+                Err(Error::BadLocalAddress { index: 0, address, why })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How long a graceful close may take (T5-shutdown-guard).
@@ -170,15 +226,18 @@ impl SharedEndpoint {
         let now = Instant::now();
         // Bound to all addresses, it has those too that are not listed because only neighbours can use them.
         let is_near =
-            |destination| self.bound.is_empty() && Scope::of(destination) <= Scope::LinkLocal;
+            |destination| self.is_bound_to_all && Scope::of(destination) <= Scope::LinkLocal;
         // Taken out, since routing is asked by system calls; only the one thread that sends is here.
         let mut sources = std::mem::take(&mut *self.lock_sources());
         let mut is_lost = false;
         for transmit in batch.transmits.iter_mut().filter(|transmit| transmit.source.is_none()) {
-            let destination = transmit.destination;
+            let Transmit { destination, zone, sources: set, .. } = *transmit;
             if !is_near(destination) {
-                let ask = || address::source_for(destination, &self.listed);
-                transmit.source = sources.towards(destination, now, ask);
+                let ask = || {
+                    let allowed = self.look(|inner| inner.address_set(set).to_vec());
+                    address::source_in_zone(destination, zone, &allowed)
+                };
+                transmit.source = sources.towards((set, destination, zone), now, ask);
                 is_lost |= transmit.source.is_none();
             }
         }

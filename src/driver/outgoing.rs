@@ -42,6 +42,7 @@ impl Batch {
             }
             notices.extend(Quote::parse(&packet).map(|quote| PathNotice {
                 peer: transmit.destination,
+                zone: transmit.zone,
                 local: None,
                 kind: NoticeKind::SendFailed,
                 quote,
@@ -152,7 +153,7 @@ impl Outgoing {
 mod tests {
     use std::net::IpAddr;
 
-    use usctp_assoc::Ecn;
+    use usctp_assoc::{AddressSet, Ecn};
 
     use super::*;
 
@@ -188,6 +189,8 @@ mod tests {
                 source: (n % 2 == 1).then_some(peer(100)),
                 destination: peer(n),
                 udp_port: None,
+                zone: 0,
+                sources: AddressSet::default(),
                 ecn: Ecn::NotEct,
                 len: packet(n).len(),
                 fragmentable: false,

@@ -8,7 +8,7 @@ use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel
 use usctp_assoc::{NoticeKind, PathNotice, Quote};
 
 use super::buffers::Slots;
-use super::ip::{IpHeader, SCTP};
+use super::ip::{IpHeader, SCTP, zone_between};
 use super::sys::{self, Arrived, QueuedError};
 use super::{Family, filter};
 
@@ -60,6 +60,8 @@ impl IcmpLink {
                 if let Some(first) = value.first_chunk_mut::<4>() {
                     *first = (!passed).to_ne_bytes();
                 }
+                // Link-local addresses in the quoted packet belong to the interface it came in by.
+                sys::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
                 let level = libc::IPPROTO_ICMPV6;
                 sys::set_bytes(fd.as_fd(), level, ICMP6_FILTER, &value)?;
             }
@@ -81,7 +83,7 @@ impl IcmpLink {
             let message = slots.take_packet(index, arrived.len);
             notices.extend(message.and_then(|message| match self.family {
                 Family::V4 => read_v4(&message),
-                Family::V6 => read_v6(&message),
+                Family::V6 => read_v6(&message, arrived.interface),
             }));
         }
         Ok(())
@@ -121,15 +123,17 @@ fn read_v4(packet: &[u8]) -> Option<PathNotice> {
     let ([kind, code, _, _, rest @ ..], quoted) = message.split_first_chunk::<8>()?;
     let kind = kind_v4(*kind, *code, next_hop_mtu(*rest))?;
     let header = IpHeader::parse_v4(quoted)?;
-    notice(kind, header, quoted)
+    notice(kind, header, quoted, 0)
 }
 
 /// Reads an ICMPv6 message; raw IPv6 sockets deliver it without the IP header.
-fn read_v6(message: &[u8]) -> Option<PathNotice> {
+fn read_v6(message: &[u8], interface: u32) -> Option<PathNotice> {
     let ([kind, code, _, _, rest @ ..], quoted) = message.split_first_chunk::<8>()?;
     let kind = kind_v6(*kind, *code, u32::from_be_bytes(*rest))?;
     let header = IpHeader::parse_v6(quoted)?;
-    notice(kind, header, quoted)
+    // What was sent on a link is reported on that link.
+    let zone = zone_between(header.source, header.destination, interface);
+    notice(kind, header, quoted, zone)
 }
 
 /// The MTU stands in the second half of an ICMP message's second word (RFC 1191, section 4); old
@@ -138,12 +142,12 @@ fn next_hop_mtu([_, _, high, low]: [u8; 4]) -> u32 {
     u32::from(u16::from_be_bytes([high, low]))
 }
 
-fn notice(kind: NoticeKind, header: IpHeader, quoted: &[u8]) -> Option<PathNotice> {
+fn notice(kind: NoticeKind, header: IpHeader, quoted: &[u8], zone: u32) -> Option<PathNotice> {
     if header.protocol != SCTP {
         return None;
     }
     let quote = Quote::parse(quoted.get(header.payload)?)?;
-    Some(PathNotice { peer: header.destination, local: Some(header.source), kind, quote })
+    Some(PathNotice { peer: header.destination, zone, local: Some(header.source), kind, quote })
 }
 
 /// Reads an entry of the error queue; the quoted bytes begin behind the UDP header.
@@ -155,7 +159,7 @@ fn read_queued(error: &QueuedError, quoted: &[u8]) -> Option<PathNotice> {
         _ => return None,
     };
     let quote = Quote::parse(quoted)?;
-    Some(PathNotice { peer: error.peer?, local: error.local, kind, quote })
+    Some(PathNotice { peer: error.peer?, zone: error.zone, local: error.local, kind, quote })
 }
 
 /// ICMP types and codes (RFC 792; RFC 1122, section 3.2.2.1; RFC 1812, section 5.2.7.1) as RFC

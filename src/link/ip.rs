@@ -97,6 +97,16 @@ pub(super) fn is_unicast(address: IpAddr) -> bool {
     }
 }
 
+/// The interface that a packet between these addresses belongs to: 0 unless one of them is IPv6 link-local (RFC 4007,
+/// section 6).
+pub(super) fn zone_between(source: IpAddr, destination: IpAddr, interface: u32) -> u32 {
+    if is_link_local(source) || is_link_local(destination) { interface } else { 0 }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,7 +10,7 @@ use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel
 use usctp_assoc::Datagram;
 
 use super::buffers::Slots;
-use super::ip::{IpHeader, is_unicast};
+use super::ip::{IpHeader, is_unicast, zone_between};
 use super::sys::{self, Arrived, Outgoing};
 use super::{Counters, Family, filter};
 use crate::link::LinkError;
@@ -122,7 +122,8 @@ impl RawLink {
             Family::V6 => (arrived.source?, arrived.destination?, arrived.ecn),
         };
         let sound = arrived.unicast && is_unicast(source) && is_unicast(destination);
-        sound.then_some(Datagram { source, destination, udp_port: None, ecn, payload })
+        let zone = zone_between(source, destination, arrived.interface);
+        sound.then_some(Datagram { source, destination, udp_port: None, zone, ecn, payload })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Sending: a caller's packets sorted onto the links, and what becomes of the refused ones.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -152,6 +151,7 @@ pub(super) fn outgoing<'a>((transmit, packet): (&Transmit, &'a [u8])) -> Outgoin
         source: transmit.source,
         destination: transmit.destination,
         port: transmit.udp_port.unwrap_or(0),
+        zone: transmit.zone,
         ecn: transmit.ecn,
         segment: None,
         packet,
@@ -173,22 +173,24 @@ fn is_full(error: &io::Error) -> bool {
 fn notice(error: &io::Error, transmit: &Transmit, packet: &[u8]) -> Option<PathNotice> {
     let kind = match error.raw_os_error() {
         Some(libc::EMSGSIZE) => {
-            let mtu = mtu_towards(transmit.destination, transmit.source).unwrap_or(0);
+            let mtu = mtu_towards(transmit).unwrap_or(0);
             NoticeKind::PacketTooBig { mtu }
         }
         _ => NoticeKind::SendFailed,
     };
     tracing::debug!(%error, peer = %transmit.destination, len = transmit.len, "a packet was refused");
     let quote = Quote::parse(packet)?;
-    Some(PathNotice { peer: transmit.destination, local: transmit.source, kind, quote })
+    let Transmit { destination: peer, source: local, zone, .. } = *transmit;
+    Some(PathNotice { peer, zone, local, kind, quote })
 }
 
-/// The greatest IP packet in bytes that the kernel believes to pass towards `destination`.
-fn mtu_towards(destination: IpAddr, source: Option<IpAddr>) -> Option<u32> {
-    let socket = address::route(destination, source).ok()?;
-    let (level, name) = match destination {
-        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
-        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+/// The greatest IP packet in bytes that the kernel believes to pass on the way of a packet.
+fn mtu_towards(transmit: &Transmit) -> Option<u32> {
+    let socket = address::route(transmit.destination, transmit.zone, transmit.source).ok()?;
+    let (level, name) = if transmit.destination.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
     };
     u32::try_from(sys::option(socket.as_fd(), level, name).ok()?).ok()
 }

@@ -40,6 +40,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) destination: IpAddr,
     /// The peer's UDP port, 0 on a raw socket.
     pub(super) port: u16,
+    /// The interface to send by if an address is IPv6 link-local; otherwise 0.
+    pub(super) zone: u32,
     /// The ECN field to set.
     pub(super) ecn: Ecn,
     /// If the kernel is to cut the bytes into several UDP packets: the length of each but the last.
@@ -57,6 +59,8 @@ pub(super) struct Arrived {
     pub(super) source: Option<IpAddr>,
     /// The address the packet was sent to, as the packet information says.
     pub(super) destination: Option<IpAddr>,
+    /// The interface it came in by, as the packet information says; 0 if it does not.
+    pub(super) interface: u32,
     /// The packet was sent to this host alone: no broadcast, no multicast.
     pub(super) unicast: bool,
     /// The ECN field.
@@ -70,6 +74,8 @@ pub(super) struct QueuedError {
     pub(super) len: usize,
     /// The destination of the offending packet.
     pub(super) peer: Option<IpAddr>,
+    /// The interface that destination belongs to if it is link-local; otherwise 0.
+    pub(super) zone: u32,
     /// Our own address, as the packet information says.
     pub(super) local: Option<IpAddr>,
     /// Who found the error: `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP`, `SO_EE_ORIGIN_ICMP6`.
@@ -235,7 +241,7 @@ pub(super) fn send_batch<'a>(
     let mut count = 0;
     let slots = names.iter_mut().zip(&mut vectors).zip(&mut controls).zip(&mut headers);
     for ((((name, vector), control), header), packet) in slots.zip(packets) {
-        let (name, name_len) = write_name(name, packet.destination, packet.port);
+        let (name, name_len) = write_name(name, &packet);
         let vector = vector.write(libc::iovec {
             iov_base: packet.packet.as_ptr().cast_mut().cast::<c_void>(),
             iov_len: packet.packet.len(),
@@ -336,10 +342,11 @@ pub(super) fn receive_error(fd: BorrowedFd, quote: &mut [u8]) -> io::Result<Queu
     // SAFETY: the header points to buffers of this frame and to `quote`, each with its true length.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
-    let peer = read_name(&header);
+    let (peer, zone) = read_name(&header).unzip();
     let mut error = QueuedError {
         len: len.min(quote.len()),
         peer,
+        zone: zone.unwrap_or(0),
         local: None,
         origin: libc::SO_EE_ORIGIN_NONE,
         kind: 0,
@@ -355,8 +362,8 @@ pub(super) fn receive_error(fd: BorrowedFd, quote: &mut [u8]) -> io::Result<Queu
             }
         }
         _ => {
-            if let Some((address, _)) = read_packet_info(level, kind, data) {
-                error.local = Some(address);
+            if let Some(info) = read_packet_info(level, kind, data) {
+                error.local = Some(info.destination);
             }
         }
     });
@@ -378,11 +385,12 @@ fn receive_header(
 }
 
 fn read_arrived(header: &libc::mmsghdr) -> Arrived {
-    let source = read_name(&header.msg_hdr);
+    let source = read_name(&header.msg_hdr).map(|(address, _)| address);
     let mut arrived = Arrived {
         len: header.msg_len as usize,
         source,
         destination: None,
+        interface: 0,
         unicast: true,
         ecn: Ecn::NotEct,
     };
@@ -398,9 +406,10 @@ fn read_arrived(header: &libc::mmsghdr) -> Arrived {
             arrived.ecn = ecn_of(tos.unwrap_or(0));
         }
         _ => {
-            if let Some((address, unicast)) = read_packet_info(level, kind, data) {
-                arrived.destination = Some(address);
-                arrived.unicast = unicast;
+            if let Some(info) = read_packet_info(level, kind, data) {
+                arrived.destination = Some(info.destination);
+                arrived.interface = info.interface;
+                arrived.unicast = info.unicast;
             }
         }
     });

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use usctp_assoc::{Datagram, Ecn, PathNotice, Transmit};
 
 use super::buffers::Pool;
-use super::ip::is_unicast;
+use super::ip::{is_unicast, zone_between};
 use super::raw::is_family_missing;
 use super::send::{Batch, outgoing};
 use super::sys::{self, BATCH, GREATEST_PACKET, Outgoing};
@@ -295,6 +295,7 @@ fn same_way(one: &Transmit, other: &Transmit) -> bool {
     one.destination == other.destination
         && one.udp_port == other.udp_port
         && one.source == other.source
+        && one.zone == other.zone
         && one.ecn == other.ecn
 }
 
@@ -312,11 +313,12 @@ fn split(mut packets: Bytes, meta: &RecvMeta, counters: &Counters, datagrams: &m
         Some(EcnCodepoint::Ect1) => Ecn::Ect1,
         Some(EcnCodepoint::Ce) => Ecn::Ce,
     };
+    let zone = zone_between(source, destination, meta.interface_index.unwrap_or(0));
     let stride = meta.stride.max(1);
     while !packets.is_empty() {
         let payload = packets.split_to(stride.min(packets.len()));
         let udp_port = Some(meta.addr.port());
-        datagrams.push(Datagram { source, destination, udp_port, ecn, payload });
+        datagrams.push(Datagram { source, destination, udp_port, zone, ecn, payload });
     }
 }
 

@@ -9,7 +9,6 @@ use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::event::{Event, LostReason};
-use crate::reply::Way;
 
 impl Tcb {
     /// The application wants to close.
@@ -145,11 +144,7 @@ impl Tcb {
         if self.guard.take_expired(now) {
             let lost = Ending::lost(LostReason::ShutdownTimeout);
             let path = ctx.paths.for_data().and_then(|id| ctx.paths.path(id));
-            let way = path.map(|path| Way {
-                local: path.local,
-                peer: path.peer,
-                udp_port: path.udp_port,
-            });
+            let way = path.map(|path| path.way(ctx.me.sources));
             return Some(match way {
                 Some(way) => lost.with_last_words(way, self.peer_tag, abort_chunk(None)),
                 None => lost,

@@ -64,6 +64,7 @@ mod tests {
     use super::*;
     use crate::cookie::{Ports, Route};
     use crate::negotiate::Negotiated;
+    use crate::wire::AddressSet;
 
     fn cookie(local: u32, peer: u32, ties: Ties) -> Cookie {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -78,7 +79,13 @@ mod tests {
             negotiated: Negotiated { outbound_streams: 1, inbound_streams: 1 },
             peer_rwnd: 1500,
             adaptation: None,
-            route: Route { local: address, peer: address, udp_port: None },
+            route: Route {
+                local: address,
+                peer: address,
+                udp_port: None,
+                zone: 0,
+                sources: AddressSet::default(),
+            },
             addresses: vec![],
         }
     }

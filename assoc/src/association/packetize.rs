@@ -9,7 +9,7 @@ use super::setup::CookieWait;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
 use crate::path::{COMMON_HEADER, PathId};
-use crate::wire::{Ecn, Transmit};
+use crate::wire::Transmit;
 
 impl CookieWait {
     /// INIT stands alone in its packet, with verification tag 0 (RFC 9260, 8.5.1, A).
@@ -267,7 +267,7 @@ fn write_within(
     fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
 ) -> Option<Transmit> {
     let path = ctx.paths.path(to)?;
-    let (source, destination, udp_port) = (path.local, path.peer, path.udp_port);
+    let way = path.way(ctx.me.sources);
     let fits = path.packet_limit();
     let header = CommonHeader {
         source_port: ctx.me.local_port,
@@ -282,8 +282,7 @@ fn write_within(
     }
     let len = packet.finish();
     ctx.statistics.packets_sent += 1;
-    let fragmentable = len > fits;
-    Some(Transmit { source, destination, udp_port, ecn: Ecn::NotEct, fragmentable, len })
+    Some(Transmit { fragmentable: len > fits, ..way.transmit(len) })
 }
 
 const MAX_EMPTY: usize = 4;

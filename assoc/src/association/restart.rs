@@ -36,6 +36,7 @@ impl Association {
             // The answer leaves from the address that was asked.
             path.local = Some(cookie.route.local);
             path.udp_port = cookie.route.udp_port;
+            path.zone = cookie.route.zone;
         }
         for path in ctx.paths.iter_mut() {
             path.udp_port = cookie.route.udp_port;
@@ -137,6 +138,7 @@ impl Association {
         self.reset_paths();
         let me = &mut self.ctx.me;
         me.local_tag = cookie.tags.local;
+        me.sources = cookie.route.sources;
         self.ctx.addresses_changed = true;
         let tcb = tcb_of(cookie, &mut self.ctx);
         self.state = State::Open(Box::new(tcb));

@@ -187,6 +187,10 @@ impl CookieWait {
         self.measure(now, arrival, ctx);
         let first = ctx.paths.iter().next().map(|path| path.id);
         settle_addresses(arrival.source, &offer.addresses, &self.setup.offer.own, taken, ctx);
+        let source = ctx.paths.find(arrival.source).and_then(|id| ctx.paths.path_mut(id));
+        if let Some(path) = source {
+            path.zone = arrival.zone;
+        }
         let answered = arrival.path.filter(|id| ctx.paths.path(*id).is_some());
         let to = self.cookie_path(answered, ctx);
         // The first listed address stays primary if it answered; else the one that did.

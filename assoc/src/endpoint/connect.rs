@@ -10,6 +10,7 @@ use crate::association::{Association, Setup};
 use crate::config::ConnectOptions;
 use crate::error::ConnectError;
 use crate::event::{AssociationId, Event, Role};
+use crate::wire::{is_link_local, zone_of};
 
 impl Endpoint {
     /// Opens an association to a peer with several addresses (RFC 6458, `sctp_connectx`).
@@ -17,7 +18,8 @@ impl Endpoint {
     /// The first INIT goes to the first address. When T1-init expires, or at once when the address cannot
     /// be reached, the next one is tried in the order of the list, cyclic. Listed addresses are confirmed
     /// (RFC 9260, section 5.4); those that the peer's INIT ACK omits are dropped, with an event. An
-    /// address that is listed twice counts once, and an event says so. The id is valid at once; the
+    /// address that is listed twice counts once, and an event says so; so does a link-local one that is listed with two
+    /// zones, since one association tells its peer's addresses apart by the bare address. The id is valid at once; the
     /// outcome is an event.
     ///
     /// # Errors
@@ -30,7 +32,7 @@ impl Endpoint {
     ) -> Result<AssociationId, ConnectError> {
         let port = self.check_ports(peers)?;
         let mut addresses: Vec<IpAddr> = Vec::with_capacity(peers.len());
-        let mut again = Vec::new();
+        let (mut zones, mut again) = (Vec::new(), Vec::new());
         for (index, peer) in peers.iter().enumerate() {
             let address = peer.ip().to_canonical();
             self.check_address(index, *peer, address)?;
@@ -38,6 +40,7 @@ impl Endpoint {
                 again.push(Event::ListedTwice { index, peer: address });
             } else {
                 addresses.push(address);
+                zones.push(zone(peer, address));
             }
         }
         let max = self.config.limits.associations;
@@ -46,12 +49,16 @@ impl Endpoint {
         }
         let id = self.next_id();
         let tag = self.fresh_tag();
-        let listed = options.advertise.as_deref().unwrap_or(&self.addresses);
+        let listed = options.advertise.as_deref().unwrap_or(self.addresses());
         let listed: Vec<IpAddr> = listed.iter().map(IpAddr::to_canonical).collect();
         let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
-        let offer = self.offer(tag, listed, options.outbound_streams);
+        let near = addresses.iter().any(|address| is_link_local(*address));
+        let offer = self.offer(tag, listed, near, options.outbound_streams);
+        let sources = offer.sources;
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);
+        ctx.me.sources = sources;
+        ctx.paths.iter_mut().zip(zones).for_each(|(path, zone)| path.zone = zone);
         ctx.events.extend(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");
         self.table.insert(Association::connecting(ctx, setup));
@@ -93,25 +100,31 @@ impl Endpoint {
         if matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) {
             return Err(ConnectError::Broadcast { index });
         }
-        if let (IpAddr::V6(v6), SocketAddr::V6(scoped)) = (address, peer)
-            && v6.is_unicast_link_local()
-            && scoped.scope_id() == 0
-        {
+        let zone = zone(&peer, address);
+        if is_link_local(address) && zone == 0 {
             return Err(ConnectError::LinkLocalNoScope { index, address });
         }
-        if !self.addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4()) {
+        if !self.addresses().iter().any(|own| own.is_ipv4() == address.is_ipv4()) {
             return Err(ConnectError::FamilyDisabled { index, address });
         }
-        if peer.port() == self.port && self.addresses.contains(&address) {
+        if peer.port() == self.port && self.addresses().contains(&address) {
             return Err(ConnectError::SelfConnect { index, address });
         }
-        let owner = self.table.find_address(address, peer.port());
+        let owner = self.table.find_address(address, zone, peer.port());
         if let Some(association) = owner
             && let Some(state) = self.table.view(association).map(Association::state)
         {
             return Err(ConnectError::InUse { index, address, association, state });
         }
         Ok(())
+    }
+}
+
+/// The zone that the caller gave with an address, if the address has one.
+fn zone(peer: &SocketAddr, address: IpAddr) -> u32 {
+    match peer {
+        SocketAddr::V6(peer) => zone_of(address, peer.scope_id()),
+        SocketAddr::V4(_) => 0,
     }
 }
 

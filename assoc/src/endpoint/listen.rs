@@ -14,7 +14,7 @@ use crate::cookie::{Cookie, Ports, Route, Tags, Ties};
 use crate::event::{AssociationId, Role};
 use crate::negotiate::{LocalOffer, PeerOffer, Refusal};
 use crate::reply::{Reply, Way};
-use crate::wire::Datagram;
+use crate::wire::{Datagram, is_link_local, zone_of};
 
 impl Endpoint {
     /// Answers an INIT. Nothing is kept: all that matters is in the cookie (RFC 9260, 5.1, B).
@@ -36,13 +36,12 @@ impl Endpoint {
                 return self.refuse(now, refuse_init(datagram, packet, init.initiate_tag, *cause));
             }
         };
-        let Some(id) = self.find_by_addresses(datagram.source, &offer, packet.header.source_port)
-        else {
-            if !self.listening {
+        let Some(id) = self.find_by_addresses(datagram, &offer, packet.header.source_port) else {
+            if !self.listening || self.addresses.is_unbound(datagram.destination) {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer(None);
+            let own = self.fresh_offer(datagram, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -54,7 +53,7 @@ impl Endpoint {
             InitAction::AnswerAnew(ties) => {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
-                let own = self.fresh_offer(Some(streams));
+                let own = self.fresh_offer(datagram, Some(streams));
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -92,8 +91,11 @@ impl Endpoint {
         let known = self
             .table
             .find_tag(cookie.tags.local)
-            .or_else(|| self.table.find_address(datagram.source, ports.peer))
-            .or_else(|| self.table.find_address(cookie.route.peer, ports.peer));
+            .or_else(|| self.table.find_source(datagram, ports.peer))
+            .or_else(|| {
+                let peer = cookie.route.peer;
+                self.table.find_address(peer, zone_of(peer, cookie.route.zone), ports.peer)
+            });
         let action = known.and_then(|id| Some((id, self.table.view(id)?.cookie_action(&cookie))));
         // RFC 9260, 5.1.5 (4) and 5.2.4 (3): a repeated cookie may be late.
         let repeated = matches!(action, Some((_, CookieAction::Duplicate)));
@@ -118,7 +120,7 @@ impl Endpoint {
         cookie: &Cookie,
     ) -> Option<Reply> {
         let arrival = self.arrival(id, datagram, packet);
-        let own = self.addresses.clone();
+        let own = self.own_addresses(is_link_local(cookie.route.peer));
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
@@ -149,9 +151,10 @@ impl Endpoint {
         let peer = cookie.route.peer;
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
-        let own = self.addresses.clone();
+        let own = self.own_addresses(is_link_local(cookie.route.peer));
         let tag = cookie.tags.local;
-        let ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
+        let mut ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
+        ctx.me.sources = cookie.route.sources;
         self.table.insert(Association::accepted(ctx, now, cookie, &own, &taken));
         self.counters.accepted += 1;
         let arrival = self.arrival(id, datagram, packet);
@@ -191,6 +194,8 @@ impl Endpoint {
                 local: datagram.destination,
                 peer: datagram.source,
                 udp_port: datagram.udp_port,
+                zone: datagram.zone,
+                sources: own.sources,
             },
             addresses: fitting(&offer.addresses, self.init_ack_share()),
         };
@@ -220,22 +225,22 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
-    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
+    fn fresh_offer(&mut self, datagram: &Datagram, outbound_streams: Option<u16>) -> LocalOffer {
         let tag = self.fresh_tag();
-        let addresses = fitting(&self.addresses, self.init_ack_share());
-        self.offer(tag, addresses, outbound_streams)
+        let addresses = fitting(self.addresses(), self.init_ack_share());
+        self.offer(tag, addresses, is_link_local(datagram.source), outbound_streams)
     }
 
     /// RFC 9260, 5.1.2 (D): any of the addresses identifies the association.
     fn find_by_addresses(
         &self,
-        source: IpAddr,
+        datagram: &Datagram,
         offer: &PeerOffer,
         port: u16,
     ) -> Option<AssociationId> {
-        std::iter::once(source)
-            .chain(offer.addresses.iter().copied())
-            .find_map(|peer| self.table.find_address(peer, port))
+        let listed =
+            || offer.addresses.iter().find_map(|peer| self.table.find_address(*peer, 0, port));
+        self.table.find_source(datagram, port).or_else(listed)
     }
 
     pub(super) fn arrival(
@@ -250,6 +255,7 @@ impl Endpoint {
             source: datagram.source,
             destination: datagram.destination,
             udp_port: datagram.udp_port,
+            zone: datagram.zone,
             packet_len: datagram.payload.len(),
             path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
         }

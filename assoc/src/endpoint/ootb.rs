@@ -5,7 +5,6 @@ use usctp_chunk::{
     Abort, Cause, Causes, Checksum, Chunk, ChunkType, Packet, ShutdownComplete, VerificationTag,
 };
 
-use crate::negotiate::is_unicast;
 use crate::path::COMMON_HEADER;
 use crate::reply::{Reply, Way};
 use crate::wire::{Datagram, Transmit};
@@ -24,7 +23,7 @@ pub fn out_of_the_blue(datagram: &Datagram, out: &mut BytesMut) -> Option<Transm
 /// The answer to a well-formed packet without an association.
 pub(super) fn answer(datagram: &Datagram, packet: &Packet) -> Option<Reply> {
     // RFC 9260, 8.4 (1)
-    if !is_unicast(datagram.source) || !is_unicast(datagram.destination) {
+    if !datagram.is_between_hosts() {
         return None;
     }
     let tag = packet.header.verification_tag;

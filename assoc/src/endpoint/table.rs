@@ -8,13 +8,17 @@ use usctp_chunk::VerificationTag;
 
 use crate::association::Association;
 use crate::event::AssociationId;
+use crate::wire::{Datagram, zone_of};
+
+/// An address of a peer with its zone, 0 unless it is link-local, and the peer's port.
+type PeerAddress = (IpAddr, u32, u16);
 
 /// The associations of an endpoint with the indices that find them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: HashMap<AssociationId, Entry>,
     by_tag: HashMap<VerificationTag, AssociationId>,
-    by_address: HashMap<(IpAddr, u16), AssociationId>,
+    by_address: HashMap<PeerAddress, AssociationId>,
     deadlines: BTreeSet<(Instant, AssociationId)>,
     /// Associations that something was done to since they were drained.
     touched: VecDeque<AssociationId>,
@@ -25,7 +29,7 @@ struct Entry {
     association: Association,
     /// What it is found by in `by_tag` and `by_address`.
     tag: Option<VerificationTag>,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<PeerAddress>,
     deadline: Option<Instant>,
     touched: bool,
 }
@@ -39,6 +43,10 @@ impl Table {
         self.entries.keys().copied()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Association> {
+        self.entries.values_mut().map(|entry| &mut entry.association)
+    }
+
     pub(super) fn insert(&mut self, association: Association) {
         let id = association.id();
         let entry =
@@ -49,7 +57,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
         let entry = self.entries.remove(&id)?;
-        self.forget(id, &entry.addresses, entry.tag, &entry.association);
+        self.forget(id, &entry.addresses, entry.tag);
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
@@ -73,8 +81,14 @@ impl Table {
         self.by_tag.get(&tag).copied()
     }
 
-    pub(super) fn find_address(&self, peer: IpAddr, port: u16) -> Option<AssociationId> {
-        self.by_address.get(&(peer, port)).copied()
+    /// The association that has this address of a peer; the zone is 0 unless the address is link-local.
+    pub(super) fn find_address(&self, peer: IpAddr, zone: u32, port: u16) -> Option<AssociationId> {
+        self.by_address.get(&(peer, zone, port)).copied()
+    }
+
+    /// The association that has the address a packet came from.
+    pub(super) fn find_source(&self, datagram: &Datagram, port: u16) -> Option<AssociationId> {
+        self.find_address(datagram.source, datagram.source_zone(), port)
     }
 
     /// The first association that something was done to, for draining.
@@ -144,19 +158,22 @@ impl Table {
     /// Makes the association found by its present tag and addresses; by none once it is over.
     fn index(&mut self, id: AssociationId) {
         let Some(mut entry) = self.entries.remove(&id) else { return };
-        self.forget(id, &entry.addresses, entry.tag, &entry.association);
+        self.forget(id, &entry.addresses, entry.tag);
         let association = &entry.association;
         let live = !association.is_over();
         entry.tag = live.then_some(association.ctx.me.local_tag);
         entry.addresses.clear();
         if live {
-            entry.addresses.extend(association.ctx.paths.iter().map(|path| path.peer));
+            let port = association.port();
+            let peers = association.ctx.paths.iter();
+            let peers = peers.map(|path| (path.peer, zone_of(path.peer, path.zone), port));
+            entry.addresses.extend(peers);
         }
         if let Some(tag) = entry.tag {
             self.by_tag.insert(tag, id);
         }
         for &address in &entry.addresses {
-            self.by_address.entry((address, association.port())).or_insert(id);
+            self.by_address.entry(address).or_insert(id);
         }
         self.entries.insert(id, entry);
     }
@@ -164,17 +181,15 @@ impl Table {
     fn forget(
         &mut self,
         id: AssociationId,
-        addresses: &[IpAddr],
+        addresses: &[PeerAddress],
         tag: Option<VerificationTag>,
-        association: &Association,
     ) {
         if let Some(tag) = tag {
             self.by_tag.remove(&tag);
         }
-        for &address in addresses {
-            let key = (address, association.port());
-            if self.by_address.get(&key) == Some(&id) {
-                self.by_address.remove(&key);
+        for address in addresses {
+            if self.by_address.get(address) == Some(&id) {
+                self.by_address.remove(address);
             }
         }
     }

@@ -346,8 +346,13 @@ impl Ladder {
 
     /// The same with a quotation of the test's choice.
     pub fn is_told_with(&mut self, kind: NoticeKind, packet: &Heard, quote: Quote) {
-        let notice =
-            PathNotice { peer: packet.destination, local: Some(packet.source), kind, quote };
+        let notice = PathNotice {
+            peer: packet.destination,
+            zone: 0,
+            local: Some(packet.source),
+            kind,
+            quote,
+        };
         self.network.with_endpoint(self.ours, |endpoint, now| endpoint.handle_notice(now, notice));
         self.network.run_for(Duration::ZERO);
     }

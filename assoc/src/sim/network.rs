@@ -370,7 +370,8 @@ impl Network {
                     let link = self.links.get(&(source, destination));
                     let payload =
                         link.map_or(payload.clone(), |l| l.damage(&payload, &mut self.random));
-                    let datagram = Datagram { source, destination, udp_port, ecn, payload };
+                    let datagram =
+                        Datagram { source, destination, udp_port, zone: 0, ecn, payload };
                     self.queue.push(at, Happening::Arrive(datagram));
                 }
             }
@@ -386,7 +387,8 @@ impl Network {
         packet: &[u8],
     ) {
         let Some(quote) = Quote::parse(packet) else { return };
-        self.queue.push(at, Happening::Notice(host, PathNotice { peer, local, kind, quote }));
+        self.queue
+            .push(at, Happening::Notice(host, PathNotice { peer, zone: 0, local, kind, quote }));
     }
 
     /// Finds the other side of an association that came up, so that what arrives can be compared with what was sent.

@@ -7,6 +7,7 @@
 )]
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod addresses;
 mod adversary;
 mod close;
 mod confirmation;

@@ -248,6 +248,7 @@ fn packets_to_or_from_addresses_that_are_not_unicast_are_not_answered() {
                     source,
                     destination,
                     udp_port: None,
+                    zone: 0,
                     ecn: usctp_assoc::Ecn::NotEct,
                     payload: payload.clone(),
                 };

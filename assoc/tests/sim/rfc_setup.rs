@@ -309,7 +309,7 @@ fn a_cookie_ack_stands_before_whatever_else_waits_to_be_sent() {
         for payload in packets {
             let ecn = Ecn::NotEct;
             let (source, destination) = (z(1), a(1));
-            let datagram = Datagram { source, destination, udp_port: None, ecn, payload };
+            let datagram = Datagram { source, destination, udp_port: None, zone: 0, ecn, payload };
             endpoint.handle_datagram(now, datagram);
         }
     });

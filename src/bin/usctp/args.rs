@@ -361,12 +361,8 @@ fn interface_index(zone: &str) -> Result<u32, String> {
     if let Ok(index) = zone.parse() {
         return Ok(index);
     }
-    let unknown = || format!("there is no interface {zone}");
-    if zone.is_empty() || zone.contains('/') {
-        return Err(unknown());
-    }
-    let index = std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"));
-    index.ok().and_then(|index| index.trim().parse().ok()).ok_or_else(unknown)
+    // Not by /sys, which shows the interfaces of whoever mounted it.
+    nix::net::if_::if_nametoindex(zone).map_err(|_| format!("there is no interface {zone}"))
 }
 
 fn percentage(text: &str) -> Result<f64, String> {

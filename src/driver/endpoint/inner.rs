@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use usctp_assoc::{
-    Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event, PathNotice,
+    AddressSet, Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event,
+    PathNotice,
 };
 
 use crate::driver::outgoing::{Batch, Outgoing};
 use crate::driver::slot::{Owner, Phase, Slot};
 use crate::driver::wait::{Interest, Queue, Waiters};
-use crate::error::Error;
+use crate::error::{BadLocalAddress, Error};
 use crate::port::Port;
 
 /// What the lock guards.
@@ -176,9 +177,56 @@ impl Inner {
         self.endpoint.view(id)
     }
 
-    /// The addresses that INIT and INIT ACK list.
+    /// The addresses that it is bound to.
     pub(crate) fn addresses(&self) -> &[IpAddr] {
         self.endpoint.addresses()
+    }
+
+    /// The addresses that an association has.
+    pub(crate) fn addresses_of(&self, id: AssociationId) -> &[IpAddr] {
+        self.endpoint.addresses_of(id).unwrap_or_default()
+    }
+
+    /// The addresses that packets may leave from.
+    pub(super) fn address_set(&self, set: AddressSet) -> &[IpAddr] {
+        self.endpoint.address_set(set)
+    }
+
+    /// Binds more addresses: all of them or none.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] if one is bound already.
+    pub(super) fn bind_more(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let is_bound = |address: &IpAddr| self.addresses().contains(&address.to_canonical());
+        if let Some(index) = addresses.iter().position(is_bound) {
+            return Err(bad(addresses, index, BadLocalAddress::AlreadyBound));
+        }
+        for address in addresses {
+            self.endpoint.add_address(*address);
+        }
+        Ok(())
+    }
+
+    /// Unbinds addresses: all of them or none.
+    ///
+    /// # Errors
+    /// [`Error::BadLocalAddress`] if one is not bound, or would be the last.
+    pub(super) fn unbind(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let mut left = self.addresses().to_vec();
+        for (index, address) in addresses.iter().enumerate() {
+            let address = address.to_canonical();
+            let Some(at) = left.iter().position(|own| *own == address) else {
+                return Err(bad(addresses, index, BadLocalAddress::NotBound));
+            };
+            if left.len() == 1 {
+                return Err(bad(addresses, index, BadLocalAddress::Last));
+            }
+            left.remove(at);
+        }
+        for address in addresses {
+            self.endpoint.remove_address(*address);
+        }
+        Ok(())
     }
 
     /// What became of the packets for this port.
@@ -420,4 +468,11 @@ impl Inner {
         }
         None
     }
+}
+
+/// The address at fault; the index is one of the list.
+fn bad(addresses: &[IpAddr], index: usize, why: BadLocalAddress) -> Error {
+    let unspecified = std::net::Ipv4Addr::UNSPECIFIED.into();
+    let address = addresses.get(index).copied().unwrap_or(unspecified);
+    Error::BadLocalAddress { index, address, why }
 }

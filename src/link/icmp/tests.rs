@@ -45,6 +45,7 @@ fn the_quote_of_an_init_gives_addresses_ports_and_both_tags() {
     let notice = read_v4(&icmp_v4(3, 1, [0; 4], &our_packet())).unwrap();
     let expected = PathNotice {
         peer: IpAddr::from([198, 51, 100, 7]),
+        zone: 0,
         local: Some(IpAddr::from([192, 0, 2, 1])),
         kind: NoticeKind::Unreachable,
         quote: Quote {
@@ -88,7 +89,7 @@ fn the_codes_of_icmp_mean_what_rfc_9260_makes_of_them() {
 fn the_codes_of_icmpv6_mean_what_rfc_9260_makes_of_them() {
     let quoted = ipv6(SCTP, &SCTP_START);
     let kind = |kind, code| {
-        read_v6(&icmp(kind, code, 1_280_u32.to_be_bytes(), &quoted)).map(|notice| notice.kind)
+        read_v6(&icmp(kind, code, 1_280_u32.to_be_bytes(), &quoted), 3).map(|notice| notice.kind)
     };
     for code in [0, 1, 2, 3, 5, 6] {
         assert_eq!(kind(1, code), Some(NoticeKind::Unreachable), "{code}");
@@ -99,7 +100,7 @@ fn the_codes_of_icmpv6_mean_what_rfc_9260_makes_of_them() {
     for (other, code) in [(1, 7), (3, 0), (4, 0), (4, 2), (128, 0), (135, 0)] {
         assert_eq!(kind(other, code), None, "{other} {code}");
     }
-    let notice = read_v6(&icmp(1, 0, [0; 4], &quoted)).unwrap();
+    let notice = read_v6(&icmp(1, 0, [0; 4], &quoted), 3).unwrap();
     assert_eq!((notice.peer, notice.local), ([0x22; 16].into(), Some([0x11; 16].into())));
 }
 
@@ -107,7 +108,7 @@ fn the_codes_of_icmpv6_mean_what_rfc_9260_makes_of_them() {
 fn quotes_of_other_protocols_are_nobodys() {
     let udp = ipv4(17, [192, 0, 2, 1], [198, 51, 100, 7], &SCTP_START);
     assert_eq!(read_v4(&icmp_v4(3, 3, [0; 4], &udp)), None);
-    assert_eq!(read_v6(&icmp(1, 4, [0; 4], &ipv6(17, &SCTP_START))), None);
+    assert_eq!(read_v6(&icmp(1, 4, [0; 4], &ipv6(17, &SCTP_START)), 3), None);
 }
 
 #[test]
@@ -126,6 +127,7 @@ fn the_error_queue_speaks_only_of_what_the_network_said() {
     let error = QueuedError {
         len: 20,
         peer: Some(IpAddr::from([198, 51, 100, 7])),
+        zone: 0,
         local: None,
         origin: libc::SO_EE_ORIGIN_ICMP,
         kind: 3,
@@ -150,7 +152,7 @@ proptest! {
                 *byte = version;
             }
         }
-        let _ = (read_v4(&bytes), read_v6(&bytes));
+        let _ = (read_v4(&bytes), read_v6(&bytes, 3));
     }
 
     #[test]
@@ -160,4 +162,15 @@ proptest! {
         // The outer header says more than is there: what is there counts.
         prop_assert_eq!(read_v4(cut).is_some(), cut.len() >= 20 + 8 + 20 + 8);
     }
+}
+
+#[test]
+fn a_report_about_a_link_local_address_belongs_to_the_link_it_came_in_by() {
+    let mut quoted = ipv6(SCTP, &SCTP_START);
+    let far = read_v6(&icmp(1, 0, [0; 4], &quoted), 3).unwrap();
+    assert_eq!(far.zone, 0);
+    // Behind 24 bytes the quoted destination begins.
+    quoted[24..32].copy_from_slice(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+    let near = read_v6(&icmp(1, 0, [0; 4], &quoted), 3).unwrap();
+    assert_eq!(near.zone, 3);
 }

@@ -23,13 +23,24 @@ pub(super) union Name {
     v6: libc::sockaddr_in6,
 }
 
+/// What the kernel says of a packet beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PacketInfo {
+    /// Where it was sent to.
+    pub(super) destination: IpAddr,
+    /// The interface it came in by.
+    pub(super) interface: u32,
+    /// It was sent to this host alone.
+    pub(super) unicast: bool,
+}
+
 /// Writes the address to send to; returns pointer and length as a message header takes them.
 pub(super) fn write_name(
     name: &mut MaybeUninit<Name>,
-    address: IpAddr,
-    port: u16,
+    packet: &Outgoing,
 ) -> (*mut c_void, libc::socklen_t) {
-    let len = match address {
+    let port = packet.port;
+    let len = match packet.destination {
         IpAddr::V4(address) => {
             name.write(Name {
                 v4: libc::sockaddr_in {
@@ -48,7 +59,7 @@ pub(super) fn write_name(
                     sin6_port: port.to_be(),
                     sin6_flowinfo: 0,
                     sin6_addr: libc::in6_addr { s6_addr: address.octets() },
-                    sin6_scope_id: 0,
+                    sin6_scope_id: packet.zone,
                 },
             });
             mem::size_of::<libc::sockaddr_in6>()
@@ -57,8 +68,8 @@ pub(super) fn write_name(
     (name.as_mut_ptr().cast::<c_void>(), len as libc::socklen_t)
 }
 
-/// Reads the address that the kernel wrote to the header's name, whose room is a [`Name`].
-pub(super) fn read_name(header: &libc::msghdr) -> Option<IpAddr> {
+/// Reads the address that the kernel wrote to the header's name, whose room is a [`Name`], and the zone of a link-local one.
+pub(super) fn read_name(header: &libc::msghdr) -> Option<(IpAddr, u32)> {
     let len = header.msg_namelen as usize;
     if header.msg_name.is_null() || len < mem::size_of::<libc::sa_family_t>() {
         return None;
@@ -71,31 +82,41 @@ pub(super) fn read_name(header: &libc::msghdr) -> Option<IpAddr> {
         if family == libc::AF_INET && len >= mem::size_of::<libc::sockaddr_in>() {
             let name = header.msg_name.cast::<libc::sockaddr_in>().read();
             let address = Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes());
-            Some(IpAddr::V4(address))
+            Some((IpAddr::V4(address), 0))
         } else if family == libc::AF_INET6 && len >= mem::size_of::<libc::sockaddr_in6>() {
             let name = header.msg_name.cast::<libc::sockaddr_in6>().read();
             let address = Ipv6Addr::from(name.sin6_addr.s6_addr);
-            Some(IpAddr::V6(address))
+            Some((IpAddr::V6(address), name.sin6_scope_id))
         } else {
             None
         }
     }
 }
 
-/// The destination in a packet-information message, and whether it is this host's alone.
-pub(super) fn read_packet_info(level: c_int, kind: c_int, data: &[u8]) -> Option<(IpAddr, bool)> {
+/// Reads a packet-information message.
+pub(super) fn read_packet_info(level: c_int, kind: c_int, data: &[u8]) -> Option<PacketInfo> {
     match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
             // struct in_pktinfo: interface index, the local address of the packet, the header's
             // destination.
-            let [_, _, _, _, l0, l1, l2, l3, d0, d1, d2, d3] = *data.first_chunk::<12>()?;
+            let [i0, i1, i2, i3, l0, l1, l2, l3, d0, d1, d2, d3] = *data.first_chunk::<12>()?;
             let address = Ipv4Addr::new(d0, d1, d2, d3);
-            // The two differ exactly for broadcast and multicast (ip(7), IP_PKTINFO).
-            Some((IpAddr::V4(address), address == Ipv4Addr::new(l0, l1, l2, l3)))
+            Some(PacketInfo {
+                destination: IpAddr::V4(address),
+                interface: u32::from_ne_bytes([i0, i1, i2, i3]),
+                // The two differ exactly for broadcast and multicast (ip(7), IP_PKTINFO).
+                unicast: address == Ipv4Addr::new(l0, l1, l2, l3),
+            })
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            let address = Ipv6Addr::from(*data.first_chunk::<16>()?);
-            Some((IpAddr::V6(address), !address.is_multicast()))
+            // struct in6_pktinfo: the header's destination, interface index.
+            let (address, interface) = data.split_first_chunk::<16>()?;
+            let address = Ipv6Addr::from(*address);
+            Some(PacketInfo {
+                destination: IpAddr::V6(address),
+                interface: u32::from_ne_bytes(*interface.first_chunk()?),
+                unicast: !address.is_multicast(),
+            })
         }
         _ => None,
     }
@@ -117,9 +138,9 @@ pub(super) fn write_control(
         }
         Some(IpAddr::V6(source)) => {
             let mut info = [0; 20];
-            if let Some(address) = info.first_chunk_mut::<16>() {
-                *address = source.octets();
-            }
+            let (address, zone) = info.split_at_mut(16);
+            address.copy_from_slice(&source.octets());
+            zone.copy_from_slice(&packet.zone.to_ne_bytes());
             len += append_control(control, len, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
         }
         None => {}

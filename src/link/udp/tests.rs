@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use usctp_assoc::AddressSet;
+
 use super::*;
 
 fn transmit(destination: &str, len: usize) -> Transmit {
@@ -9,6 +11,8 @@ fn transmit(destination: &str, len: usize) -> Transmit {
         source: None,
         destination: destination.parse().unwrap(),
         udp_port: Some(9899),
+        zone: 0,
+        sources: AddressSet::default(),
         ecn: Ecn::NotEct,
         fragmentable: false,
         len,

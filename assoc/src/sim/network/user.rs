@@ -9,8 +9,8 @@ use super::{Arrived, Network};
 use crate::sim::host::{Node, Sleep};
 use crate::sim::{Application, HostId, Logged};
 use crate::{
-    Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn, Endpoint,
-    Message, Received, SendError, Transmit,
+    AddressSet, Association, AssociationId, AssociationState, ConnectError, ConnectOptions, Ecn,
+    Endpoint, Message, Received, SendError, Transmit,
 };
 
 impl Network {
@@ -167,6 +167,8 @@ impl Network {
             source: Some(source),
             destination,
             udp_port: None,
+            zone: 0,
+            sources: AddressSet::default(),
             ecn: Ecn::NotEct,
             fragmentable: false,
             len: payload.len(),

@@ -1,0 +1,135 @@
+//! The local addresses of an endpoint: which are bound, which peers were told of, what changes.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use super::Endpoint;
+use crate::event::AssociationId;
+use crate::wire::{AddressSet, is_link_local};
+
+/// The bound addresses, and those that associations began with.
+#[derive(Debug, Default)]
+pub(super) struct LocalAddresses {
+    bound: Vec<IpAddr>,
+    /// Unbound again: older associations have them still.
+    unbound: Vec<IpAddr>,
+    /// What peers were told of, each set once, the newest last.
+    sets: VecDeque<(AddressSet, Vec<IpAddr>)>,
+    last: u32,
+}
+
+impl Endpoint {
+    /// The local addresses. IPv6 link-local ones are not listed in INIT and INIT ACK: no peer knows which link they are of.
+    pub fn addresses(&self) -> &[IpAddr] {
+        self.addresses.bound()
+    }
+
+    /// Binds an address: associations that begin from now on have it. Those that exist do without, since their peers were
+    /// not told of it (RFC 6458, section 9.1). False if it is bound already.
+    pub fn add_address(&mut self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if self.addresses.bound.contains(&address) {
+            return false;
+        }
+        self.addresses.unbound.retain(|unbound| *unbound != address);
+        self.addresses.bound.push(address);
+        true
+    }
+
+    /// Unbinds an address: INITs to it are refused, and associations that begin from now on do without. Those that exist
+    /// keep it, since their peers were told of it (RFC 6458, section 9.1). False if it is not bound, or the last one.
+    pub fn remove_address(&mut self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let bound = &mut self.addresses.bound;
+        if bound.len() == 1 || !bound.contains(&address) {
+            return false;
+        }
+        bound.retain(|own| *own != address);
+        self.addresses.unbound.push(address);
+        true
+    }
+
+    /// Takes other addresses for the associations that begin from now on: those of the host, for an endpoint that is bound
+    /// to all of them.
+    pub fn set_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.addresses.bound =
+            addresses.into_iter().map(|address| address.to_canonical()).collect();
+    }
+
+    /// The host no longer has an address. Paths whose packets left from it leave their source to routing again, among
+    /// the addresses that the peer was told of; it stays one of these, since the peer cannot be told otherwise.
+    pub fn address_lost(&mut self, address: IpAddr) {
+        let address = address.to_canonical();
+        for association in self.table.iter_mut() {
+            let paths = association.ctx.paths.iter_mut();
+            paths.filter(|path| path.local == Some(address)).for_each(|path| path.local = None);
+        }
+    }
+
+    /// The addresses that an association has.
+    pub fn addresses_of(&self, id: AssociationId) -> Option<&[IpAddr]> {
+        Some(self.address_set(self.table.view(id)?.ctx.me.sources))
+    }
+
+    /// The addresses that a packet may leave from if it has no source.
+    pub fn address_set(&self, set: AddressSet) -> &[IpAddr] {
+        let known = self.addresses.sets.iter().find(|(name, _)| *name == set);
+        known.map_or(self.addresses.bound(), |(_, addresses)| addresses)
+    }
+
+    /// The addresses that say which families a peer may use: link-local ones only if the peer is `near`, or if there are no
+    /// others. A single one is known to the peer as the source of the packet, but not if that is a link-local one.
+    pub(super) fn own_addresses(&self, near: bool) -> Vec<IpAddr> {
+        let bound = self.addresses.bound().iter().copied();
+        let far: Vec<IpAddr> = bound.clone().filter(|own| !is_link_local(*own)).collect();
+        if near || far.is_empty() { bound.collect() } else { far }
+    }
+
+    /// Names what a peer is told of, together with the addresses that neighbours know without being told.
+    pub(super) fn name_set(&mut self, listed: &[IpAddr]) -> AddressSet {
+        let local = self.addresses.bound.iter().filter(|address| is_link_local(**address));
+        // Who lists none is known by the source of its packets.
+        let listed = if listed.is_empty() { self.addresses.bound() } else { listed };
+        let mut set = listed.to_vec();
+        set.extend(local.filter(|address| !listed.contains(address)));
+        let sets = &mut self.addresses.sets;
+        if let Some((name, _)) = sets.iter().rev().find(|(_, known)| *known == set) {
+            return *name;
+        }
+        if sets.len() >= MOST_SETS {
+            let table = &self.table;
+            let in_use: std::collections::HashSet<AddressSet> =
+                table.ids().filter_map(|id| Some(table.view(id)?.ctx.me.sources)).collect();
+            // Cookies may still name the latest.
+            let latest = sets.len() - MOST_SETS / 2;
+            let mut at = 0;
+            sets.retain(|(name, _)| {
+                at += 1;
+                at > latest || in_use.contains(name)
+            });
+        }
+        self.addresses.last += 1;
+        let name = AddressSet(self.addresses.last);
+        sets.push_back((name, set));
+        name
+    }
+}
+
+impl LocalAddresses {
+    pub(super) fn new(addresses: Vec<IpAddr>) -> Self {
+        let bound = addresses.into_iter().map(|address| address.to_canonical()).collect();
+        Self { bound, ..Self::default() }
+    }
+
+    pub(super) fn bound(&self) -> &[IpAddr] {
+        &self.bound
+    }
+
+    /// Whether no new association may have it.
+    pub(super) fn is_unbound(&self, address: IpAddr) -> bool {
+        self.unbound.contains(&address)
+    }
+}
+
+/// Sets that are remembered; more only if associations have them.
+const MOST_SETS: usize = 32;

@@ -1,0 +1,202 @@
+//! Local addresses that come and go, and addresses that mean something on one link only: two endpoints, packets carried by hand.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use usctp_assoc::{
+    AssociationId, AssociationState, Config, ConnectError, ConnectOptions, Datagram, Endpoint,
+    Message, Transmit,
+};
+use usctp_chunk::{Chunk, ChunkType, Packet};
+
+const OURS: u16 = 5001;
+const THEIRS: u16 = 5000;
+/// The number that our interface has here and the peer's has there: they need not agree.
+const ZONES: [u32; 2] = [3, 8];
+
+fn ip(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}
+
+fn link_local(host: u16) -> IpAddr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host).into()
+}
+
+fn in_zone(host: u16, zone: u32) -> SocketAddr {
+    SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host), THEIRS, 0, zone).into()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Two hosts on one link.
+struct Link {
+    ends: [Endpoint; 2],
+    /// What a packet without a source leaves from, as routing would choose.
+    routed: [IpAddr; 2],
+    now: Instant,
+    /// All packets, with the end that sent each.
+    sent: Vec<(usize, Transmit, Packet)>,
+}
+
+impl Link {
+    fn new(ours: &[&str], theirs: &[&str]) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "some time to begin at")]
+        let now = Instant::now();
+        let end = |port, seed, addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| ip(address)).collect();
+            Endpoint::new(Config::default(), port, addresses, [seed; 32], now)
+        };
+        let mut link = Self {
+            ends: [end(OURS, 1, ours), end(THEIRS, 2, theirs)],
+            routed: [ip(ours[0]), ip(theirs[0])],
+            now,
+            sent: Vec::new(),
+        };
+        link.ends[1].listen(true);
+        link
+    }
+
+    fn connect(&mut self, peer: SocketAddr) -> Result<AssociationId, ConnectError> {
+        let id = self.ends[0].connectx(self.now, &[peer], ConnectOptions::default())?;
+        self.run();
+        Ok(id)
+    }
+
+    /// Carries packets until nobody has any.
+    fn run(&mut self) {
+        let mut bytes = BytesMut::new();
+        while let Some((from, transmit)) =
+            (0..2).find_map(|end| Some((end, self.ends[end].poll_transmit(self.now, &mut bytes)?)))
+        {
+            let payload = bytes.split().freeze();
+            self.sent.push((from, transmit, Packet::parse(payload.clone()).unwrap()));
+            let source = transmit.source.unwrap_or(self.routed[from]);
+            let destination = transmit.destination;
+            let near = is_link_local(source) || is_link_local(destination);
+            assert_eq!(transmit.zone, if near { ZONES[from] } else { 0 }, "{transmit:?}");
+            let zone = if near { ZONES[1 - from] } else { 0 };
+            let datagram =
+                Datagram { source, destination, udp_port: None, zone, ecn: transmit.ecn, payload };
+            self.ends[1 - from].handle_datagram(self.now, datagram);
+        }
+        while (0..2).any(|end| self.ends[end].poll_event().is_some()) {}
+    }
+
+    fn state(&self, id: AssociationId) -> AssociationState {
+        self.ends[0].view(id).unwrap().state()
+    }
+
+    fn newest(&self) -> AssociationId {
+        self.ends[1].associations().max().unwrap()
+    }
+
+    /// The addresses that the latest INIT or INIT ACK of one side listed.
+    fn listed(&self, end: usize) -> Vec<IpAddr> {
+        let inits =
+            self.sent.iter().rev().filter(|(from, ..)| *from == end).filter_map(|(.., packet)| {
+                match packet.chunks().next()?.ok()?.decode().ok()? {
+                    Chunk::Init(init) | Chunk::InitAck(init) => Some(init),
+                    _ => None,
+                }
+            });
+        let init = inits.into_iter().next().unwrap();
+        init.parameters.iter().filter_map(|parameter| parameter.ok()?.ip()).collect()
+    }
+}
+
+#[test]
+fn an_association_keeps_the_local_addresses_it_began_with() {
+    let mut link = Link::new(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]);
+    let peer: SocketAddr = "10.0.0.2:5000".parse().unwrap();
+    let id = link.connect(peer).unwrap();
+    assert_eq!(link.state(id), AssociationState::Established);
+    let theirs = link.newest();
+    let server = &mut link.ends[1];
+    assert!(server.add_address(ip("10.0.0.4")) && !server.add_address(ip("10.0.0.4")));
+    assert!(server.remove_address(ip("10.0.0.3")) && !server.remove_address(ip("10.0.0.3")));
+    assert_eq!(server.addresses(), [ip("10.0.0.2"), ip("10.0.0.4")]);
+    assert_eq!(server.addresses_of(theirs).unwrap(), [ip("10.0.0.2"), ip("10.0.0.3")]);
+
+    // The host loses the address it was reached at: what is left is a choice among those that the peer knows.
+    server.address_lost(ip("10.0.0.2"));
+    server.association(theirs).unwrap().send(link.now, Message::new(0, "hello")).unwrap();
+    link.run();
+    let (_, data, _) = link.sent.iter().rev().find(|(from, ..)| *from == 1).unwrap();
+    assert_eq!(data.source, None);
+    assert_eq!(link.ends[1].address_set(data.sources), [ip("10.0.0.2"), ip("10.0.0.3")]);
+    // A restart of the peer is told of those of now, and so is the association from then on.
+    link.ends[0] = Endpoint::new(Config::default(), OURS, vec![ip("10.0.0.1")], [9; 32], link.now);
+    let id = link.connect(peer).unwrap();
+    assert_eq!(link.state(id), AssociationState::Established);
+    assert_eq!(link.listed(1), [ip("10.0.0.2"), ip("10.0.0.4")]);
+    assert_eq!(link.ends[1].addresses_of(theirs).unwrap(), [ip("10.0.0.2"), ip("10.0.0.4")]);
+}
+
+#[test]
+fn an_init_to_an_address_that_was_unbound_is_refused() {
+    let mut link = Link::new(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]);
+    assert!(link.ends[1].remove_address(ip("10.0.0.3")));
+    assert!(!link.ends[1].remove_address(ip("10.0.0.2")), "the last one stays");
+    let id = link.connect("10.0.0.3:5000".parse().unwrap()).unwrap();
+    assert_eq!(link.state(id), AssociationState::Closed);
+    let (_, transmit, packet) = link.sent.last().unwrap();
+    assert_eq!(transmit.source, Some(ip("10.0.0.3")), "from the address that was asked");
+    assert_eq!(packet.chunks().next().unwrap().unwrap().kind, ChunkType::ABORT);
+    assert!(link.ends[1].add_address(ip("10.0.0.3")));
+    let id = link.connect("10.0.0.3:5000".parse().unwrap()).unwrap();
+    assert_eq!(link.state(id), AssociationState::Established);
+}
+
+#[test]
+fn link_local_addresses_are_used_by_zone_and_told_to_nobody() {
+    let mut link = Link::new(&["fe80::1", "10.0.0.1"], &["fe80::2", "10.0.0.2"]);
+    let no_zone = link.connect(in_zone(2, 0)).unwrap_err();
+    assert_eq!(no_zone, ConnectError::LinkLocalNoScope { index: 0, address: link_local(2) });
+    let id = link.connect(in_zone(2, ZONES[0])).unwrap();
+    assert_eq!(link.state(id), AssociationState::Established);
+    // A neighbour is told of the other address, which the packets do not show.
+    assert_eq!((link.listed(0), link.listed(1)), (vec![ip("10.0.0.1")], vec![ip("10.0.0.2")]));
+    let paths = |end: &Endpoint, id| -> Vec<_> {
+        end.view(id).unwrap().paths().map(|path| (path.peer, path.zone)).collect()
+    };
+    assert_eq!(paths(&link.ends[0], id), [(link_local(2), ZONES[0]), (ip("10.0.0.2"), 0)]);
+    let theirs = link.newest();
+    assert_eq!(paths(&link.ends[1], theirs), [(link_local(1), ZONES[1]), (ip("10.0.0.1"), 0)]);
+}
+
+#[test]
+fn the_same_link_local_address_in_two_zones_is_two_peers() {
+    let mut link = Link::new(&["fe80::1"], &["fe80::2"]);
+    let id = link.connect(in_zone(2, ZONES[0])).unwrap();
+    let again = link.connect(in_zone(2, ZONES[0]));
+    assert!(matches!(again, Err(ConnectError::InUse { association, .. }) if association == id));
+    let other = link.ends[0].connectx(link.now, &[in_zone(2, 99)], ConnectOptions::default());
+    let other = other.unwrap();
+    let mut init = BytesMut::new();
+    let transmit = link.ends[0].poll_transmit(link.now, &mut init).unwrap();
+    assert_eq!((transmit.destination, transmit.zone), (link_local(2), 99));
+    // What comes from the first peer's link is not the second peer's, and nothing from there is the first one's.
+    let theirs = link.newest();
+    let server = &mut link.ends[1];
+    server.association(theirs).unwrap().send(link.now, Message::new(0, "hello")).unwrap();
+    let mut data = BytesMut::new();
+    let transmit = server.poll_transmit(link.now, &mut data).unwrap();
+    for (zone, messages) in [(99, 0), (ZONES[0], 1)] {
+        let datagram = Datagram {
+            source: link_local(2),
+            destination: link_local(1),
+            udp_port: None,
+            zone,
+            ecn: transmit.ecn,
+            payload: data.clone().freeze(),
+        };
+        link.ends[0].handle_datagram(link.now, datagram);
+        let received = link.ends[0].association(id).unwrap().recv(link.now).map_or(0, |_| 1);
+        assert_eq!(received, messages, "zone {zone}");
+    }
+    assert_eq!(link.ends[0].counters().bad_tag, 1);
+    assert_eq!(link.state(other), AssociationState::CookieWait);
+}

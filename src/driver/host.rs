@@ -1,0 +1,74 @@
+//! The addresses of this host as the I/O thread last saw them.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long after a look the next one waits: of changes that come in a storm only the outcome counts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The addresses, and whether they are to be looked at again.
+#[derive(Debug)]
+pub(super) struct Host {
+    addresses: Vec<IpAddr>,
+    looked_at: Instant,
+    is_doubtful: bool,
+}
+
+impl Host {
+    /// Knows these addresses.
+    pub(super) fn new(addresses: Vec<IpAddr>, now: Instant) -> Self {
+        // Sockets may have been bound before.
+        Self { addresses, looked_at: now, is_doubtful: true }
+    }
+
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// The system says that something changed.
+    pub(super) fn is_said_to_change(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// When the next look is due, if one is.
+    pub(super) fn look_due(&self) -> Option<Instant> {
+        self.is_doubtful.then(|| self.looked_at + PAUSE)
+    }
+
+    /// Looks, if that is due; the addresses that are gone.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        look: impl FnOnce() -> Vec<IpAddr>,
+    ) -> Option<Vec<IpAddr>> {
+        if self.look_due().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.is_doubtful = false;
+        self.looked_at = now;
+        let before = std::mem::replace(&mut self.addresses, look());
+        Some(before.into_iter().filter(|address| !self.addresses.contains(address)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_changes_is_looked_at_once_in_a_while_and_its_outcome_is_seen() {
+        let [first, second, third] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
+        let now = Instant::now();
+        let mut host = Host::new(vec![first, second], now);
+        assert_eq!(host.look(now, || panic!("it is too early")), None);
+        let later = now + PAUSE;
+        assert_eq!(host.look_due(), Some(later));
+        assert_eq!(host.look(later, || vec![second, third]), Some(vec![first]));
+        assert_eq!(host.look_due(), None);
+        host.is_said_to_change();
+        host.is_said_to_change();
+        assert_eq!(host.look(later, || panic!("it is too early")), None);
+        assert_eq!(host.look(later + PAUSE, || vec![third]), Some(vec![second]));
+        assert_eq!(host.addresses(), [third]);
+    }
+}
