@@ -17,6 +17,7 @@ mod support;
 mod transfer;
 
 use std::process::ExitCode;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use scene::Scene;
@@ -252,10 +253,11 @@ fn play(lab: &Lab, case: &Case, families: &[Family]) -> Outcome<()> {
         transfer.until("the dead paths are inactive", promise.inactive + GRACE, |now| {
             case.dead.iter().all(|&link| now.path(link).state == PathState::Inactive)
         })?;
-    transfer.until_delivered(100, promise.switch + GRACE)?;
     if case.dead.is_empty() {
         // Long enough for several expiries.
-        transfer.until_delivered(200, promise.switch * 3 + GRACE)?;
+        sleep(options.rto.max * 6);
+    } else {
+        transfer.until_delivered(100, promise.switch + GRACE)?;
     }
     let (switched, silence) = (transfer.switched_after(fault), transfer.silence_since(fault));
     let healing = Instant::now();
@@ -295,7 +297,7 @@ fn total_outage(lab: &Lab, families: &[Family]) -> Outcome<()> {
     let healing = Instant::now();
     scene.links[1].restore()?;
     transfer.until_delivered(100, promise.active + promise.switch + GRACE)?;
-    let switched = transfer.switched_after(healing).map_or("-".into(), millis);
+    let switched = transfer.resumed_after(healing).map_or("-".into(), millis);
     scene.links[0].restore()?;
     transfer.until("all paths are active again", promise.active + GRACE, Transfer::is_whole)?;
     transfer.until_used(0, promise.active + GRACE)?;

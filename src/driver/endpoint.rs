@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use usctp_assoc::{AssociationId, Datagram, Endpoint, PathNotice};
+use usctp_assoc::{AssociationId, Datagram, Endpoint, NoticeKind, PathNotice};
 
 use self::inner::After;
 use super::Driver;
@@ -231,6 +231,11 @@ impl SharedEndpoint {
 
     /// Tells the endpoint of packets that this host refused to send; what it makes of that is sent next.
     fn take_notices(&self, driver: &Driver, notices: Vec<PathNotice>) {
+        let mut sources = self.lock_sources();
+        for notice in notices.iter().filter(|notice| notice.kind == NoticeKind::SendFailed) {
+            sources.forget(notice.peer);
+        }
+        drop(sources);
         let mut inner = self.lock();
         let now = Instant::now();
         for notice in notices {

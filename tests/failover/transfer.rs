@@ -132,6 +132,13 @@ impl Transfer {
         later.map(|(at, _)| at.saturating_duration_since(fault)).min()
     }
 
+    /// How long after `fault` a message arrived, whenever it was handed over.
+    pub(crate) fn resumed_after(&self, fault: Instant) -> Option<Duration> {
+        let delivered = lock(&self.record.delivered);
+        let after = delivered.iter().map(|(at, _)| at.checked_duration_since(fault));
+        after.flatten().min()
+    }
+
     /// The longest time without a delivery from `fault` until now.
     pub(crate) fn silence_since(&self, fault: Instant) -> Duration {
         let delivered = lock(&self.record.delivered);
