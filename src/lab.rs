@@ -10,6 +10,7 @@ mod netlink;
 mod prefix;
 mod relay;
 mod rule;
+mod too_big;
 
 use std::fs;
 use std::io;

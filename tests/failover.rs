@@ -54,6 +54,8 @@ struct Case {
     heals: fn(&Scene) -> Outcome<()>,
     /// The paths that are to be found dead.
     dead: &'static [usize],
+    /// The MTU that the first path is to be found to have, in bytes, if it changes.
+    mtu: Option<usize>,
     /// How many expiries of T3-rtx may pass, one after the other, before a message is through.
     hops: u32,
 }
@@ -127,6 +129,14 @@ const CASES: &[Case] = &[
         ..ALL_LIVE
     },
     Case {
+        name: "packets_over_1300_bytes_refused_by_a_router",
+        relayed: true,
+        breaks: |scene| Ok(scene.links[0].lose(Way::ToFar, Some(Rule::TooBig(1300)))?),
+        heals: |scene| Ok(scene.links[0].lose(Way::ToFar, None)?),
+        mtu: Some(1300),
+        ..ALL_LIVE
+    },
+    Case {
         name: "sacks_dropped",
         relayed: true,
         breaks: |scene| Ok(scene.links[0].lose(Way::ToNear, Some(Rule::Sacks))?),
@@ -138,6 +148,7 @@ const CASES: &[Case] = &[
         name: "mtu_lowered_to_1300",
         breaks: |scene| Ok(scene.links[0].set_mtu(1300)?),
         heals: |scene| Ok(scene.links[0].set_mtu(1500)?),
+        mtu: Some(1300),
         ..ALL_LIVE
     },
     Case {
@@ -178,6 +189,7 @@ const FIRST_DIES: Case = Case {
     breaks: |_| Ok(()),
     heals: |_| Ok(()),
     dead: &[0],
+    mtu: None,
     hops: 1,
 };
 
@@ -268,6 +280,9 @@ fn play(lab: &Lab, case: &Case, families: &[Family]) -> Outcome<()> {
         let before = sent();
         transfer.until_delivered(100, promise.switch + GRACE)?;
         assert_eq!(sent(), before, "a path that is inactive gets no messages");
+    }
+    if let Some(mtu) = case.mtu {
+        transfer.until("the MTU is found", GRACE, |now| now.path(0).mtu == mtu)?;
     }
     let (switched, silence) = (transfer.switched_after(fault), transfer.silence_since(fault));
     let healing = Instant::now();

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use support::suite::{Outcome, Suite};
 use usctp::lab::{Host, Lab, Link, LinkOptions, Loss, Prefix, Route, Rule, Way};
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     suite.in_lab("a_dead_neighbour_is_sent_to_and_never_answers", dead_neighbour);
     suite.in_lab("a_link_with_loss_loses_about_as_much_as_was_asked_for", loss);
     suite.in_lab("a_relay_loses_what_the_rule_says_and_nothing_else", rules);
+    suite.in_lab("a_relay_tells_the_sender_of_packets_that_are_too_big", too_big);
     suite.in_lab("an_address_that_was_removed_is_gone_until_it_is_added", moving_addresses);
     suite.in_lab("a_lower_mtu_is_told_to_the_sender", lower_mtu);
     suite.in_lab("a_route_that_was_removed_has_no_effect", removed_route);
@@ -182,6 +184,23 @@ fn rules(lab: &Lab) -> Outcome<()> {
     let (near, far) = (lab.host("near")?, lab.host("far")?);
     let plain = near.link(&far, LinkOptions { name: "link0".to_owned(), ..Default::default() })?;
     assert!(plain.lose(Way::ToFar, Some(Rule::Everything)).is_err(), "it has no relay");
+    Ok(())
+}
+
+fn too_big(lab: &Lab) -> Outcome<()> {
+    let (near, _far, link) = pair(lab, Some(Loss::default()))?;
+    link.lose(Way::ToFar, Some(Rule::TooBig(1300)))?;
+    let socket = socket(&near, "10.1.0.1")?;
+    socket.connect("10.1.0.2:7")?;
+    // The kernel believes the relay, and knows better from then on.
+    assert_eq!(getsockopt(&socket, sockopt::IpMtu)?, 1500);
+    let begun = Instant::now();
+    while getsockopt(&socket, sockopt::IpMtu)? != 1300 {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        // Refused once it knows: nothing is sent any more.
+        let _ = socket.send(&[0; 1400]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     Ok(())
 }
 

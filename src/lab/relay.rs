@@ -18,6 +18,7 @@ use super::LabError;
 use super::host::Host;
 use super::link::{End, Loss};
 use super::rule::{Rule, Way};
+use super::too_big;
 
 /// What a relay has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,7 +56,10 @@ impl Shared {
     }
 }
 
-type Port = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
+type Port = (Outlet, Box<dyn DataLinkReceiver>);
+
+/// Written to by both threads: a frame that is lost may be answered.
+type Outlet = Arc<Mutex<Box<dyn DataLinkSender>>>;
 
 impl Relay {
     /// Makes the interfaces of both ends, and a host between them that forwards.
@@ -71,9 +75,10 @@ impl Relay {
         let failed = |source| LabError::Setup { what: format!("the relay of {name}"), source };
         let (near, far) = host.run(|| Ok((open("near")?, open("far")?))).map_err(failed)?;
         let mut relay = Self { _host: host, shared: Arc::default(), threads: Vec::new() };
-        relay.pass(near.1, far.0, loss, Way::ToFar).map_err(failed)?;
+        let outlets = (Arc::clone(&near.0), Arc::clone(&far.0));
+        relay.pass(near, outlets.1, loss, Way::ToFar).map_err(failed)?;
         let back = Loss { seed: !loss.seed, ..loss };
-        relay.pass(far.1, near.0, back, Way::ToNear).map_err(failed)?;
+        relay.pass(far, outlets.0, back, Way::ToNear).map_err(failed)?;
         Ok(relay)
     }
 
@@ -89,17 +94,11 @@ impl Relay {
         }
     }
 
-    fn pass(
-        &mut self,
-        from: Box<dyn DataLinkReceiver>,
-        to: Box<dyn DataLinkSender>,
-        loss: Loss,
-        way: Way,
-    ) -> io::Result<()> {
+    fn pass(&mut self, from: Port, to: Outlet, loss: Loss, way: Way) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || forward(from, to, loss, way, &shared))?;
+            .spawn(move || forward(from, &to, loss, way, &shared))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -128,18 +127,12 @@ fn open(name: &str) -> io::Result<Port> {
         ..Config::default()
     };
     match datalink::channel(&interface, config)? {
-        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
+        Channel::Ethernet(sender, receiver) => Ok((Arc::new(Mutex::new(sender)), receiver)),
         _ => Err(io::Error::other("no Ethernet channel")),
     }
 }
 
-fn forward(
-    mut from: Box<dyn DataLinkReceiver>,
-    mut to: Box<dyn DataLinkSender>,
-    loss: Loss,
-    way: Way,
-    shared: &Shared,
-) {
+fn forward((back, mut from): Port, to: &Outlet, loss: Loss, way: Way, shared: &Shared) {
     let chance = (loss.percent / 100.0).clamp(0.0, 1.0);
     let mut random = StdRng::seed_from_u64(loss.seed);
     while !shared.stop.load(Ordering::Relaxed) {
@@ -148,10 +141,20 @@ fn forward(
         let rule = *shared.rule(way).lock().unwrap_or_else(PoisonError::into_inner);
         if random.random_bool(chance) || rule.is_some_and(|rule| rule.applies_to(frame)) {
             shared.lost.fetch_add(1, Ordering::Relaxed);
+            if let Some(Rule::TooBig(mtu)) = rule
+                && let Some(answer) = too_big::answer(frame, mtu)
+            {
+                write(&back, &answer);
+            }
             continue;
         }
-        if matches!(to.send_to(frame, None), Some(Ok(()))) {
+        if write(to, frame) {
             shared.forwarded.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+fn write(outlet: &Outlet, frame: &[u8]) -> bool {
+    let mut outlet = outlet.lock().unwrap_or_else(PoisonError::into_inner);
+    matches!(outlet.send_to(frame, None), Some(Ok(())))
 }

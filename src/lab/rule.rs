@@ -24,6 +24,8 @@ pub enum Rule {
     Everything,
     /// IP packets of more than so many bytes.
     LongerThan(usize),
+    /// The same, but the sender is told by ICMP, as by a router whose next link takes no longer ones.
+    TooBig(usize),
     /// SCTP packets that hold a SACK chunk, whatever else they hold.
     Sacks,
 }
@@ -36,7 +38,7 @@ impl Rule {
         match self {
             Self::Everything => true,
             // A veth pair pads nothing: behind the Ethernet header is the IP packet alone.
-            Self::LongerThan(most) => is_ip && frame.payload().len() > most,
+            Self::LongerThan(most) | Self::TooBig(most) => is_ip && frame.payload().len() > most,
             Self::Sacks => sctp(&frame).is_some_and(|packet| {
                 packet.chunks().flatten().any(|chunk| chunk.kind == ChunkType::SACK)
             }),
