@@ -117,6 +117,13 @@ impl Transfer {
         self.until(&format!("{count} messages are delivered"), bound, enough)
     }
 
+    /// Waits until everything is delivered that was handed over so far.
+    pub(crate) fn until_caught_up(&self, bound: Duration) -> Outcome<Duration> {
+        let sent = lock(&self.record.sent).len();
+        let all = |transfer: &Self| lock(&transfer.record.delivered).len() >= sent;
+        self.until(&format!("all of {sent} messages are delivered"), bound, all)
+    }
+
     /// Waits until DATA leaves on the path over a link again.
     pub(crate) fn until_used(&self, link: usize, bound: Duration) -> Outcome<Duration> {
         let before = self.path(link).bytes_sent;
