@@ -281,7 +281,7 @@ fn play(lab: &Lab, case: &Case, families: &[Family]) -> Outcome<()> {
         // Long enough for several expiries.
         sleep(options.rto.max * 6);
     } else {
-        let sent = || case.dead.iter().map(|&link| transfer.path(link).bytes_sent).sum::<u64>();
+        let sent = || case.dead.iter().map(|&link| transfer.bytes_sent(link)).sum::<u64>();
         let before = sent();
         transfer.until_delivered(100, promise.switch + GRACE)?;
         assert_eq!(sent(), before, "a path that is inactive gets no messages");

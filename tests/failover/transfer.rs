@@ -85,6 +85,11 @@ impl Transfer {
         self.association.paths().swap_remove(link)
     }
 
+    /// Bytes of DATA that went over a link, or were meant to.
+    pub(crate) fn bytes_sent(&self, link: usize) -> u64 {
+        self.path(link).bytes_sent
+    }
+
     /// Whether every path of both ends is active.
     pub(crate) fn is_whole(&self) -> bool {
         [&self.association, &self.peer].iter().all(|end| {
@@ -126,9 +131,9 @@ impl Transfer {
 
     /// Waits until DATA leaves on the path over a link again.
     pub(crate) fn until_used(&self, link: usize, bound: Duration) -> Outcome<Duration> {
-        let before = self.path(link).bytes_sent;
+        let before = self.bytes_sent(link);
         let what = format!("traffic goes over link {link}");
-        self.until(&what, bound, |transfer| transfer.path(link).bytes_sent > before + 20_000)
+        self.until(&what, bound, |transfer| transfer.bytes_sent(link) > before + 20_000)
     }
 
     /// How long after `fault` the first message arrived that was handed over after it.
