@@ -101,7 +101,7 @@ impl Link {
     /// Takes back [`cut`](Self::cut).
     ///
     /// # Errors
-    /// The kernel refuses; the link was not cut.
+    /// The kernel refuses.
     pub fn restore(&self) -> Result<(), LabError> {
         self.near.redirect(&self.far)?;
         self.far.redirect(&self.near)
@@ -196,7 +196,7 @@ impl End {
     /// The kernel refuses.
     pub fn add_dead_neighbour(&self, address: IpAddr) -> Result<(), LabError> {
         self.network.setup(&format!("making {address} a dead neighbour"), |netlink| {
-            netlink.add_neighbour(self.interface.index, address, NOBODY)
+            netlink.fix_neighbour(self.interface.index, address, NOBODY)
         })
     }
 
@@ -279,10 +279,12 @@ impl End {
         Ok(())
     }
 
+    /// Tells where the other end is: if each end had to ask, the answer of one that still misdirects would be lost, and
+    /// the kernel asks again only after a second.
     fn redirect(&self, other: &Self) -> Result<(), LabError> {
         for address in other.addresses() {
-            self.network.setup(&format!("asking for {address} again"), |netlink| {
-                netlink.delete_neighbour(self.interface.index, address)
+            self.network.setup(&format!("directing {address} again"), |netlink| {
+                netlink.suggest_neighbour(self.interface.index, address, other.interface.mac)
             })?;
         }
         Ok(())

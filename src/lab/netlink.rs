@@ -120,20 +120,30 @@ impl Netlink {
     }
 
     /// Fixes the hardware address of a neighbour; nothing heard from the network changes it.
-    pub(super) fn add_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac) -> io::Result<()> {
-        let header = neighbour_header(index, neighbour);
+    pub(super) fn fix_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac) -> io::Result<()> {
+        self.add_neighbour(index, neighbour, mac, libc::NUD_PERMANENT)
+    }
+
+    /// Tells the hardware address of a neighbour, which is used at once and asked for again in time.
+    pub(super) fn suggest_neighbour(
+        &self,
+        index: u32,
+        neighbour: IpAddr,
+        mac: Mac,
+    ) -> io::Result<()> {
+        self.add_neighbour(index, neighbour, mac, libc::NUD_STALE)
+    }
+
+    fn add_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac, state: u16) -> io::Result<()> {
+        // `struct ndmsg`
+        let mut header = vec![family(neighbour), 0, 0, 0];
+        header.extend(index.to_ne_bytes());
+        header.extend(state.to_ne_bytes());
+        header.extend([0, 0]);
         let attributes = Attributes::default()
             .put(libc::NDA_DST, &Prefix::host(neighbour).octets())
             .put(libc::NDA_LLADDR, &mac);
         self.request(libc::RTM_NEWNEIGH, REPLACE, &header, &attributes)
-    }
-
-    /// Forgets a neighbour: it is asked for its hardware address again.
-    pub(super) fn delete_neighbour(&self, index: u32, neighbour: IpAddr) -> io::Result<()> {
-        let header = neighbour_header(index, neighbour);
-        let attributes =
-            Attributes::default().put(libc::NDA_DST, &Prefix::host(neighbour).octets());
-        self.request(libc::RTM_DELNEIGH, 0, &header, &attributes)
     }
 
     /// Sends one request and waits for its acknowledgement.
@@ -240,15 +250,6 @@ fn route_to(to: Prefix, route: Route) -> (Vec<u8>, Attributes) {
         attributes = attributes.put(libc::RTA_GATEWAY, &Prefix::host(gateway).octets());
     }
     (header, attributes)
-}
-
-/// `struct ndmsg` of a permanent entry.
-fn neighbour_header(index: u32, neighbour: IpAddr) -> Vec<u8> {
-    let mut header = vec![family(neighbour), 0, 0, 0];
-    header.extend(index.to_ne_bytes());
-    header.extend(libc::NUD_PERMANENT.to_ne_bytes());
-    header.extend([0, 0]);
-    header
 }
 
 fn family(address: IpAddr) -> u8 {
