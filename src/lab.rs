@@ -9,6 +9,8 @@ mod link;
 mod netlink;
 mod prefix;
 mod relay;
+mod rule;
+mod too_big;
 
 use std::fs;
 use std::io;
@@ -21,6 +23,7 @@ pub use host::{Host, Route};
 pub use link::{End, Link, LinkOptions, Loss};
 pub use prefix::Prefix;
 pub use relay::RelayCounters;
+pub use rule::{Rule, Way};
 
 /// The permission to make hosts.
 #[derive(Debug)]

@@ -13,9 +13,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use support::suite::{Outcome, Suite};
-use usctp::lab::{Host, Lab, Link, LinkOptions, Loss, Route};
+use usctp::lab::{Host, Lab, Link, LinkOptions, Loss, Prefix, Route, Rule, Way};
 
 fn main() -> ExitCode {
     let mut suite = Suite::enter("lab");
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
     suite.in_lab("an_unreachable_route_tells_the_sender", unreachable);
     suite.in_lab("a_dead_neighbour_is_sent_to_and_never_answers", dead_neighbour);
     suite.in_lab("a_link_with_loss_loses_about_as_much_as_was_asked_for", loss);
+    suite.in_lab("a_relay_loses_what_the_rule_says_and_nothing_else", rules);
+    suite.in_lab("a_relay_tells_the_sender_of_packets_that_are_too_big", too_big);
+    suite.in_lab("an_address_that_was_removed_is_gone_until_it_is_added", moving_addresses);
+    suite.in_lab("a_lower_mtu_is_told_to_the_sender", lower_mtu);
+    suite.in_lab("a_route_that_was_removed_has_no_effect", removed_route);
     suite.in_lab("a_host_is_in_a_network_of_its_own", own_network);
     suite.in_lab("programs_started_in_a_host_are_in_its_network", programs);
     suite.run()
@@ -147,6 +153,98 @@ fn loss(lab: &Lab) -> Outcome<()> {
     assert!((740..=860).contains(&arrived), "{arrived} of 1,000");
     let relayed = link.relayed().expect("the link has a relay");
     assert!((140..=260).contains(&relayed.lost), "{relayed:?}");
+    Ok(())
+}
+
+fn rules(lab: &Lab) -> Outcome<()> {
+    let (near, far, link) = pair(lab, Some(Loss::default()))?;
+    let (one, two) = (raw_socket(&near, "10.1.0.1")?, raw_socket(&far, "10.1.0.2")?);
+    let check = |from: &Socket, mut to: &Socket, length: usize, passes: bool, rule| {
+        // The kernel asks for a neighbour again after 1 s.
+        let patience = Duration::from_millis(if passes { 2500 } else { 100 });
+        to.set_read_timeout(Some(patience))?;
+        from.send_to(&vec![0; length], &to.local_addr()?)?;
+        assert_eq!(to.read(&mut [0; 1500]).is_ok(), passes, "{length} with {rule:?}");
+        Outcome::Ok(())
+    };
+    // Behind an IP header of 20 bytes.
+    for (rule, short, long) in [
+        (None, true, true),
+        (Some(Rule::LongerThan(1280)), true, false),
+        (Some(Rule::Sacks), true, true),
+        (Some(Rule::Everything), false, false),
+        (None, true, true),
+    ] {
+        link.lose(Way::ToFar, rule)?;
+        check(&one, &two, 1260, short, rule)?;
+        check(&one, &two, 1261, long, rule)?;
+        // A rule is for one way.
+        check(&two, &one, 1261, true, rule)?;
+    }
+    let (near, far) = (lab.host("near")?, lab.host("far")?);
+    let plain = near.link(&far, LinkOptions { name: "link0".to_owned(), ..Default::default() })?;
+    assert!(plain.lose(Way::ToFar, Some(Rule::Everything)).is_err(), "it has no relay");
+    Ok(())
+}
+
+fn too_big(lab: &Lab) -> Outcome<()> {
+    let (near, _far, link) = pair(lab, Some(Loss::default()))?;
+    link.lose(Way::ToFar, Some(Rule::TooBig(1300)))?;
+    let socket = socket(&near, "10.1.0.1")?;
+    socket.connect("10.1.0.2:7")?;
+    // The kernel believes the relay, and knows better from then on.
+    assert_eq!(getsockopt(&socket, sockopt::IpMtu)?, 1500);
+    let begun = Instant::now();
+    while getsockopt(&socket, sockopt::IpMtu)? != 1300 {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        // Refused once it knows: nothing is sent any more.
+        let _ = socket.send(&[0; 1400]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn moving_addresses(lab: &Lab) -> Outcome<()> {
+    let (near, _far, link) = pair(lab, None)?;
+    for prefix in ["10.1.0.1/24".parse()?, "fd01::1/64".parse()?] {
+        let Prefix { address, .. } = prefix;
+        let bind = move || UdpSocket::bind((address, 0));
+        near.run(bind)?;
+        link.near().remove_address(prefix)?;
+        assert!(near.run(bind).is_err(), "{prefix}");
+        assert!(link.near().remove_address(prefix).is_err(), "{prefix}");
+        link.near().add_address(prefix)?;
+        near.run(bind)?;
+    }
+    Ok(())
+}
+
+fn lower_mtu(lab: &Lab) -> Outcome<()> {
+    let (near, far, link) = pair(lab, None)?;
+    let (one, two) = (raw_socket(&near, "10.1.0.1")?, raw_socket(&far, "10.1.0.2")?);
+    // With its header made here, the kernel cuts no packet.
+    one.set_header_included_v4(true)?;
+    let mut packet = vec![0; 1400];
+    packet[0] = 0x45;
+    let send = || one.send_to(&packet, &two.local_addr()?);
+    send()?;
+    link.set_mtu(1300)?;
+    assert_eq!(send().expect_err("it is too long").raw_os_error(), Some(nix::libc::EMSGSIZE));
+    link.set_mtu(1500)?;
+    send()?;
+    Ok(())
+}
+
+fn removed_route(lab: &Lab) -> Outcome<()> {
+    let (near, _far, _link) = pair(lab, None)?;
+    let socket = socket(&near, "10.1.0.1")?;
+    for route in [Route::Unreachable, Route::Blackhole] {
+        near.route("10.1.0.2/32".parse()?, route)?;
+        assert!(socket.send_to(b"hello", "10.1.0.2:7").is_err(), "{route:?}");
+        near.unroute("10.1.0.2/32".parse()?, route)?;
+        socket.send_to(b"hello", "10.1.0.2:7")?;
+        assert!(near.unroute("10.1.0.2/32".parse()?, route).is_err(), "{route:?}");
+    }
     Ok(())
 }
 

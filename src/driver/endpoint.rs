@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use usctp_assoc::{AssociationId, Datagram, Endpoint, PathNotice, Transmit};
+use usctp_assoc::{AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Transmit};
 
 use self::inner::After;
 use super::Driver;
@@ -98,7 +98,7 @@ impl SharedEndpoint {
 
     /// The host's addresses changed: `all` is what a socket that is bound to all has now, `lost` are gone.
     pub(crate) fn host_changed(&self, all: &[IpAddr], lost: &[IpAddr]) {
-        self.lock_sources().forget();
+        self.lock_sources().forget_all();
         if !self.is_bound_to_all && lost.is_empty() {
             return;
         }
@@ -290,6 +290,11 @@ impl SharedEndpoint {
 
     /// Tells the endpoint of packets that this host refused to send; what it makes of that is sent next.
     fn take_notices(&self, driver: &Driver, notices: Vec<PathNotice>) {
+        let mut sources = self.lock_sources();
+        for notice in notices.iter().filter(|notice| notice.kind == NoticeKind::SendFailed) {
+            sources.forget(notice.peer);
+        }
+        drop(sources);
         let mut inner = self.lock();
         let now = Instant::now();
         for notice in notices {

@@ -17,11 +17,13 @@ type Way = (AddressSet, IpAddr, u32);
 /// Remembers what routing said for a while: asking costs system calls.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    known: HashMap<Way, (Option<IpAddr>, Instant)>,
+    known: HashMap<Way, (IpAddr, Instant)>,
 }
 
 impl Sources {
-    /// The source of packets that go this way; `ask` is called if the answer is not known, or old.
+    /// The source of packets that go this way; `ask` is called if the answer is not known, or old. That there is none is
+    /// asked again each time: a destination that cannot be reached gets few packets, and is to be found as soon as it
+    /// can be.
     pub(crate) fn towards(
         &mut self,
         way: Way,
@@ -31,20 +33,26 @@ impl Sources {
         if let Some(&(source, asked)) = self.known.get(&way)
             && now.saturating_duration_since(asked) < LIFETIME
         {
-            return source;
+            return Some(source);
         }
-        let source = ask();
+        self.known.remove(&way);
+        let source = ask()?;
         if self.known.len() >= CAPACITY {
             self.known.retain(|_, (_, asked)| now.saturating_duration_since(*asked) < LIFETIME);
         }
         if self.known.len() < CAPACITY {
             self.known.insert(way, (source, now));
         }
-        source
+        Some(source)
+    }
+
+    /// A packet for this destination could not be sent: its route or its source may be gone, so it is asked anew.
+    pub(crate) fn forget(&mut self, destination: IpAddr) {
+        self.known.retain(|(_, known, _), _| *known != destination);
     }
 
     /// Forgets everything: addresses have changed.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget_all(&mut self) {
         self.known.clear();
     }
 }
@@ -62,9 +70,33 @@ mod tests {
         let destination = way(0);
         assert_eq!(sources.towards(destination, now, || Some(first)), Some(first));
         assert_eq!(sources.towards(destination, now, || panic!("it is known")), Some(first));
-        assert_eq!(sources.towards(way(1), now, || None), None);
+        assert_eq!(sources.towards(way(1), now, || Some(second)), Some(second));
         assert_eq!(sources.towards(destination, now + LIFETIME, || Some(second)), Some(second));
-        sources.forget();
+        sources.forget_all();
         assert_eq!(sources.towards(destination, now + LIFETIME, || Some(first)), Some(first));
+    }
+
+    #[test]
+    fn a_destination_without_a_way_is_found_as_soon_as_there_is_one() {
+        let mut sources = Sources::default();
+        let now = Instant::now();
+        let [destination, source] = [1, 2].map(|n| IpAddr::from([192, 0, 2, n]));
+        let destination = (AddressSet::default(), destination, 0);
+        assert_eq!(sources.towards(destination, now, || None), None);
+        assert_eq!(sources.towards(destination, now, || Some(source)), Some(source));
+        // Nor does an answer that is old come back when there is none any more.
+        assert_eq!(sources.towards(destination, now + LIFETIME, || None), None);
+        assert_eq!(sources.towards(destination, now, || None), None);
+    }
+
+    #[test]
+    fn a_source_that_packets_were_refused_from_is_asked_for_anew() {
+        let mut sources = Sources::default();
+        let now = Instant::now();
+        let [destination, first, second] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
+        let way = (AddressSet::default(), destination, 0);
+        assert_eq!(sources.towards(way, now, || Some(first)), Some(first));
+        sources.forget(destination);
+        assert_eq!(sources.towards(way, now, || Some(second)), Some(second));
     }
 }

@@ -149,6 +149,15 @@ impl Host {
             .setup(&format!("adding a route to {to}"), |netlink| netlink.add_route(to, route))
     }
 
+    /// Removes a route that was added.
+    ///
+    /// # Errors
+    /// The kernel refuses: there is no such route.
+    pub fn unroute(&self, to: Prefix, route: Route) -> Result<(), LabError> {
+        self.network
+            .setup(&format!("removing a route to {to}"), |netlink| netlink.delete_route(to, route))
+    }
+
     /// Writes a kernel setting of this host, such as `net/ipv4/conf/all/rp_filter`.
     ///
     /// # Errors

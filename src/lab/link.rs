@@ -13,6 +13,7 @@ use super::host::{Host, Network};
 use super::netlink::{Interface, Mac};
 use super::prefix::Prefix;
 use super::relay::{Relay, RelayCounters};
+use super::rule::{Rule, Way};
 
 /// The hardware address of nobody: frames to it reach no host.
 const NOBODY: Mac = [0x02, 0, 0, 0, 0, 0];
@@ -28,12 +29,13 @@ pub struct LinkOptions {
     pub far: Vec<Prefix>,
     /// The greatest IP packet in bytes; `None` is 1,500.
     pub mtu: Option<u32>,
-    /// Frames to be lost; `None` loses none.
+    /// Frames to be lost, by a relay in the middle of the link; `None` loses none and has no relay.
     pub loss: Option<Loss>,
 }
 
-/// Random loss of frames, the same for the same seed and the same frames.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Random loss of frames, the same for the same seed and the same frames. The default loses none by chance: it is for a
+/// link that [loses by rule](Link::lose).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Loss {
     /// How many of a hundred frames are lost in each direction.
     pub percent: f64,
@@ -99,7 +101,7 @@ impl Link {
     /// Takes back [`cut`](Self::cut).
     ///
     /// # Errors
-    /// The kernel refuses; the link was not cut.
+    /// The kernel refuses.
     pub fn restore(&self) -> Result<(), LabError> {
         self.near.redirect(&self.far)?;
         self.far.redirect(&self.near)
@@ -116,9 +118,31 @@ impl Link {
             ends.iter().try_for_each(|end| end.wait_for_carrier())?;
             // The kernel takes IPv6 addresses from an interface that goes down.
             ends.iter().try_for_each(|end| end.assign())?;
-            ends.iter().try_for_each(|end| end.wait_until_usable())?;
+            ends.iter().try_for_each(|end| end.wait_until_usable(end.addresses()))?;
         }
         Ok(())
+    }
+
+    /// Loses what goes this way and fits the rule from now on, until another rule takes its place.
+    ///
+    /// # Errors
+    /// The link was made without [`LinkOptions::loss`] and so has no relay.
+    pub fn lose(&self, way: Way, rule: Option<Rule>) -> Result<(), LabError> {
+        let relay = self.relay.as_ref().ok_or_else(|| LabError::Setup {
+            what: format!("losing frames of {}", self.near.interface()),
+            source: io::Error::from(io::ErrorKind::Unsupported),
+        })?;
+        relay.lose(way, rule);
+        Ok(())
+    }
+
+    /// Changes the greatest IP packet of both interfaces, in bytes. A host that is to send more is told by its own
+    /// kernel; below 1,280 bytes the kernel takes IPv6 from an interface.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
+        [&self.near, &self.far].iter().try_for_each(|end| end.set_mtu(mtu))
     }
 
     /// What the relay of a link with loss has done; `None` for a link without.
@@ -144,6 +168,27 @@ impl End {
         self.addresses.iter().map(|prefix| prefix.address)
     }
 
+    /// Gives the interface one more address, at once usable. It does not come back of itself when the link was down.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn add_address(&self, prefix: Prefix) -> Result<(), LabError> {
+        self.network.setup(&format!("adding the address {prefix}"), |netlink| {
+            netlink.add_address(self.interface.index, prefix)
+        })?;
+        self.wait_until_usable([prefix.address])
+    }
+
+    /// Takes an address from the interface, and with it the kernel takes the route to its network.
+    ///
+    /// # Errors
+    /// The kernel refuses: the interface has no such address.
+    pub fn remove_address(&self, prefix: Prefix) -> Result<(), LabError> {
+        self.network.setup(&format!("removing the address {prefix}"), |netlink| {
+            netlink.delete_address(self.interface.index, prefix)
+        })
+    }
+
     /// Makes an address of this link, in the eyes of this end, that of a host that is dead: packets to it go out and
     /// are never answered.
     ///
@@ -151,7 +196,7 @@ impl End {
     /// The kernel refuses.
     pub fn add_dead_neighbour(&self, address: IpAddr) -> Result<(), LabError> {
         self.network.setup(&format!("making {address} a dead neighbour"), |netlink| {
-            netlink.add_neighbour(self.interface.index, address, NOBODY)
+            netlink.fix_neighbour(self.interface.index, address, NOBODY)
         })
     }
 
@@ -175,6 +220,11 @@ impl End {
         self.network.setup(&what, |netlink| netlink.set_up(self.interface.index, up))
     }
 
+    fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
+        let what = format!("giving {} an MTU of {mtu}", self.interface.name);
+        self.network.setup(&what, |netlink| netlink.set_mtu(self.interface.index, mtu))
+    }
+
     /// A host of two links may be asked on one for an address of the other and answer on either: strict
     /// reverse-path filtering would hide that. Where settings may not be written, their defaults must do.
     fn allow_any_path(&self, host: &Host) {
@@ -195,10 +245,13 @@ impl End {
     }
 
     /// An address can be used when it can be bound to, by a thread of this host.
-    fn wait_until_usable(&self) -> Result<(), LabError> {
+    fn wait_until_usable(
+        &self,
+        addresses: impl IntoIterator<Item = IpAddr> + Send,
+    ) -> Result<(), LabError> {
         let bind = || {
             setns(&self.network.namespace, CloneFlags::CLONE_NEWNET)?;
-            for address in self.addresses() {
+            for address in addresses {
                 wait(|| UdpSocket::bind((address, 0)).map(drop))?;
             }
             Ok(())
@@ -226,10 +279,12 @@ impl End {
         Ok(())
     }
 
+    /// Tells where the other end is: if each end had to ask, the answer of one that still misdirects would be lost, and
+    /// the kernel asks again only after a second.
     fn redirect(&self, other: &Self) -> Result<(), LabError> {
         for address in other.addresses() {
-            self.network.setup(&format!("asking for {address} again"), |netlink| {
-                netlink.delete_neighbour(self.interface.index, address)
+            self.network.setup(&format!("directing {address} again"), |netlink| {
+                netlink.suggest_neighbour(self.interface.index, address, other.interface.mac)
             })?;
         }
         Ok(())

@@ -88,51 +88,62 @@ impl Netlink {
         Ok(flags & libc::IFF_RUNNING as u32 != 0 && !drops)
     }
 
+    /// Sets the greatest IP packet of an interface, in bytes.
+    pub(super) fn set_mtu(&self, index: u32, mtu: u32) -> io::Result<()> {
+        let attributes = Attributes::default().put(libc::IFLA_MTU, &mtu.to_ne_bytes());
+        self.request(libc::RTM_NEWLINK, 0, &link_header(index, 0, 0), &attributes)
+    }
+
     /// Gives an interface an address, usable at once (no duplicate address detection).
     pub(super) fn add_address(&self, index: u32, prefix: Prefix) -> io::Result<()> {
-        const RT_SCOPE_UNIVERSE: u8 = 0;
-        let address = prefix.octets();
         let flags = if prefix.address.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
-        let mut header = vec![family(prefix.address), prefix.length, flags, RT_SCOPE_UNIVERSE];
-        header.extend(index.to_ne_bytes());
-        let attributes =
-            Attributes::default().put(libc::IFA_LOCAL, &address).put(libc::IFA_ADDRESS, &address);
+        let (header, attributes) = address(index, prefix, flags);
         self.request(libc::RTM_NEWADDR, REPLACE, &header, &attributes)
+    }
+
+    /// Takes an address from an interface.
+    pub(super) fn delete_address(&self, index: u32, prefix: Prefix) -> io::Result<()> {
+        let (header, attributes) = address(index, prefix, 0);
+        self.request(libc::RTM_DELADDR, 0, &header, &attributes)
     }
 
     /// Adds a route to a network.
     pub(super) fn add_route(&self, to: Prefix, route: Route) -> io::Result<()> {
-        let kind = match route {
-            Route::Via(_) => libc::RTN_UNICAST,
-            Route::Unreachable => libc::RTN_UNREACHABLE,
-            Route::Blackhole => libc::RTN_BLACKHOLE,
-        };
-        let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
-        let scope = libc::RT_SCOPE_UNIVERSE;
-        let mut header = vec![family(to.address), to.length, 0, 0, table, protocol, scope, kind];
-        header.extend(0_u32.to_ne_bytes());
-        let mut attributes = Attributes::default().put(libc::RTA_DST, &to.octets());
-        if let Route::Via(gateway) = route {
-            attributes = attributes.put(libc::RTA_GATEWAY, &Prefix::host(gateway).octets());
-        }
+        let (header, attributes) = route_to(to, route);
         self.request(libc::RTM_NEWROUTE, CREATE, &header, &attributes)
     }
 
+    /// Removes a route to a network.
+    pub(super) fn delete_route(&self, to: Prefix, route: Route) -> io::Result<()> {
+        let (header, attributes) = route_to(to, route);
+        self.request(libc::RTM_DELROUTE, 0, &header, &attributes)
+    }
+
     /// Fixes the hardware address of a neighbour; nothing heard from the network changes it.
-    pub(super) fn add_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac) -> io::Result<()> {
-        let header = neighbour_header(index, neighbour);
+    pub(super) fn fix_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac) -> io::Result<()> {
+        self.add_neighbour(index, neighbour, mac, libc::NUD_PERMANENT)
+    }
+
+    /// Tells the hardware address of a neighbour, which is used at once and asked for again in time.
+    pub(super) fn suggest_neighbour(
+        &self,
+        index: u32,
+        neighbour: IpAddr,
+        mac: Mac,
+    ) -> io::Result<()> {
+        self.add_neighbour(index, neighbour, mac, libc::NUD_STALE)
+    }
+
+    fn add_neighbour(&self, index: u32, neighbour: IpAddr, mac: Mac, state: u16) -> io::Result<()> {
+        // `struct ndmsg`
+        let mut header = vec![family(neighbour), 0, 0, 0];
+        header.extend(index.to_ne_bytes());
+        header.extend(state.to_ne_bytes());
+        header.extend([0, 0]);
         let attributes = Attributes::default()
             .put(libc::NDA_DST, &Prefix::host(neighbour).octets())
             .put(libc::NDA_LLADDR, &mac);
         self.request(libc::RTM_NEWNEIGH, REPLACE, &header, &attributes)
-    }
-
-    /// Forgets a neighbour: it is asked for its hardware address again.
-    pub(super) fn delete_neighbour(&self, index: u32, neighbour: IpAddr) -> io::Result<()> {
-        let header = neighbour_header(index, neighbour);
-        let attributes =
-            Attributes::default().put(libc::NDA_DST, &Prefix::host(neighbour).octets());
-        self.request(libc::RTM_DELNEIGH, 0, &header, &attributes)
     }
 
     /// Sends one request and waits for its acknowledgement.
@@ -212,13 +223,33 @@ fn link_header(index: u32, flags: u32, change: u32) -> Vec<u8> {
     header
 }
 
-/// `struct ndmsg` of a permanent entry.
-fn neighbour_header(index: u32, neighbour: IpAddr) -> Vec<u8> {
-    let mut header = vec![family(neighbour), 0, 0, 0];
+/// `struct ifaddrmsg` and its attributes.
+fn address(index: u32, prefix: Prefix, flags: u8) -> (Vec<u8>, Attributes) {
+    const RT_SCOPE_UNIVERSE: u8 = 0;
+    let address = prefix.octets();
+    let mut header = vec![family(prefix.address), prefix.length, flags, RT_SCOPE_UNIVERSE];
     header.extend(index.to_ne_bytes());
-    header.extend(libc::NUD_PERMANENT.to_ne_bytes());
-    header.extend([0, 0]);
-    header
+    let attributes =
+        Attributes::default().put(libc::IFA_LOCAL, &address).put(libc::IFA_ADDRESS, &address);
+    (header, attributes)
+}
+
+/// `struct rtmsg` and its attributes.
+fn route_to(to: Prefix, route: Route) -> (Vec<u8>, Attributes) {
+    let kind = match route {
+        Route::Via(_) => libc::RTN_UNICAST,
+        Route::Unreachable => libc::RTN_UNREACHABLE,
+        Route::Blackhole => libc::RTN_BLACKHOLE,
+    };
+    let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
+    let scope = libc::RT_SCOPE_UNIVERSE;
+    let mut header = vec![family(to.address), to.length, 0, 0, table, protocol, scope, kind];
+    header.extend(0_u32.to_ne_bytes());
+    let mut attributes = Attributes::default().put(libc::RTA_DST, &to.octets());
+    if let Route::Via(gateway) = route {
+        attributes = attributes.put(libc::RTA_GATEWAY, &Prefix::host(gateway).octets());
+    }
+    (header, attributes)
 }
 
 fn family(address: IpAddr) -> u8 {

@@ -1,12 +1,12 @@
-//! A relay in the middle of a link: a third host that passes frames on and loses some of them, because few kernels
-//! come with a queueing discipline that can (netem).
+//! A relay in the middle of a link: a third host that passes frames on and loses some of them, by chance or by rule,
+//! because few kernels come with a queueing discipline that can (netem), and firewalls want a program (nft).
 //!
 //! Frames pass as the hosts left them. UDP and TCP leave their checksum to the interface, and on a veth pair nobody
 //! fills it in: over a relay their packets are dropped as damaged. SCTP from raw sockets comes with its checksum.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use rand::{Rng, SeedableRng};
 use super::LabError;
 use super::host::Host;
 use super::link::{End, Loss};
+use super::rule::{Rule, Way};
+use super::too_big;
 
 /// What a relay has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,9 +43,23 @@ struct Shared {
     stop: AtomicBool,
     forwarded: AtomicU64,
     lost: AtomicU64,
+    to_far: Mutex<Option<Rule>>,
+    to_near: Mutex<Option<Rule>>,
 }
 
-type Port = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
+impl Shared {
+    fn rule(&self, way: Way) -> &Mutex<Option<Rule>> {
+        match way {
+            Way::ToFar => &self.to_far,
+            Way::ToNear => &self.to_near,
+        }
+    }
+}
+
+type Port = (Outlet, Box<dyn DataLinkReceiver>);
+
+/// Written to by both threads: a frame that is lost may be answered.
+type Outlet = Arc<Mutex<Box<dyn DataLinkSender>>>;
 
 impl Relay {
     /// Makes the interfaces of both ends, and a host between them that forwards.
@@ -59,9 +75,16 @@ impl Relay {
         let failed = |source| LabError::Setup { what: format!("the relay of {name}"), source };
         let (near, far) = host.run(|| Ok((open("near")?, open("far")?))).map_err(failed)?;
         let mut relay = Self { _host: host, shared: Arc::default(), threads: Vec::new() };
-        relay.pass(near.1, far.0, loss.percent, loss.seed).map_err(failed)?;
-        relay.pass(far.1, near.0, loss.percent, !loss.seed).map_err(failed)?;
+        let outlets = (Arc::clone(&near.0), Arc::clone(&far.0));
+        relay.pass(near, outlets.1, loss, Way::ToFar).map_err(failed)?;
+        let back = Loss { seed: !loss.seed, ..loss };
+        relay.pass(far, outlets.0, back, Way::ToNear).map_err(failed)?;
         Ok(relay)
+    }
+
+    /// Loses by this rule from now on, besides what is lost by chance.
+    pub(super) fn lose(&self, way: Way, rule: Option<Rule>) {
+        *self.shared.rule(way).lock().unwrap_or_else(PoisonError::into_inner) = rule;
     }
 
     pub(super) fn counters(&self) -> RelayCounters {
@@ -71,17 +94,11 @@ impl Relay {
         }
     }
 
-    fn pass(
-        &mut self,
-        from: Box<dyn DataLinkReceiver>,
-        to: Box<dyn DataLinkSender>,
-        percent: f64,
-        seed: u64,
-    ) -> io::Result<()> {
+    fn pass(&mut self, from: Port, to: Outlet, loss: Loss, way: Way) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || forward(from, to, percent, seed, &shared))?;
+            .spawn(move || forward(from, &to, loss, way, &shared))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -110,29 +127,34 @@ fn open(name: &str) -> io::Result<Port> {
         ..Config::default()
     };
     match datalink::channel(&interface, config)? {
-        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
+        Channel::Ethernet(sender, receiver) => Ok((Arc::new(Mutex::new(sender)), receiver)),
         _ => Err(io::Error::other("no Ethernet channel")),
     }
 }
 
-fn forward(
-    mut from: Box<dyn DataLinkReceiver>,
-    mut to: Box<dyn DataLinkSender>,
-    percent: f64,
-    seed: u64,
-    shared: &Shared,
-) {
-    let chance = (percent / 100.0).clamp(0.0, 1.0);
-    let mut random = StdRng::seed_from_u64(seed);
+fn forward((back, mut from): Port, to: &Outlet, loss: Loss, way: Way, shared: &Shared) {
+    let chance = (loss.percent / 100.0).clamp(0.0, 1.0);
+    let mut random = StdRng::seed_from_u64(loss.seed);
     while !shared.stop.load(Ordering::Relaxed) {
         // Time passed without a frame, or the interface is down for a while.
         let Ok(frame) = from.next() else { continue };
-        if random.random_bool(chance) {
+        let rule = *shared.rule(way).lock().unwrap_or_else(PoisonError::into_inner);
+        if random.random_bool(chance) || rule.is_some_and(|rule| rule.applies_to(frame)) {
             shared.lost.fetch_add(1, Ordering::Relaxed);
+            if let Some(Rule::TooBig(mtu)) = rule
+                && let Some(answer) = too_big::answer(frame, mtu)
+            {
+                write(&back, &answer);
+            }
             continue;
         }
-        if matches!(to.send_to(frame, None), Some(Ok(()))) {
+        if write(to, frame) {
             shared.forwarded.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+fn write(outlet: &Outlet, frame: &[u8]) -> bool {
+    let mut outlet = outlet.lock().unwrap_or_else(PoisonError::into_inner);
+    matches!(outlet.send_to(frame, None), Some(Ok(())))
 }
