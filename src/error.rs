@@ -140,7 +140,7 @@ impl Error {
             Self::Connect(
                 ConnectError::PortZero { index }
                 | ConnectError::PortMismatch { index, .. }
-                | ConnectError::Unspecified { index }
+                | ConnectError::Unspecified { index, .. }
                 | ConnectError::Multicast { index, .. }
                 | ConnectError::Broadcast { index }
                 | ConnectError::FamilyDisabled { index, .. }

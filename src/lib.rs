@@ -37,8 +37,8 @@ mod stack;
 
 pub use bytes::Bytes;
 pub use usctp_assoc::{
-    AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
-    ConnectOptions, CookieOptions, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
+    AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
+    ConnectOptions, CookieOptions, ConnectCounters, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
     Message, MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received,
     RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
 };

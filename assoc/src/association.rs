@@ -13,7 +13,6 @@ use crate::message::{Message, Received};
 use crate::outbox;
 use crate::path::{PathId, PathStatus};
 use crate::reply::{Reply, Way};
-use crate::timer::earliest;
 use crate::wire::Transmit;
 
 mod close;
@@ -329,9 +328,7 @@ impl Association {
     /// When the association wants [`handle_timeout`](crate::Endpoint::handle_timeout) to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::CookieWait(wait) => {
-                earliest([wait.t1.deadline(), wait.setup.deadline.deadline()])
-            }
+            State::CookieWait(wait) => wait.next_timeout(),
             State::Open(tcb) => tcb.next_timeout(&self.ctx),
             State::Closed(_) => None,
         }

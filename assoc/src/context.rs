@@ -1,6 +1,7 @@
 //! What an association has in every state: who it is, its paths, its buffers, its events and its counts.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,15 @@ use usctp_chunk::VerificationTag;
 use crate::config::Config;
 use crate::event::{AddressChange, AssociationId, Event, Role};
 use crate::outbox::Outbox;
-use crate::path::{PathId, PathState, Paths, Struck};
+use crate::path::{Path, PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) me: Identity,
     pub(crate) config: Arc<Config>,
+    /// Which of this side's addresses the peer is told of, where that is not all of them.
+    pub(crate) told: Option<Told>,
     pub(crate) paths: Paths,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
@@ -32,6 +35,43 @@ pub(crate) struct Context {
     pub(crate) addresses_changed: bool,
     /// The application wants nothing more of it.
     pub(crate) released: bool,
+}
+
+/// What the peer knows of this side's addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// What INIT and INIT ACK list.
+    pub(crate) listed: Vec<IpAddr>,
+    /// Where packets may leave from: what is listed, or if nothing is, the one that the peer's answer went to.
+    sources: Vec<IpAddr>,
+}
+
+impl Told {
+    pub(crate) fn new(listed: Vec<IpAddr>) -> Self {
+        Self { sources: listed.clone(), listed }
+    }
+
+    /// The peer speaks to this address, so it knows it.
+    pub(crate) fn answered_at(&mut self, local: IpAddr) {
+        if self.listed.is_empty() {
+            self.sources = vec![local];
+        }
+    }
+
+    /// Where packets for a path leave from: where they did before; else they take turns with each failure.
+    fn source(&self, path: &Path) -> Option<IpAddr> {
+        if self.sources.is_empty() {
+            return path.local;
+        }
+        let known = |local: &IpAddr| self.sources.contains(local);
+        path.local.filter(known).or_else(|| {
+            let fits = |own: &&IpAddr| own.is_ipv4() == path.peer.is_ipv4();
+            let count = self.sources.iter().filter(fits).count();
+            let failures = usize::from(path.record.errors).saturating_add(path.record.inits as usize);
+            let turn = usize::from(path.id.0).saturating_add(failures).checked_rem(count)?;
+            self.sources.iter().filter(fits).nth(turn).copied()
+        })
+    }
 }
 
 /// Which association it is.
@@ -94,6 +134,11 @@ impl Context {
         if let Some(peer) = self.paths.path(id).map(|path| path.peer) {
             self.tell(Event::PeerAddressChange { peer, change });
         }
+    }
+
+    /// Where packets for a path leave from; `None` leaves it to routing.
+    pub(crate) fn source(&self, path: &Path) -> Option<IpAddr> {
+        self.told.as_ref().map_or(path.local, |told| told.source(path))
     }
 
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).

@@ -28,6 +28,7 @@ mod listen;
 mod ootb;
 mod table;
 
+pub use connect::ConnectCounters;
 pub use ootb::out_of_the_blue;
 use table::{Table, TimeWait};
 
@@ -86,6 +87,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Notices that quoted none of our packets.
     pub notices_not_believed: u64,
+    /// What became of `connectx`.
+    pub connects: ConnectCounters,
 }
 
 /// Why a packet was dropped.
@@ -367,6 +370,7 @@ impl Endpoint {
         let Some(association) = self.table.first_touched() else { return };
         let id = association.id();
         let released = association.ctx.released;
+        association.ctx.events.iter().for_each(|event| self.counters.connects.note(event));
         let (over, graceful) = (association.is_over(), association.ended_gracefully());
         let tag = association.ctx.me.local_tag;
         if !released {
@@ -445,6 +449,7 @@ impl Endpoint {
             me: Identity { id, local_port: self.port, peer_port, local_tag, role },
             paths: Paths::new(peers, PathState::Listed, &self.config),
             config: self.config.clone(),
+            told: None,
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             events: VecDeque::new(),

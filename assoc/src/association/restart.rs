@@ -101,13 +101,12 @@ impl Association {
         action: CookieAction,
         cookie: &Cookie,
         arrival: &Arrival,
-        own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> bool {
         match action {
             CookieAction::None | CookieAction::Late => return false,
             CookieAction::Restart => return self.on_restart(now, cookie, arrival),
-            CookieAction::Collision => self.on_collision(now, cookie, arrival, own, taken),
+            CookieAction::Collision => self.on_collision(now, cookie, arrival, taken),
             CookieAction::Duplicate => {
                 let setting_up = matches!(&self.state, State::Open(tcb)
                     if matches!(tcb.phase, Phase::CookieEchoed(_)));
@@ -135,6 +134,9 @@ impl Association {
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
         self.reset_paths();
+        if let Some(told) = &mut self.ctx.told {
+            told.answered_at(cookie.route.local);
+        }
         let me = &mut self.ctx.me;
         me.local_tag = cookie.tags.local;
         self.ctx.addresses_changed = true;
@@ -153,12 +155,14 @@ impl Association {
         now: Instant,
         cookie: &Cookie,
         arrival: &Arrival,
-        own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) {
         match &mut self.state {
-            State::CookieWait(_) => {
-                let ctx = &mut self.ctx;
+            State::CookieWait(wait) => {
+                let (ctx, own) = (&mut self.ctx, &wait.setup.offer.own);
+                if let Some(told) = &mut ctx.told {
+                    told.answered_at(cookie.route.local);
+                }
                 settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, ctx);
                 if let Some(path) = ctx.paths.find(cookie.route.peer) {
                     ctx.paths.set_primary(path);

@@ -11,6 +11,7 @@ use super::{Dropped, Endpoint};
 use crate::association::collision::{CookieAction, InitAction};
 use crate::association::{Arrival, Association};
 use crate::cookie::{Cookie, Ports, Route, Tags, Ties};
+use crate::context::Told;
 use crate::event::{AssociationId, Role};
 use crate::negotiate::{LocalOffer, PeerOffer, Refusal};
 use crate::reply::{Reply, Way};
@@ -42,7 +43,7 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer(None);
+            let own = self.fresh_offer(None, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -54,7 +55,8 @@ impl Endpoint {
             InitAction::AnswerAnew(ties) => {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
-                let own = self.fresh_offer(Some(streams));
+                let listed = association.ctx.told.as_ref().map(|told| told.listed.clone());
+                let own = self.fresh_offer(Some(streams), listed);
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -118,12 +120,11 @@ impl Endpoint {
         cookie: &Cookie,
     ) -> Option<Reply> {
         let arrival = self.arrival(id, datagram, packet);
-        let own = self.addresses.clone();
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
         let reply = association
-            .on_cookie(now, action, cookie, &arrival, &own, &taken)
+            .on_cookie(now, action, cookie, &arrival, &taken)
             .then(|| association.handle_chunks(now, packet, 1, &arrival, &taken));
         self.table.reindex(id);
         reply.flatten()
@@ -151,7 +152,10 @@ impl Endpoint {
         let taken = |peer: IpAddr| taken.contains(&peer);
         let own = self.addresses.clone();
         let tag = cookie.tags.local;
-        let ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
+        let mut ctx = self.context(now, id, cookie.ports.peer, tag, Role::Passive, &[peer]);
+        let listed = fitting(&self.addresses, self.init_ack_share());
+        // What the INIT ACK had no room for, the peer does not know.
+        ctx.told = (listed != self.addresses).then(|| Told::new(listed));
         self.table.insert(Association::accepted(ctx, now, cookie, &own, &taken));
         self.counters.accepted += 1;
         let arrival = self.arrival(id, datagram, packet);
@@ -220,9 +224,15 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
-    fn fresh_offer(&mut self, outbound_streams: Option<u16>) -> LocalOffer {
+    /// An offer with a new tag: what is not said is as the endpoint has it.
+    fn fresh_offer(
+        &mut self,
+        outbound_streams: Option<u16>,
+        listed: Option<Vec<IpAddr>>,
+    ) -> LocalOffer {
         let tag = self.fresh_tag();
-        let addresses = fitting(&self.addresses, self.init_ack_share());
+        let listed = listed.as_deref().unwrap_or(&self.addresses);
+        let addresses = fitting(listed, self.init_ack_share());
         self.offer(tag, addresses, outbound_streams)
     }
 

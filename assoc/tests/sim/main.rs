@@ -8,6 +8,7 @@
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
 mod adversary;
+mod advertise;
 mod close;
 mod confirmation;
 mod connectx;
@@ -18,6 +19,7 @@ mod init_ack;
 mod open;
 mod options;
 mod out_of_the_blue;
+mod race;
 mod refusal;
 mod restart;
 mod rfc;
