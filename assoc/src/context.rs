@@ -67,7 +67,8 @@ impl Told {
         path.local.filter(known).or_else(|| {
             let fits = |own: &&IpAddr| own.is_ipv4() == path.peer.is_ipv4();
             let count = self.sources.iter().filter(fits).count();
-            let failures = usize::from(path.record.errors).saturating_add(path.record.inits as usize);
+            let failures =
+                usize::from(path.record.errors).saturating_add(path.record.inits as usize);
             let turn = usize::from(path.id.0).saturating_add(failures).checked_rem(count)?;
             self.sources.iter().filter(fits).nth(turn).copied()
         })

@@ -42,7 +42,9 @@ pub enum ConnectError {
         first: u16,
     },
     /// An address is 0.0.0.0 or `::`.
-    #[error("peer address {index} ({address}) is the unspecified address: a host's own address is needed")]
+    #[error(
+        "peer address {index} ({address}) is the unspecified address: a host's own address is needed"
+    )]
     Unspecified {
         /// The address at fault.
         index: usize,
@@ -106,7 +108,9 @@ pub enum ConnectError {
         address: IpAddr,
     },
     /// An address to advertise is not bound, so that it would promise what nobody answers.
-    #[error("local address {index} ({address}) cannot be advertised: this endpoint is not bound to it")]
+    #[error(
+        "local address {index} ({address}) cannot be advertised: this endpoint is not bound to it"
+    )]
     NotBound {
         /// The address at fault, in [`Advertise::Explicit`](crate::Advertise::Explicit).
         index: usize,

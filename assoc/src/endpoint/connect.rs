@@ -127,7 +127,9 @@ impl Endpoint {
                 list
             }
             // The peer will know a single address, so the association has a single family.
-            Advertise::Nothing | Advertise::Explicit(_) => own(&|own| own.is_ipv4() == first.is_ipv4()),
+            Advertise::Nothing | Advertise::Explicit(_) => {
+                own(&|own| own.is_ipv4() == first.is_ipv4())
+            }
         };
         if listed.is_empty() && *advertise == Advertise::SameScope {
             return Err(ConnectError::NoAddressInScope { address: first });

@@ -51,11 +51,7 @@ fn each_fault_of_a_list_is_named_with_its_index_and_errnos() {
             ConnectError::Unspecified { index: 1, address: zero },
             ENOBUFS_FREEBSD,
         ),
-        (
-            vec![good, socket(zero6)],
-            ConnectError::Unspecified { index: 1, address: zero6 },
-            EINVAL,
-        ),
+        (vec![good, socket(zero6)], ConnectError::Unspecified { index: 1, address: zero6 }, EINVAL),
         (vec![socket(multicast)], ConnectError::Multicast { index: 0, address: multicast }, EINVAL),
         (
             vec![good, socket(multicast6)],

@@ -37,4 +37,5 @@ mod robustness;
 mod throughput;
 mod timetable;
 mod transfer;
+mod withdrawal;
 mod world;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, PEER_PORT, PORT, a, a6, z, z6};
 use usctp_assoc::{
-    Advertise, AssociationState, Config, ConnectOptions, Endpoint, Message, Options, PathState, SendError,
+    Advertise, AssociationState, Config, ConnectOptions, Endpoint, Message, Options, PathState,
+    SendError,
 };
 use usctp_chunk::{
     Cause, Chunk, ChunkType, CommonHeader, Init, Packet, PacketBuilder, Parameter, ParameterType,
