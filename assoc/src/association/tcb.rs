@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
-use crate::path::{PathId, PathState, heartbeat};
+use crate::path::{Path, PathId, PathState, heartbeat};
 use crate::recv::{Receiver, Verdict};
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -165,8 +165,11 @@ impl Tcb {
     /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.
     fn start_heartbeats(&self, now: Instant, ctx: &mut Context) {
         let burst = usize::from(ctx.config.heartbeat.max_burst);
-        let ids: Vec<(PathId, bool)> =
-            ctx.paths.iter().map(|path| (path.id, path.confirmed)).collect();
+        // One that went with COOKIE ECHO may still be answered, and is followed by others if it is not.
+        let asked = |path: &&Path| path.heartbeat.is_outstanding();
+        let ids: Vec<(PathId, bool)> = (ctx.paths.iter().filter(|path| !asked(path)))
+            .map(|path| (path.id, path.confirmed))
+            .collect();
         let mut turn = 0;
         for (id, confirmed) in ids {
             if confirmed {
