@@ -96,7 +96,13 @@ impl Tcb {
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
             Chunk::HeartbeatAck(heartbeat) => {
-                on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
+                let nowhere = ctx.paths.for_data().is_none();
+                let outcome = on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx);
+                if nowhere {
+                    // Messages that waited for a confirmed address may have one now.
+                    self.sender.open_burst(&ctx.config);
+                }
+                outcome
             }
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),

@@ -133,7 +133,7 @@ fn through_trouble(name: &str, seed: u64, has_good_one: bool) -> (World, Option<
         let (from, to) = (world.ours[index], world.theirs[index]);
         world.network.alter(from, to, |link| link.status = trouble);
     }
-    let race = (seed % 2 == 0).then(|| ms(world.network.random().random_range(0..1_500)));
+    let race = seed.is_multiple_of(2).then(|| ms(world.network.random().random_range(0..1_500)));
     let options =
         ConnectOptions { on_refused: OnRefused::TryNext, race, ..ConnectOptions::default() };
     let id = world.network.connectx(world.a, &ports(&world.theirs), options).unwrap();
