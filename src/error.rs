@@ -152,7 +152,7 @@ impl Error {
             Self::Connect(
                 ConnectError::PortZero { index }
                 | ConnectError::PortMismatch { index, .. }
-                | ConnectError::Unspecified { index }
+                | ConnectError::Unspecified { index, .. }
                 | ConnectError::Multicast { index, .. }
                 | ConnectError::Broadcast { index }
                 | ConnectError::FamilyDisabled { index, .. }

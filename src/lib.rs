@@ -37,10 +37,11 @@ mod stack;
 
 pub use bytes::Bytes;
 pub use usctp_assoc::{
-    AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
-    ConnectOptions, CookieOptions, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
-    Message, MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received,
-    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
+    AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
+    ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters, Event,
+    HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, NoSuchPath, OnRefused, Options,
+    PathState, PathStatus, RACE_INTERVAL, Received, RemovedReason, RetransmissionOptions, Role,
+    RtoOptions, SackOptions, SendError, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

@@ -13,7 +13,6 @@ use crate::message::{Message, Received};
 use crate::outbox;
 use crate::path::{PathId, PathStatus};
 use crate::reply::{Reply, Way};
-use crate::timer::earliest;
 use crate::wire::{AddressSet, Transmit};
 
 mod close;
@@ -230,7 +229,7 @@ impl Association {
                     Some(path) => {
                         let most = path.packet_limit().saturating_sub(ABORT_OVERHEAD);
                         let reason = reason.slice(..reason.len().min(most));
-                        let way = path.way(self.ctx.me.sources);
+                        let way = path.way(&self.ctx.me);
                         let abort = abort_chunk(Some(Cause::UserInitiatedAbort(reason)));
                         ending.with_last_words(way, tcb.peer_tag, abort)
                     }
@@ -336,9 +335,7 @@ impl Association {
     /// When the association wants [`handle_timeout`](crate::Endpoint::handle_timeout) to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::CookieWait(wait) => {
-                earliest([wait.t1.deadline(), wait.setup.deadline.deadline()])
-            }
+            State::CookieWait(wait) => wait.next_timeout(),
             State::Open(tcb) => tcb.next_timeout(&self.ctx),
             State::Closed(_) => None,
         }

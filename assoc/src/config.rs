@@ -194,8 +194,35 @@ pub struct ConnectOptions {
     pub outbound_streams: Option<u16>,
     /// Max.Init.Retransmits; `None` takes the endpoint's option, or one INIT for each listed address if that is more.
     pub init_max: Option<u16>,
-    /// Local addresses to list in INIT; `None` lists all the endpoint is bound to.
-    pub advertise: Option<Vec<IpAddr>>,
+    /// Which local addresses the peer is told of, and thus which ones packets leave from.
+    pub advertise: Advertise,
+    /// Whether an INIT ACK counts by its verification tag alone, where neither its source nor an address it
+    /// lists is one of the caller's: for peers behind a translator. Without it, RFC 9260, section 5.1.2, holds.
+    pub accept_init_ack_by_tag: bool,
+    /// Whether INITs go to the listed addresses one after the other at this interval instead of waiting for
+    /// T1-init, until one answers (in the spirit of RFC 8305; [`RACE_INTERVAL`] is a good one). Each address then
+    /// has its own T1-init. Default `None`: strictly in order, as the manual page of `sctp_connectx` has it.
+    pub race: Option<Duration>,
+}
+
+/// The interval at which addresses enter a [race](ConnectOptions::race), if nothing speaks for another one (RFC 8305,
+/// section 5).
+pub const RACE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Which local addresses INIT and INIT ACK of an association list. Packets leave from no other one, because the peer
+/// would not know whose they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Advertise {
+    /// All that the endpoint is bound to.
+    #[default]
+    Bound,
+    /// Those that reach at least as far as the first peer address (loopback, link, private network, everywhere):
+    /// a peer in the internet is not told of private addresses. FreeBSD and Linux do so.
+    SameScope,
+    /// These, in this order; the endpoint must be bound to each.
+    Explicit(Vec<IpAddr>),
+    /// None: the peer knows the address that its answer went to, and no other. For hosts behind a translator.
+    Nothing,
 }
 
 /// What a refusal by one listed address means.
@@ -211,12 +238,14 @@ pub enum OnRefused {
 /// Whose timing of INITs is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compat {
-    /// RFC 9260: an RTO for each address, doubled when it fails; every listed address is tried at least once.
+    /// RFC 9260: an RTO for each address, doubled when it fails; every listed address is tried at least once; an
+    /// address that cannot be reached is left at once.
     #[default]
     Rfc,
-    /// One time-out for all, starting at 3 s and doubled after a full cycle; nine INITs in total.
+    /// One time-out for all, starting at 3 s and doubled after a full cycle; nine INITs in total; only the time-out
+    /// moves on.
     Linux,
-    /// As `Rfc`, but nine INITs in total however many addresses are listed.
+    /// As `Rfc`, but nine INITs in total however many addresses are listed, and only the time-out moves on.
     FreeBsd,
 }
 

@@ -1,6 +1,7 @@
 //! What an association has in every state: who it is, its paths, its buffers, its events and its counts.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,17 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// Its local addresses.
     pub(crate) sources: AddressSet,
+    /// Whether INIT and INIT ACK list them.
+    pub(crate) lists: bool,
+    /// If they do not, the only one that packets leave from: the peer's answer went there.
+    pub(crate) only: Option<IpAddr>,
+}
+
+impl Identity {
+    /// The peer speaks to this address, so it knows it.
+    pub(crate) fn answered_at(&mut self, local: IpAddr) {
+        self.only = Some(local).filter(|_| !self.lists);
+    }
 }
 
 /// Counts of an association since it began.

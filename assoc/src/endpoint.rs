@@ -30,6 +30,7 @@ mod ootb;
 mod table;
 
 use addresses::LocalAddresses;
+pub use connect::ConnectCounters;
 pub use ootb::out_of_the_blue;
 use table::{Table, TimeWait};
 
@@ -88,6 +89,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Notices that quoted none of our packets.
     pub notices_not_believed: u64,
+    /// What became of `connectx`.
+    pub connects: ConnectCounters,
 }
 
 /// Why a packet was dropped.
@@ -364,6 +367,7 @@ impl Endpoint {
         let Some(association) = self.table.first_touched() else { return };
         let id = association.id();
         let released = association.ctx.released;
+        association.ctx.events.iter().for_each(|event| self.counters.connects.note(event));
         let (over, graceful) = (association.is_over(), association.ended_gracefully());
         let tag = association.ctx.me.local_tag;
         if !released {
@@ -452,6 +456,8 @@ impl Endpoint {
                 local_tag,
                 role,
                 sources: AddressSet::default(),
+                lists: true,
+                only: None,
             },
             paths: Paths::new(peers, PathState::Listed, &self.config),
             config: self.config.clone(),

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::event::AssociationId;
-use crate::event::AssociationState;
+use crate::event::{AssociationId, AssociationState, LostReason};
 
 /// Why [`connectx`](crate::Endpoint::connectx) refused a list of addresses. Nothing was created and nothing sent.
 ///
@@ -43,10 +42,14 @@ pub enum ConnectError {
         first: u16,
     },
     /// An address is 0.0.0.0 or `::`.
-    #[error("peer address {index} is the unspecified address: a host's own address is needed")]
+    #[error(
+        "peer address {index} ({address}) is the unspecified address: a host's own address is needed"
+    )]
     Unspecified {
         /// The address at fault.
         index: usize,
+        /// Which of the two it is.
+        address: IpAddr,
     },
     /// An address is a multicast address.
     #[error("peer address {index} ({address}) is a multicast address: a unicast address is needed")]
@@ -62,9 +65,9 @@ pub enum ConnectError {
         /// The address at fault.
         index: usize,
     },
-    /// The endpoint has no local address of that family.
+    /// The endpoint has no local address of that family, or is to advertise none.
     #[error(
-        "peer address {index} ({address}) is of a family of which this endpoint has no local address"
+        "peer address {index} ({address}) is of a family of which this association would have no local address"
     )]
     FamilyDisabled {
         /// The address at fault.
@@ -104,6 +107,23 @@ pub enum ConnectError {
         /// The address.
         address: IpAddr,
     },
+    /// An address to advertise is not bound, so that it would promise what nobody answers.
+    #[error(
+        "local address {index} ({address}) cannot be advertised: this endpoint is not bound to it"
+    )]
+    NotBound {
+        /// The address at fault, in [`Advertise::Explicit`](crate::Advertise::Explicit).
+        index: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// None of the endpoint's addresses reaches as far as the first peer address
+    /// ([`Advertise::SameScope`](crate::Advertise::SameScope)).
+    #[error("no local address reaches as far as the first peer address, {address}")]
+    NoAddressInScope {
+        /// The first peer address.
+        address: IpAddr,
+    },
     /// The endpoint has as many associations as its configuration allows.
     #[error("the endpoint has its limit of {max} associations")]
     TooManyAssociations {
@@ -113,23 +133,64 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The `errno` that Linux's `sctp_connectx` gives in this case.
+    /// The `errno` that Linux's `sctp_connectx` gives in this case, with Linux's number for it (on x86 and ARM);
+    /// EINVAL for what Linux takes: port 0, and any number of addresses.
     pub fn errno_linux(&self) -> i32 {
         match self {
-            Self::InUse { state, .. } if state.is_synchronized() => EISCONN,
-            Self::InUse { .. } => EALREADY,
-            Self::TooManyAssociations { .. } => ENOMEM,
+            Self::InUse { state, .. } if state.is_synchronized() => linux::EISCONN,
+            Self::InUse { .. } => linux::EALREADY,
+            Self::NotBound { .. } => linux::EADDRNOTAVAIL,
+            Self::NoAddressInScope { .. } => linux::ENETUNREACH,
+            // The only limit there is the kernel's memory.
+            Self::TooManyAssociations { .. } => linux::ENOMEM,
             _ => EINVAL,
         }
     }
 
-    /// The `errno` that FreeBSD's `sctp_connectx` gives in this case.
+    /// The `errno` that FreeBSD's `sctp_connectx` gives in this case, with FreeBSD's number for it; EINVAL for
+    /// what FreeBSD takes: ports that differ, and a link-local address without its zone.
     pub fn errno_freebsd(&self) -> i32 {
         match self {
-            Self::TooMany { .. } => E2BIG,
-            Self::InUse { .. } => FREEBSD_EALREADY,
-            Self::Unspecified { .. } | Self::TooManyAssociations { .. } => FREEBSD_ENOBUFS,
+            Self::TooMany { .. } => freebsd::E2BIG,
+            Self::InUse { .. } => freebsd::EALREADY,
+            Self::NotBound { .. } => freebsd::EADDRNOTAVAIL,
+            Self::NoAddressInScope { .. } => freebsd::ENETUNREACH,
+            Self::Unspecified { address: IpAddr::V4(_), .. } | Self::TooManyAssociations { .. } => {
+                freebsd::ENOBUFS
+            }
             _ => EINVAL,
+        }
+    }
+}
+
+impl LostReason {
+    /// The `errno` (`SO_ERROR`) with which Linux tells of this end, with Linux's number for it (on x86 and ARM).
+    pub fn errno_linux(&self) -> i32 {
+        match self {
+            Self::SetupTimeout
+            | Self::Deadline
+            | Self::TooManyRetransmissions
+            | Self::ShutdownTimeout => linux::ETIMEDOUT,
+            Self::Unreachable => linux::ENETUNREACH,
+            Self::Refused { no_sctp: true, .. } => linux::ENOPROTOOPT,
+            Self::Refused { .. } => linux::ECONNREFUSED,
+            Self::PeerAborted { .. } => linux::ECONNRESET,
+            Self::LocalAbort | Self::PeerViolation(_) => linux::ECONNABORTED,
+        }
+    }
+
+    /// The `errno` (`SO_ERROR`) with which FreeBSD tells of this end, with FreeBSD's number for it.
+    pub fn errno_freebsd(&self) -> i32 {
+        match self {
+            Self::SetupTimeout
+            | Self::Deadline
+            | Self::TooManyRetransmissions
+            | Self::ShutdownTimeout => freebsd::ETIMEDOUT,
+            Self::Unreachable => freebsd::ENETUNREACH,
+            // ICMP protocol unreachable counts as an ABORT there.
+            Self::Refused { .. } => freebsd::ECONNREFUSED,
+            Self::PeerAborted { .. } => freebsd::ECONNRESET,
+            Self::LocalAbort | Self::PeerViolation(_) => freebsd::ECONNABORTED,
         }
     }
 }
@@ -185,11 +246,32 @@ pub struct ConfigError {
     pub expected: &'static str,
 }
 
-// Linux and FreeBSD agree on these two; the others differ by system.
-const E2BIG: i32 = 7;
+// Linux and FreeBSD agree on this one.
 const EINVAL: i32 = 22;
-const ENOMEM: i32 = 12;
-const EISCONN: i32 = 106;
-const EALREADY: i32 = 114;
-const FREEBSD_EALREADY: i32 = 37;
-const FREEBSD_ENOBUFS: i32 = 55;
+
+/// `include/uapi/asm-generic/errno.h`
+mod linux {
+    pub(super) const ENOMEM: i32 = 12;
+    pub(super) const ENOPROTOOPT: i32 = 92;
+    pub(super) const EADDRNOTAVAIL: i32 = 99;
+    pub(super) const ENETUNREACH: i32 = 101;
+    pub(super) const ECONNABORTED: i32 = 103;
+    pub(super) const ECONNRESET: i32 = 104;
+    pub(super) const EISCONN: i32 = 106;
+    pub(super) const ETIMEDOUT: i32 = 110;
+    pub(super) const ECONNREFUSED: i32 = 111;
+    pub(super) const EALREADY: i32 = 114;
+}
+
+/// `sys/sys/errno.h`
+mod freebsd {
+    pub(super) const E2BIG: i32 = 7;
+    pub(super) const EALREADY: i32 = 37;
+    pub(super) const EADDRNOTAVAIL: i32 = 49;
+    pub(super) const ENETUNREACH: i32 = 51;
+    pub(super) const ECONNABORTED: i32 = 53;
+    pub(super) const ECONNRESET: i32 = 54;
+    pub(super) const ENOBUFS: i32 = 55;
+    pub(super) const ETIMEDOUT: i32 = 60;
+    pub(super) const ECONNREFUSED: i32 = 61;
+}

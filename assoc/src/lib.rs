@@ -14,6 +14,7 @@ mod path;
 mod rate;
 mod recv;
 mod reply;
+mod scope;
 mod send;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -23,7 +24,7 @@ mod wire;
 pub use association::{Association, InitSchedule, init_schedule};
 pub use config::*;
 pub use context::Statistics;
-pub use endpoint::{Counters, Endpoint, out_of_the_blue};
+pub use endpoint::{ConnectCounters, Counters, Endpoint, out_of_the_blue};
 pub use error::*;
 pub use event::*;
 pub use message::*;

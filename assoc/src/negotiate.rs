@@ -37,6 +37,8 @@ pub(crate) struct PeerOffer {
     pub(crate) inbound_streams: u16,
     /// The addresses it lists, each once.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Link-local ones among them, which mean nothing but to who knows the link already.
+    link_local: Vec<IpAddr>,
     pub(crate) cookie: Option<Bytes>,
     /// Cookie Preservative: what is to be added to the life of the cookie, in milliseconds.
     pub(crate) preservative: Option<u32>,
@@ -112,6 +114,7 @@ impl PeerOffer {
             outbound_streams: init.outbound_streams,
             inbound_streams: init.inbound_streams,
             addresses: Vec::new(),
+            link_local: Vec::new(),
             cookie: None,
             preservative: None,
             adaptation: None,
@@ -127,6 +130,11 @@ impl PeerOffer {
             }
         }
         Ok(offer)
+    }
+
+    /// All addresses it lists, link-local ones last.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().chain(&self.link_local).copied()
     }
 
     /// RFC 9260, 3.3.2: values that must not be.
@@ -187,9 +195,14 @@ impl PeerOffer {
     }
 
     fn take_address(&mut self, address: IpAddr, most: usize) {
-        let known = self.addresses.contains(&address);
-        if !known && self.addresses.len() < most && is_unicast(address) {
+        let known = self.listed().any(|known| known == address);
+        if known || self.addresses.len() + self.link_local.len() >= most {
+            return;
+        }
+        if is_unicast(address) {
             self.addresses.push(address);
+        } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            self.link_local.push(address);
         }
     }
 }

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::context::Identity;
 use crate::reply::Way;
 use crate::timer::{Timer, earliest};
-use crate::wire::{AddressSet, zone_of};
+use crate::wire::zone_of;
 
 pub(crate) mod congestion;
 pub(crate) mod heartbeat;
@@ -108,6 +109,8 @@ pub(crate) struct Record {
     pub(crate) used_at: Option<Instant>,
     /// The DATA chunk whose acknowledgement measures the round trip (RFC 9260, 6.3.1, C4: one at a time).
     pub(crate) probe: Option<Probe>,
+    /// INITs sent here.
+    pub(crate) inits: u32,
     /// During the set-up: why this address is not to be tried, if it is not.
     pub(crate) mark: Option<SetupMark>,
 }
@@ -157,8 +160,10 @@ impl Path {
     }
 
     /// The way of packets to here, from one of `sources` where it is left to routing.
-    pub(crate) fn way(&self, sources: AddressSet) -> Way {
-        let (local, peer, udp_port) = (self.local, self.peer, self.udp_port);
+    pub(crate) fn way(&self, me: &Identity) -> Way {
+        let (peer, udp_port, sources) = (self.peer, self.udp_port, me.sources);
+        let only = me.only.filter(|own| own.is_ipv4() == peer.is_ipv4());
+        let local = only.or(self.local);
         let zone = zone_of(peer, self.zone).max(local.map_or(0, |local| zone_of(local, self.zone)));
         Way { local, peer, udp_port, zone, sources }
     }

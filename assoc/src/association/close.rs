@@ -144,7 +144,7 @@ impl Tcb {
         if self.guard.take_expired(now) {
             let lost = Ending::lost(LostReason::ShutdownTimeout);
             let path = ctx.paths.for_data().and_then(|id| ctx.paths.path(id));
-            let way = path.map(|path| path.way(ctx.me.sources));
+            let way = path.map(|path| path.way(&ctx.me));
             return Some(match way {
                 Some(way) => lost.with_last_words(way, self.peer_tag, abort_chunk(None)),
                 None => lost,

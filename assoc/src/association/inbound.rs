@@ -200,7 +200,9 @@ impl Association {
             }
         };
         if !wait.knows_one_of(arrival, &offer, &self.ctx) {
-            return Outcome::Stop;
+            // RFC 9260, 5.1.2 (D) and 8.4 (8): it belongs to no association.
+            let abort = Abort { tag_reflected: true, causes: Causes::default() };
+            return Outcome::Answer(arrival.header.verification_tag, Chunk::Abort(abort));
         }
         let Some(cookie) = offer.cookie.clone() else {
             let missing = [ParameterType::STATE_COOKIE].into_iter().collect::<MissingParameters>();

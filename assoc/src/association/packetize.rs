@@ -19,11 +19,9 @@ impl CookieWait {
         out: &mut BytesMut,
         ctx: &mut Context,
     ) -> Option<Transmit> {
-        if !self.due {
-            return None;
-        }
+        let to = self.take_due()?;
         let chunk = Chunk::Init(self.init());
-        let transmit = write(ctx, self.current, VerificationTag::ZERO, out, |packet, _| {
+        let transmit = write(ctx, to, VerificationTag::ZERO, out, |packet, _| {
             packet.push(&chunk);
         });
         self.init_sent(now, ctx);
@@ -267,7 +265,7 @@ fn write_within(
     fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
 ) -> Option<Transmit> {
     let path = ctx.paths.path(to)?;
-    let way = path.way(ctx.me.sources);
+    let way = path.way(&ctx.me);
     let fits = path.packet_limit();
     let header = CommonHeader {
         source_port: ctx.me.local_port,

@@ -102,13 +102,12 @@ impl Association {
         action: CookieAction,
         cookie: &Cookie,
         arrival: &Arrival,
-        own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> bool {
         match action {
             CookieAction::None | CookieAction::Late => return false,
             CookieAction::Restart => return self.on_restart(now, cookie, arrival),
-            CookieAction::Collision => self.on_collision(now, cookie, arrival, own, taken),
+            CookieAction::Collision => self.on_collision(now, cookie, arrival, taken),
             CookieAction::Duplicate => {
                 let setting_up = matches!(&self.state, State::Open(tcb)
                     if matches!(tcb.phase, Phase::CookieEchoed(_)));
@@ -136,6 +135,7 @@ impl Association {
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
         self.reset_paths();
+        self.ctx.me.answered_at(cookie.route.local);
         let me = &mut self.ctx.me;
         me.local_tag = cookie.tags.local;
         me.sources = cookie.route.sources;
@@ -155,12 +155,12 @@ impl Association {
         now: Instant,
         cookie: &Cookie,
         arrival: &Arrival,
-        own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) {
         match &mut self.state {
-            State::CookieWait(_) => {
-                let ctx = &mut self.ctx;
+            State::CookieWait(wait) => {
+                let (ctx, own) = (&mut self.ctx, &wait.setup.offer.own);
+                ctx.me.answered_at(cookie.route.local);
                 settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, ctx);
                 if let Some(path) = ctx.paths.find(cookie.route.peer) {
                     ctx.paths.set_primary(path);

@@ -57,6 +57,32 @@ pub(crate) fn first_time_out(compat: Compat, rto: &RtoOptions) -> Duration {
     }
 }
 
+/// One time-out for all addresses, which doubles when an address is tried once more than all were (Linux,
+/// `sctp_cmd_t1_timer_update`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FullCycle {
+    time_out: Duration,
+    /// How often all addresses were tried.
+    cycle: u32,
+}
+
+impl FullCycle {
+    /// As Linux begins; `None` where each address has its own time-out.
+    pub(crate) fn of(compat: Compat, rto: &RtoOptions) -> Option<Self> {
+        let time_out = first_time_out(compat, rto);
+        (compat == Compat::Linux).then_some(Self { time_out, cycle: 0 })
+    }
+
+    /// The time-out of an INIT that is the `inits`th to its address, from 1.
+    pub(crate) fn time_out(&mut self, inits: u32, rto: &RtoOptions) -> Duration {
+        if inits > self.cycle.saturating_add(1) {
+            self.cycle += 1;
+            self.time_out = self.time_out.saturating_mul(2).min(rto.max);
+        }
+        self.time_out
+    }
+}
+
 const LINUX_RTO_INITIAL: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

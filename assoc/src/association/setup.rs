@@ -1,25 +1,33 @@
 //! COOKIE-WAIT: INITs to the listed addresses, one after the other, until one answers (RFC 9260, section 5.1; `connectx`).
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use usctp_chunk::{CauseCode, Init, Parameter};
 
-use super::schedule::{first_time_out, init_budget};
+use super::schedule::{FullCycle, first_time_out, init_budget};
 use super::{Arrival, Ending};
 use crate::config::{Compat, Config, ConnectOptions, OnRefused};
 use crate::context::Context;
 use crate::event::{AddressChange, Event, LostReason, MovedOn, RemovedReason};
-use crate::negotiate::{LocalOffer, PeerOffer};
-use crate::path::{PathId, PathState, SetupMark};
-use crate::timer::Timer;
+use crate::negotiate::{LocalOffer, PeerOffer, is_unicast};
+use crate::path::{Path, PathId, PathState, SetupMark};
+use crate::scope::Scope;
+use crate::timer::{Timer, earliest};
 
 /// What the set-up needs until the association is established.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) offer: LocalOffer,
-    pub(crate) compat: Compat,
+    compat: Compat,
     on_refused: OnRefused,
+    /// Whether an INIT ACK counts by its tag alone.
+    by_tag: bool,
+    /// How long an address waits before the next one enters the race, if there is one.
+    stagger: Option<Duration>,
+    /// The time-out of all addresses, where it is not each one's RTO.
+    cycle: Option<FullCycle>,
     /// How many INITs may be sent in all, and how many were.
     pub(crate) budget: u32,
     pub(crate) attempts: u32,
@@ -31,10 +39,14 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct CookieWait {
     pub(crate) setup: Setup,
+    /// The address that the last INIT went to, or the next one is to go to.
     pub(crate) current: PathId,
-    /// An INIT is to be sent.
-    pub(crate) due: bool,
-    pub(crate) t1: Timer,
+    /// Addresses that an INIT is to be sent to: one, or in a race several.
+    due: VecDeque<PathId>,
+    /// T1-init of each address whose INIT was not answered yet: of one, or in a race of several.
+    t1: Vec<(PathId, Timer)>,
+    /// When the next address enters the race.
+    next_entry: Timer,
     /// When the INIT left, if it is the only one: only then its answer measures a round trip.
     sent_at: Option<Instant>,
 }
@@ -52,6 +64,9 @@ impl Setup {
             offer,
             compat: options.compat,
             on_refused: options.on_refused,
+            by_tag: options.accept_init_ack_by_tag,
+            stagger: options.race,
+            cycle: FullCycle::of(options.compat, &config.rto),
             budget: init_budget(options.compat, addresses, init_max),
             attempts: 0,
             deadline: options.deadline.map(|after| Timer::started(now, after)).unwrap_or_default(),
@@ -65,14 +80,25 @@ impl CookieWait {
         for path in ctx.paths.iter_mut() {
             path.rto.start_at(first_time_out(setup.compat, &ctx.config.rto));
         }
-        Self { setup, current: first, due: true, t1: Timer::default(), sent_at: None }
+        Self::asking(setup, first)
     }
 
     /// RFC 9260, 5.2.6 (3): a stale cookie starts the set-up again, with the addresses that were kept
-    /// and a wish for a longer life of the cookie.
+    /// and a wish for a longer life of the cookie. Which address answers is known now: there is no race.
     pub(crate) fn after_stale_cookie(setup: Setup, current: PathId, extension_ms: u32) -> Self {
-        let setup = Setup { preservative: Some(extension_ms), ..setup };
-        Self { setup, current, due: true, t1: Timer::default(), sent_at: None }
+        let setup = Setup { preservative: Some(extension_ms), stagger: None, ..setup };
+        Self::asking(setup, current)
+    }
+
+    fn asking(setup: Setup, current: PathId) -> Self {
+        Self {
+            setup,
+            current,
+            due: VecDeque::from([current]),
+            t1: Vec::new(),
+            next_entry: Timer::default(),
+            sent_at: None,
+        }
     }
 
     /// The INIT to send.
@@ -84,40 +110,69 @@ impl CookieWait {
         self.setup.offer.init([self.setup.offer.address_types()].into_iter().chain(wish))
     }
 
+    /// Where an INIT is to be sent now.
+    pub(crate) fn take_due(&mut self) -> Option<PathId> {
+        self.current = self.due.pop_front()?;
+        Some(self.current)
+    }
+
     /// The INIT was handed to the network.
     pub(crate) fn init_sent(&mut self, now: Instant, ctx: &mut Context) {
-        self.due = false;
         self.setup.attempts += 1;
         self.sent_at = (self.setup.attempts == 1).then_some(now);
         let attempt = self.setup.attempts;
-        let Some(path) = ctx.paths.path(self.current) else { return };
-        let (peer, rto) = (path.peer, path.rto.current());
-        self.t1.start(now, rto);
+        let Some(path) = ctx.paths.path_mut(self.current) else { return };
+        path.record.inits += 1;
+        let time_out = match &mut self.setup.cycle {
+            Some(cycle) => cycle.time_out(path.record.inits, &ctx.config.rto),
+            None => path.rto.current(),
+        };
+        let peer = path.peer;
+        self.t1.push((self.current, Timer::started(now, time_out)));
+        if let Some(stagger) = self.setup.stagger.filter(|_| self.entrants(ctx).next().is_some()) {
+            self.next_entry.start(now, stagger);
+        }
         ctx.tell(Event::Tried { peer, attempt });
     }
 
-    /// T1-init expired: the next address in the caller's order is tried, cyclic.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let t1 = earliest(self.t1.iter().map(|(_, timer)| timer.deadline()));
+        earliest([t1, self.next_entry.deadline(), self.setup.deadline.deadline()])
+    }
+
+    /// T1-init expired: the next address in the caller's order is tried, cyclic. In a race it is the same address
+    /// that is tried again; and another one may enter.
     pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
         if self.setup.deadline.take_expired(now) {
             return Some(Ending::lost(LostReason::Deadline));
         }
-        if !self.t1.take_expired(now) {
+        if self.next_entry.take_expired(now) {
+            self.enter_next(ctx);
+        }
+        let expired = take_expired(&mut self.t1, now);
+        if expired.is_empty() {
             return None;
         }
         let config = ctx.config.clone();
-        if let Some(path) = ctx.paths.path_mut(self.current) {
-            path.rto.back_off(&config.rto);
-        }
-        if self.setup.attempts >= self.setup.budget {
-            return Some(Ending::lost(LostReason::SetupTimeout));
+        for path in ctx.paths.iter_mut().filter(|path| expired.contains(&path.id)) {
+            // Where one time-out serves all addresses, none has its own.
+            if self.setup.cycle.is_none() {
+                path.rto.back_off(&config.rto);
+            }
         }
         // After a wait, addresses that could not be reached get their chance again.
         for path in ctx.paths.iter_mut() {
             path.record.mark = path.record.mark.filter(|mark| *mark == SetupMark::Refused);
         }
-        let next = ctx.paths.next_after(self.current, |path| path.record.mark.is_none());
-        self.turn_to(next.unwrap_or(self.current), MovedOn::Timeout, ctx);
-        None
+        if self.is_racing() {
+            for id in expired {
+                self.ask_again(id, ctx);
+            }
+        } else if !self.is_exhausted() {
+            let next = ctx.paths.next_after(self.current, |path| path.record.mark.is_none());
+            self.turn_to(next.unwrap_or(self.current), MovedOn::Timeout, ctx);
+        }
+        self.is_over().then(|| Ending::lost(LostReason::SetupTimeout))
     }
 
     /// The network, or the attempt to send, says that an address cannot be reached: the next one is
@@ -128,21 +183,32 @@ impl CookieWait {
         mark: SetupMark,
         ctx: &mut Context,
     ) -> Option<Ending> {
+        if self.setup.compat != Compat::Rfc {
+            // There, only T1-init moves on.
+            return None;
+        }
         if let Some(path) = ctx.paths.path_mut(id) {
             path.record.mark.get_or_insert(mark);
-        }
-        if id != self.current || self.due {
-            return None;
         }
         if ctx.paths.iter().all(|path| path.record.mark == Some(SetupMark::SendFailed)) {
             return Some(Ending::lost(LostReason::Unreachable));
         }
-        // When all are out, T1-init goes on and starts the next round.
-        let next = ctx.paths.next_after(id, |path| path.record.mark.is_none())?;
-        if self.setup.attempts >= self.setup.budget {
+        if self.is_racing() {
+            let waits = self.t1.iter().any(|(asked, _)| *asked == id);
+            if waits && self.entrants(ctx).next().is_some() {
+                tell_moved_on(id, MovedOn::Unreachable, ctx);
+                self.enter_next(ctx);
+            }
             return None;
         }
-        self.turn_to(next, MovedOn::Unreachable, ctx);
+        if id != self.current || !self.due.is_empty() {
+            return None;
+        }
+        // When all are out, T1-init goes on and starts the next round.
+        let next = ctx.paths.next_after(id, |path| path.record.mark.is_none())?;
+        if !self.is_exhausted() {
+            self.turn_to(next, MovedOn::Unreachable, ctx);
+        }
         None
     }
 
@@ -163,19 +229,28 @@ impl CookieWait {
         let fresh = ctx.paths.next_after(id, |path| path.record.mark.is_none());
         let left = || ctx.paths.next_after(id, |path| path.record.mark != Some(SetupMark::Refused));
         let Some(next) = fresh.or_else(left) else { return Some(refused) };
-        if id == self.current {
+        if self.is_racing() {
+            self.t1.retain(|(asked, _)| *asked != id);
+            self.due.retain(|due| *due != id);
+            tell_moved_on(id, MovedOn::Refused, ctx);
+            self.enter_next(ctx);
+        } else if id == self.current {
+            if self.is_exhausted() {
+                return Some(refused);
+            }
             self.turn_to(next, MovedOn::Refused, ctx);
         }
-        None
+        self.is_over().then_some(refused)
     }
 
     /// Whether an INIT ACK belongs here: it came from a known address, or lists one (RFC 9260, 5.1.2, D).
     pub(crate) fn knows_one_of(&self, arrival: &Arrival, offer: &PeerOffer, ctx: &Context) -> bool {
-        arrival.path.is_some() || offer.addresses.iter().any(|peer| ctx.paths.find(*peer).is_some())
+        let known = |peer: &IpAddr| ctx.paths.find(*peer).is_some();
+        arrival.path.is_some() || offer.listed().any(|peer| known(&peer)) || self.setup.by_tag
     }
 
     /// Makes the peer's addresses out of the caller's list and the INIT ACK's, and says which of them the
-    /// COOKIE ECHO goes to.
+    /// COOKIE ECHO goes to: it is the primary path from now on.
     pub(crate) fn settle(
         &self,
         now: Instant,
@@ -185,17 +260,16 @@ impl CookieWait {
         ctx: &mut Context,
     ) -> PathId {
         self.measure(now, arrival, ctx);
-        let first = ctx.paths.iter().next().map(|path| path.id);
-        settle_addresses(arrival.source, &offer.addresses, &self.setup.offer.own, taken, ctx);
+        ctx.me.answered_at(arrival.destination);
+        let offered: Vec<IpAddr> = offer.listed().collect();
+        settle_addresses(arrival.source, &offered, &self.setup.offer.own, taken, ctx);
         let source = ctx.paths.find(arrival.source).and_then(|id| ctx.paths.path_mut(id));
         if let Some(path) = source {
             path.zone = arrival.zone;
         }
         let answered = arrival.path.filter(|id| ctx.paths.path(*id).is_some());
         let to = self.cookie_path(answered, ctx);
-        // The first listed address stays primary if it answered; else the one that did.
-        let primary = first.filter(|first| answered == Some(*first)).unwrap_or(to);
-        ctx.paths.set_primary(primary);
+        ctx.paths.set_primary(to);
         to
     }
 
@@ -224,21 +298,77 @@ impl CookieWait {
     }
 
     fn turn_to(&mut self, next: PathId, reason: MovedOn, ctx: &mut Context) {
-        if next != self.current
-            && let Some(path) = ctx.paths.path(self.current)
-        {
-            let peer = path.peer;
-            ctx.tell(Event::MovedOn { peer, reason });
+        if next != self.current {
+            tell_moved_on(self.current, reason, ctx);
         }
         self.current = next;
-        self.due = true;
-        self.t1.stop();
+        self.t1.clear();
+        self.due.clear();
+        self.due.push_back(next);
+    }
+
+    fn is_racing(&self) -> bool {
+        self.setup.stagger.is_some()
+    }
+
+    /// Whether as many INITs were sent, or are about to be, as may be.
+    fn is_exhausted(&self) -> bool {
+        let due = u32::try_from(self.due.len()).unwrap_or(u32::MAX);
+        self.setup.attempts.saturating_add(due) >= self.setup.budget
+    }
+
+    /// Whether no answer is waited for any more, and no INIT left to send.
+    fn is_over(&self) -> bool {
+        self.t1.is_empty() && self.due.is_empty() && !self.next_entry.is_running()
+    }
+
+    /// The addresses that were not tried yet, in the caller's order.
+    fn entrants(&self, ctx: &Context) -> impl Iterator<Item = PathId> {
+        let waits = |path: &&Path| {
+            path.record.inits == 0 && path.record.mark.is_none() && !self.due.contains(&path.id)
+        };
+        ctx.paths.iter().filter(waits).map(|path| path.id)
+    }
+
+    /// The next address enters the race, if there may be another INIT.
+    fn enter_next(&mut self, ctx: &Context) {
+        let next = self.entrants(ctx).next();
+        if let Some(next) = next.filter(|_| !self.is_exhausted()) {
+            self.due.push_back(next);
+        }
+        self.next_entry.stop();
+    }
+
+    /// An address is asked once more, unless that would take the only INIT of one that has not been asked.
+    fn ask_again(&mut self, id: PathId, ctx: &Context) {
+        let spoken_for = self.due.len() + self.entrants(ctx).count();
+        let spoken_for = u32::try_from(spoken_for).unwrap_or(u32::MAX);
+        if self.setup.attempts.saturating_add(spoken_for) < self.setup.budget {
+            self.due.push_back(id);
+        }
     }
 }
 
+fn tell_moved_on(from: PathId, reason: MovedOn, ctx: &mut Context) {
+    if let Some(peer) = ctx.paths.path(from).map(|path| path.peer) {
+        ctx.tell(Event::MovedOn { peer, reason });
+    }
+}
+
+/// Takes out the timers whose time has come, in the order in which it came.
+fn take_expired(timers: &mut Vec<(PathId, Timer)>, now: Instant) -> Vec<PathId> {
+    let is_expired = |timer: &Timer| timer.deadline().is_some_and(|deadline| deadline <= now);
+    let (mut expired, running): (Vec<_>, Vec<_>) =
+        std::mem::take(timers).into_iter().partition(|(_, timer)| is_expired(timer));
+    *timers = running;
+    expired.sort_by_key(|(_, timer)| timer.deadline());
+    expired.into_iter().map(|(id, _)| id).collect()
+}
+
 /// `connectx`: listed addresses that the peer omits, and does not answer from, are dropped; those it adds
-/// are unconfirmed. Addresses of another association (`taken`) and of families without an own address
-/// (none in `own`) are ignored.
+/// are unconfirmed. Ignored are addresses of another association (`taken`), of families without an own address
+/// (none in `own`), and such as reach less far than those that are known to be of use: a host in the internet has
+/// nothing to say about private networks here.
 pub(crate) fn settle_addresses(
     source: IpAddr,
     offered: &[IpAddr],
@@ -258,12 +388,12 @@ pub(crate) fn settle_addresses(
         path.state = PathState::Active;
         path.record.mark = None;
     }
+    let reach = ctx.paths.iter().map(|path| Scope::of(path.peer)).fold(Scope::of(source), Ord::min);
     for peer in std::iter::once(source).chain(offered.iter().copied()) {
         let usable = own.iter().any(|own| own.is_ipv4() == peer.is_ipv4());
-        // A loopback address means the peer's own host unless it is this one.
-        let reachable = source.is_loopback() || !peer.is_loopback();
+        let in_scope = peer == source || (Scope::of(peer) >= reach && is_unicast(peer));
         let room = ctx.paths.len() < config.limits.peer_addresses;
-        if ctx.paths.find(peer).is_none() && usable && reachable && room && !taken(peer) {
+        if ctx.paths.find(peer).is_none() && usable && in_scope && room && !taken(peer) {
             let id = ctx.paths.add(peer, PathState::Unconfirmed, &config);
             ctx.tell_path(id, AddressChange::Unconfirmed);
         }

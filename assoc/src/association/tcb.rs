@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
-use crate::path::{PathId, PathState, heartbeat};
+use crate::path::{Path, PathId, PathState, heartbeat};
 use crate::recv::{Receiver, Verdict};
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -96,7 +96,13 @@ impl Tcb {
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
             Chunk::HeartbeatAck(heartbeat) => {
-                on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
+                let nowhere = ctx.paths.for_data().is_none();
+                let outcome = on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx);
+                if nowhere {
+                    // Messages that waited for a confirmed address may have one now.
+                    self.sender.open_burst(&ctx.config);
+                }
+                outcome
             }
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),
@@ -165,8 +171,11 @@ impl Tcb {
     /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.
     fn start_heartbeats(&self, now: Instant, ctx: &mut Context) {
         let burst = usize::from(ctx.config.heartbeat.max_burst);
-        let ids: Vec<(PathId, bool)> =
-            ctx.paths.iter().map(|path| (path.id, path.confirmed)).collect();
+        // One that went with COOKIE ECHO may still be answered, and is followed by others if it is not.
+        let asked = |path: &&Path| path.heartbeat.is_outstanding();
+        let ids: Vec<(PathId, bool)> = (ctx.paths.iter().filter(|path| !asked(path)))
+            .map(|path| (path.id, path.confirmed))
+            .collect();
         let mut turn = 0;
         for (id, confirmed) in ids {
             if confirmed {

@@ -71,6 +71,12 @@ impl Endpoint {
         Some(self.address_set(self.table.view(id)?.ctx.me.sources))
     }
 
+    /// The addresses that the peer of an association was told of.
+    pub(super) fn told_by(&self, id: AssociationId) -> Option<Vec<IpAddr>> {
+        let me = self.table.view(id)?.ctx.me;
+        Some(if me.lists { self.address_set(me.sources).to_vec() } else { Vec::new() })
+    }
+
     /// The addresses that a packet may leave from if it has no source.
     pub fn address_set(&self, set: AddressSet) -> &[IpAddr] {
         let known = self.addresses.sets.iter().find(|(name, _)| *name == set);

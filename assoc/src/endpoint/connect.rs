@@ -4,13 +4,57 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use usctp_chunk::VerificationTag;
+
 use super::Endpoint;
 use super::listen::fitting;
 use crate::association::{Association, Setup};
-use crate::config::ConnectOptions;
+use crate::config::{Advertise, ConnectOptions};
 use crate::error::ConnectError;
-use crate::event::{AssociationId, Event, Role};
+use crate::event::{AddressChange, AssociationId, Event, LostReason, RemovedReason, Role};
+use crate::negotiate::LocalOffer;
+use crate::scope::Scope;
 use crate::wire::{is_link_local, zone_of};
+
+/// Counts of what became of [`connectx`](Endpoint::connectx) and its lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectCounters {
+    /// Attempts begun.
+    pub begun: u64,
+    /// Attempts that led to an association.
+    pub established: u64,
+    /// Attempts that failed: nobody answered in time, nothing could be reached, or the peer refused.
+    pub failed: u64,
+    /// INITs sent.
+    pub inits_sent: u64,
+    /// Addresses left behind for the next one.
+    pub moved_on: u64,
+    /// Listed addresses that the peer's INIT ACK omitted.
+    pub addresses_dropped: u64,
+}
+
+impl ConnectCounters {
+    pub(super) fn note(&mut self, event: &Event) {
+        let change = AddressChange::Removed(RemovedReason::NotInInitAck);
+        let counter = match event {
+            Event::Tried { .. } => &mut self.inits_sent,
+            Event::MovedOn { .. } => &mut self.moved_on,
+            Event::CommUp { role: Role::Active, .. } => &mut self.established,
+            Event::CommLost(
+                LostReason::SetupTimeout
+                | LostReason::Deadline
+                | LostReason::Unreachable
+                | LostReason::Refused { .. },
+            ) => &mut self.failed,
+            Event::PeerAddressChange { change: found, .. } if *found == change => {
+                &mut self.addresses_dropped
+            }
+            _ => return,
+        };
+        *counter += 1;
+    }
+}
 
 impl Endpoint {
     /// Opens an association to a peer with several addresses (RFC 6458, `sctp_connectx`).
@@ -43,27 +87,87 @@ impl Endpoint {
                 zones.push(zone(peer, address));
             }
         }
+        let listed = self.advertised(peers, &options.advertise)?;
         let max = self.config.limits.associations;
         if self.table.len() >= max {
             return Err(ConnectError::TooManyAssociations { max });
         }
         let id = self.next_id();
         let tag = self.fresh_tag();
-        let listed = options.advertise.as_deref().unwrap_or(self.addresses());
-        let listed: Vec<IpAddr> = listed.iter().map(IpAddr::to_canonical).collect();
-        let listed = fitting(&listed, usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED));
         let near = addresses.iter().any(|address| is_link_local(*address));
-        let offer = self.offer(tag, listed, near, options.outbound_streams);
-        let sources = offer.sources;
+        let offer = self.init_offer(tag, listed, near, &options);
+        let (sources, lists) = (offer.sources, !offer.addresses.is_empty());
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);
         ctx.me.sources = sources;
+        ctx.me.lists = lists || options.advertise == Advertise::Bound;
         ctx.paths.iter_mut().zip(zones).for_each(|(path, zone)| path.zone = zone);
         ctx.events.extend(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");
         self.table.insert(Association::connecting(ctx, setup));
         self.table.touch(id);
+        self.counters.connects.begun += 1;
         Ok(id)
+    }
+
+    /// The addresses that the peer is told of, where that is not simply all; for [`Advertise::Nothing`], those
+    /// that packets may leave from.
+    fn advertised(
+        &self,
+        peers: &[SocketAddr],
+        advertise: &Advertise,
+    ) -> Result<Option<Vec<IpAddr>>, ConnectError> {
+        let first = peers.first().ok_or(ConnectError::Empty)?.ip().to_canonical();
+        let own = |fits: &dyn Fn(&IpAddr) -> bool| -> Vec<IpAddr> {
+            self.addresses().iter().copied().filter(fits).collect()
+        };
+        let listed = match advertise {
+            Advertise::Bound => return Ok(None),
+            Advertise::SameScope => own(&|own| Scope::of(*own) >= Scope::of(first)),
+            Advertise::Explicit(list) if !list.is_empty() => {
+                let list: Vec<IpAddr> = list.iter().map(IpAddr::to_canonical).collect();
+                let foreign = list.iter().position(|own| !self.addresses().contains(own));
+                if let Some((index, &address)) = foreign.and_then(|at| Some((at, list.get(at)?))) {
+                    return Err(ConnectError::NotBound { index, address });
+                }
+                list
+            }
+            // The peer will know a single address, so the association has a single family.
+            Advertise::Nothing | Advertise::Explicit(_) => {
+                own(&|own| own.is_ipv4() == first.is_ipv4())
+            }
+        };
+        if listed.is_empty() && *advertise == Advertise::SameScope {
+            return Err(ConnectError::NoAddressInScope { address: first });
+        }
+        for (index, peer) in peers.iter().enumerate() {
+            let address = peer.ip().to_canonical();
+            if !listed.iter().any(|own| own.is_ipv4() == address.is_ipv4()) {
+                return Err(ConnectError::FamilyDisabled { index, address });
+            }
+        }
+        Ok(Some(listed))
+    }
+
+    /// What INIT offers.
+    fn init_offer(
+        &mut self,
+        tag: VerificationTag,
+        listed: Option<Vec<IpAddr>>,
+        near: bool,
+        options: &ConnectOptions,
+    ) -> LocalOffer {
+        let room = usize::from(self.config.path_mtu).saturating_sub(INIT_FIXED);
+        let in_init = match &options.advertise {
+            Advertise::Nothing => Vec::new(),
+            Advertise::Explicit(list) if list.is_empty() => Vec::new(),
+            _ => fitting(listed.as_deref().unwrap_or(self.addresses()), room),
+        };
+        let mut offer = self.offer(tag, in_init, near, options.outbound_streams);
+        if let Some(own) = listed {
+            offer.own = own;
+        }
+        offer
     }
 
     fn check_ports(&self, peers: &[SocketAddr]) -> Result<u16, ConnectError> {
@@ -92,7 +196,7 @@ impl Endpoint {
         address: IpAddr,
     ) -> Result<(), ConnectError> {
         if address.is_unspecified() {
-            return Err(ConnectError::Unspecified { index });
+            return Err(ConnectError::Unspecified { index, address });
         }
         if address.is_multicast() {
             return Err(ConnectError::Multicast { index, address });

@@ -41,7 +41,7 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer(datagram, None);
+            let own = self.fresh_offer(datagram, None, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let association = self.table.touch(id)?;
@@ -53,7 +53,8 @@ impl Endpoint {
             InitAction::AnswerAnew(ties) => {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
-                let own = self.fresh_offer(datagram, Some(streams));
+                let listed = self.told_by(id);
+                let own = self.fresh_offer(datagram, Some(streams), listed);
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -120,12 +121,11 @@ impl Endpoint {
         cookie: &Cookie,
     ) -> Option<Reply> {
         let arrival = self.arrival(id, datagram, packet);
-        let own = self.own_addresses(is_link_local(cookie.route.peer));
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
         let reply = association
-            .on_cookie(now, action, cookie, &arrival, &own, &taken)
+            .on_cookie(now, action, cookie, &arrival, &taken)
             .then(|| association.handle_chunks(now, packet, 1, &arrival, &taken));
         self.table.reindex(id);
         reply.flatten()
@@ -225,9 +225,16 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
-    fn fresh_offer(&mut self, datagram: &Datagram, outbound_streams: Option<u16>) -> LocalOffer {
+    /// An offer with a new tag: what is not said is as the endpoint has it.
+    fn fresh_offer(
+        &mut self,
+        datagram: &Datagram,
+        outbound_streams: Option<u16>,
+        listed: Option<Vec<IpAddr>>,
+    ) -> LocalOffer {
         let tag = self.fresh_tag();
-        let addresses = fitting(self.addresses(), self.init_ack_share());
+        let listed = listed.as_deref().unwrap_or(self.addresses());
+        let addresses = fitting(listed, self.init_ack_share());
         self.offer(tag, addresses, is_link_local(datagram.source), outbound_streams)
     }
 

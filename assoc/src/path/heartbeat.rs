@@ -68,6 +68,11 @@ impl Heartbeat {
         *self = Self { outstanding: self.outstanding, ..Self::default() };
     }
 
+    /// Whether one was sent, and neither answered nor given up.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        self.outstanding.is_some()
+    }
+
     pub(crate) fn is_due(&self) -> bool {
         self.due
     }

@@ -70,8 +70,8 @@ impl Code {
                 items.extend(name.map(|name| (*name).to_owned()));
             }
             // Tests with a harness of their own are named in a list.
-            if let Some(test) = line.strip_prefix("suite.").and_then(|call| call.split('"').nth(1))
-            {
+            let call = line.strip_prefix("suite.").or_else(|| line.strip_prefix("add("));
+            if let Some(test) = call.and_then(|call| call.split('"').nth(1)) {
                 self.tests.insert(test.to_owned());
             }
             is_test = line == "#[test]" || (is_test && (line.starts_with("#[") || line.is_empty()));

@@ -72,6 +72,36 @@ fn a_place_or_a_test_that_is_not_there_is_found() {
 }
 
 #[test]
+fn every_row_and_case_of_the_page_on_connectx_names_tests_that_exist() {
+    let code = Code::read(&workspace());
+    let page = fs::read_to_string(workspace().join("docs/connectx.md")).unwrap();
+    let tables: Vec<Vec<&str>> = ["## The rows of", "## The cases and"]
+        .map(|heading| {
+            let (_, section) = page.split_once(heading).unwrap();
+            let section = section.split("\n## ").next().unwrap();
+            // Behind the heads of the columns.
+            section.lines().filter(|line| line.starts_with('|')).skip(2).collect()
+        })
+        .into();
+    let rows: Vec<_> = tables[0].iter().map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    let numbers: Vec<_> = (1..=16).map(|number| number.to_string()).collect();
+    assert_eq!(rows, numbers);
+    assert!(tables[1].len() >= 39, "{} cases", tables[1].len());
+    let mut faults = Vec::new();
+    for row in tables.concat() {
+        let (matter, tests) = row.trim_end_matches('|').rsplit_once('|').unwrap();
+        let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            faults.push(format!("no test: {matter}"));
+        }
+        faults.extend(
+            tests.iter().filter(|test| !code.has_test(test)).map(|test| format!("no such: {test}")),
+        );
+    }
+    assert_none(&faults);
+}
+
+#[test]
 fn no_must_is_open() {
     let ledger = ledger();
     let open = ledger.iter().filter(|statement| statement.status == Status::Open);

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use usctp_assoc::sim::{Ladder, PEER_PORT, PORT, a, a6, z, z6};
-use usctp_assoc::{AssociationState, ConnectError, ConnectOptions};
-use usctp_chunk::{Chunk, ChunkType};
+use usctp_assoc::{AssociationState, ConnectError, ConnectOptions, LostReason};
+use usctp_chunk::{CauseCode, Chunk, ChunkType};
 
-use crate::world::{config, ports};
+use crate::world::{config, ports, secs};
 
 const EINVAL: i32 = 22;
 const E2BIG: i32 = 7;
+const ENOBUFS_FREEBSD: i32 = 55;
 
 fn dual(name: &str) -> Ladder {
     Ladder::with(name, config(|_| {}), &[a(1), a6(1)], &[z(1), z(2), z6(1)])
@@ -31,6 +32,7 @@ fn socket(address: impl Into<IpAddr>) -> SocketAddr {
 fn each_fault_of_a_list_is_named_with_its_index_and_errnos() {
     let ladder = &mut dual("each_fault_of_a_list_is_named_with_its_index_and_errnos");
     let good = socket(z(1));
+    let (zero, zero6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
     let multicast: IpAddr = Ipv4Addr::new(224, 0, 0, 1).into();
     let multicast6: IpAddr = "ff02::1".parse().unwrap();
     let link_local: IpAddr = "fe80::1".parse().unwrap();
@@ -44,8 +46,12 @@ fn each_fault_of_a_list_is_named_with_its_index_and_errnos() {
             ConnectError::PortMismatch { index: 1, port: 7001, first: PEER_PORT },
             EINVAL,
         ),
-        (vec![good, socket(Ipv4Addr::UNSPECIFIED)], ConnectError::Unspecified { index: 1 }, 55),
-        (vec![good, socket(Ipv6Addr::UNSPECIFIED)], ConnectError::Unspecified { index: 1 }, 55),
+        (
+            vec![good, socket(zero)],
+            ConnectError::Unspecified { index: 1, address: zero },
+            ENOBUFS_FREEBSD,
+        ),
+        (vec![good, socket(zero6)], ConnectError::Unspecified { index: 1, address: zero6 }, EINVAL),
         (vec![socket(multicast)], ConnectError::Multicast { index: 0, address: multicast }, EINVAL),
         (
             vec![good, socket(multicast6)],
@@ -112,7 +118,7 @@ fn a_duplicate_counts_once_and_does_not_escape_the_drop_rule() {
         ladder.id = Some(ladder.network.connectx(ladder.ours, &list, options).unwrap());
         assert_eq!(ladder.paths().iter().map(|path| path.peer).collect::<Vec<_>>(), [z(1), z(2)]);
         ladder.expects(z(1), &[ChunkType::INIT]);
-        ladder.expects_within(crate::world::secs(1), z(2), &[ChunkType::INIT]);
+        ladder.expects_within(secs(1), z(2), &[ChunkType::INIT]);
         ladder.says(z(2), &[ladder.init_ack(&[z(2)])]);
         ladder.expects(z(2), &[ChunkType::COOKIE_ECHO]);
         assert_eq!(ladder.paths().iter().map(|path| path.peer).collect::<Vec<_>>(), [z(2)]);
@@ -190,13 +196,43 @@ fn a_connection_beyond_the_limit_of_associations_is_refused() {
 }
 
 #[test]
-fn init_lists_the_bound_addresses_unless_the_caller_chooses() {
-    let name = "init_lists_the_bound_addresses_unless_the_caller_chooses";
-    let mut ladder = dual(name);
-    ladder.connectx(&[z(1)]);
-    assert_eq!(ladder.hears().addresses(), [a(1), a6(1)]);
-    let mut ladder = dual(name);
-    let options = ConnectOptions { advertise: Some(vec![a6(1)]), ..ConnectOptions::default() };
-    ladder.connectx_with(&[z(1)], options);
-    assert_eq!(ladder.hears().addresses(), [a6(1)]);
+fn each_way_to_lose_an_association_has_the_errno_of_both_systems() {
+    let refused = |no_sctp| LostReason::Refused { peer: z(1), cause: None, no_sctp };
+    let table = [
+        (LostReason::SetupTimeout, 110, 60),
+        (LostReason::Deadline, 110, 60),
+        (LostReason::TooManyRetransmissions, 110, 60),
+        (LostReason::ShutdownTimeout, 110, 60),
+        (LostReason::Unreachable, 101, 51),
+        (refused(false), 111, 61),
+        // connectx.md, 1: ENOPROTOOPT, and like an ABORT.
+        (refused(true), 92, 61),
+        (LostReason::PeerAborted { cause: None, reason: bytes::Bytes::new() }, 104, 54),
+        (LostReason::LocalAbort, 103, 53),
+        (LostReason::PeerViolation(CauseCode::PROTOCOL_VIOLATION), 103, 53),
+    ];
+    for (reason, linux, freebsd) in table {
+        assert_eq!((reason.errno_linux(), reason.errno_freebsd()), (linux, freebsd), "{reason:?}");
+    }
+}
+
+#[test]
+fn what_became_of_each_attempt_is_counted() {
+    let mut ladder = dual("what_became_of_each_attempt_is_counted");
+    ladder.connectx(&[z(1), z(2)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.expects_within(secs(1), z(2), &[ChunkType::INIT]);
+    ladder.says(z(2), &[ladder.init_ack(&[z(2)])]);
+    ladder.expects(z(2), &[ChunkType::COOKIE_ECHO]);
+    ladder.says(z(2), &[Chunk::CookieAck]);
+    let options = ConnectOptions { deadline: Some(secs(1)), ..ConnectOptions::default() };
+    ladder.connectx_with(&[z6(1)], options);
+    ladder.network.run_for(secs(2));
+    let counters = ladder.network.endpoint(ladder.ours).counters().connects;
+    assert_eq!((counters.begun, counters.established, counters.failed), (2, 1, 1));
+    assert_eq!(
+        (counters.inits_sent, counters.moved_on, counters.addresses_dropped),
+        (3, 1, 1),
+        "{counters:?}"
+    );
 }

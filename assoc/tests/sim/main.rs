@@ -9,6 +9,7 @@
 
 mod addresses;
 mod adversary;
+mod advertise;
 mod close;
 mod confirmation;
 mod connectx;
@@ -19,6 +20,7 @@ mod init_ack;
 mod open;
 mod options;
 mod out_of_the_blue;
+mod race;
 mod refusal;
 mod restart;
 mod rfc;
@@ -36,4 +38,5 @@ mod robustness;
 mod throughput;
 mod timetable;
 mod transfer;
+mod withdrawal;
 mod world;

@@ -1,12 +1,12 @@
 //! Set-ups: one side active, both at once, several at a time.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rand::Rng;
-use usctp_assoc::sim::{LinkSettings, Loss, PORT, Plan, for_each_seed, seed};
-use usctp_assoc::{AssociationState, ConnectOptions, Event, Message, Role};
+use usctp_assoc::sim::{LinkSettings, Loss, PORT, Plan, Status, for_each_seed, seed, z};
+use usctp_assoc::{AssociationState, ConnectOptions, Event, Message, NoticeKind, OnRefused, Role};
 
-use crate::world::{HOUR, World, config, ms};
+use crate::world::{HOUR, World, config, ms, ports};
 
 fn lossy(name: &str, seed: u64) -> World {
     let link = LinkSettings {
@@ -110,5 +110,82 @@ fn a_set_up_under_heavy_loss_comes_up_or_fails_on_record() {
         if world.network.state(a, id) == AssociationState::Closed {
             assert!(world.end(a, id).is_some());
         }
+    });
+}
+
+/// A calls `connectx` with 1 to 12 addresses, all of which are out of reach in a way of its own but perhaps one;
+/// every other time it races.
+fn through_trouble(name: &str, seed: u64, has_good_one: bool) -> (World, Option<IpAddr>, usize) {
+    let count = 1 + u8::try_from(seed % 12).unwrap();
+    let link = LinkSettings::with_latency(ms(10));
+    let mut world = World::new(name, seed, count, &config(|_| {}), &link);
+    let good = world.network.random().random_range(0..usize::from(count));
+    let good = has_good_one.then_some(good);
+    for index in (0..usize::from(count)).filter(|index| Some(*index) != good) {
+        let troubles = [
+            Status::Down,
+            Status::SendFailed,
+            Status::Icmp(NoticeKind::Unreachable),
+            Status::Icmp(NoticeKind::ProtocolUnreachable),
+            Status::Icmp(NoticeKind::PortUnreachable),
+        ];
+        let trouble = troubles[world.network.random().random_range(0..troubles.len())];
+        let (from, to) = (world.ours[index], world.theirs[index]);
+        world.network.alter(from, to, |link| link.status = trouble);
+    }
+    let race = seed.is_multiple_of(2).then(|| ms(world.network.random().random_range(0..1_500)));
+    let options =
+        ConnectOptions { on_refused: OnRefused::TryNext, race, ..ConnectOptions::default() };
+    let id = world.network.connectx(world.a, &ports(&world.theirs), options).unwrap();
+    let a = world.a;
+    let decided = world.network.run_until(HOUR, |network| {
+        matches!(network.state(a, id), AssociationState::Established | AssociationState::Closed)
+    });
+    assert!(decided, "it ends one way or the other");
+    (world, good.map(|good| z(u8::try_from(good).unwrap() + 1)), count.into())
+}
+
+fn tried(world: &World) -> Vec<IpAddr> {
+    let tried = |event: &Event| match event {
+        Event::Tried { peer, .. } => Some(*peer),
+        _ => None,
+    };
+    world.network.events(world.a).iter().filter_map(|logged| tried(&logged.event)).collect()
+}
+
+#[test]
+fn one_good_address_is_found_wherever_it_stands_and_whatever_is_wrong_with_the_others() {
+    let name = "one_good_address_is_found_wherever_it_stands_and_whatever_is_wrong_with_the_others";
+    for_each_seed(300, |seed| {
+        let (world, good, count) = through_trouble(name, seed, true);
+        let primary = world.network.events(world.a).iter().find_map(|logged| match logged.event {
+            Event::CommUp { primary, .. } => Some(primary),
+            _ => None,
+        });
+        assert_eq!(primary, good);
+        let tried = tried(&world);
+        assert!(tried.len() <= count.max(9), "{tried:?}");
+        // For the first time, each has its turn in the caller's order.
+        let mut first: Vec<IpAddr> = Vec::new();
+        for peer in tried {
+            if !first.contains(&peer) {
+                first.push(peer);
+            }
+        }
+        assert_eq!(first, world.theirs[..first.len()]);
+    });
+}
+
+#[test]
+fn where_nothing_answers_the_attempt_ends_once_within_its_inits() {
+    let name = "where_nothing_answers_the_attempt_ends_once_within_its_inits";
+    for_each_seed(300, |seed| {
+        let (mut world, _, count) = through_trouble(name, seed, false);
+        world.network.run_for(HOUR);
+        assert!(tried(&world).len() <= count.max(9));
+        let lost = |event: &Event| matches!(event, Event::CommLost(_));
+        let events = world.network.events(world.a);
+        assert_eq!(events.iter().filter(|logged| lost(&logged.event)).count(), 1);
+        assert!(lost(&events.last().unwrap().event), "nothing follows");
     });
 }

@@ -229,3 +229,34 @@ fn a_forged_packet_too_big_does_not_shrink_the_mtu_below_what_works() {
     assert!(ladder.path(z(1)).mtu >= 512, "there is a floor: {}", ladder.path(z(1)).mtu);
     assert_eq!(ladder.state(), AssociationState::Established);
 }
+
+#[test]
+fn refusals_do_not_buy_more_inits_than_there_may_be() {
+    let name = "refusals_do_not_buy_more_inits_than_there_may_be";
+    let mut ladder = Ladder::new(name);
+    let options = ConnectOptions {
+        on_refused: OnRefused::TryNext,
+        init_max: Some(2),
+        ..ConnectOptions::default()
+    };
+    // Three addresses, three INITs.
+    ladder.connectx_with(&[z(1), z(2), z(3)], options);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.expects_within(secs(1), z(2), &[ChunkType::INIT]);
+    ladder.says(z(2), &[abort(false)]);
+    ladder.expects(z(3), &[ChunkType::INIT]);
+    ladder.says(z(3), &[abort(false)]);
+    assert_eq!(lost(&ladder), [refused(z(3))], "the first one is silent, and may be asked no more");
+    ladder.silence(secs(300));
+}
+
+#[test]
+fn a_refusal_by_an_address_that_waits_for_nothing_is_remembered() {
+    let name = "a_refusal_by_an_address_that_waits_for_nothing_is_remembered";
+    let (mut ladder, _) = asked(name, OnRefused::TryNext);
+    ladder.expects_within(secs(1), z(2), &[ChunkType::INIT]);
+    // Late, when the second address has its turn: the first is not asked again.
+    ladder.says(z(1), &[abort(false)]);
+    assert_eq!(ladder.expects_within(secs(9), z(2), &[ChunkType::INIT]).at, secs(2));
+    assert_eq!(ladder.expects_within(secs(9), z(2), &[ChunkType::INIT]).at, secs(4));
+}

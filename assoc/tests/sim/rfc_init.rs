@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, PEER_PORT, PORT, a, a6, z, z6};
 use usctp_assoc::{
-    AssociationState, Config, ConnectOptions, Endpoint, Message, Options, PathState, SendError,
+    Advertise, AssociationState, Config, ConnectOptions, Endpoint, Message, Options, PathState,
+    SendError,
 };
 use usctp_chunk::{
     Cause, Chunk, ChunkType, CommonHeader, Init, Packet, PacketBuilder, Parameter, ParameterType,
@@ -497,7 +498,7 @@ fn an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is() {
     let ladder = Ladder::new("an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is");
     let now = ladder.network.now();
     let mapped: IpAddr = "::ffff:10.0.1.1".parse().unwrap();
-    for advertise in [None, Some(vec![mapped, a(2)])] {
+    for advertise in [Advertise::Bound, Advertise::Explicit(vec![mapped, a(2)])] {
         let own = vec![mapped, a(2)];
         let mut endpoint = Endpoint::new(Config::default(), PORT, own, [7; 32], now);
         let options = ConnectOptions { advertise, ..ConnectOptions::default() };

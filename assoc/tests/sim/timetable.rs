@@ -218,3 +218,71 @@ fn routers_that_call_all_addresses_unreachable_cause_no_storm() {
     assert!(ladder.events().iter().any(|event| matches!(event, Event::CommLost(_))));
     assert!(ladder.network.trace().0 <= 40, "{} packets", ladder.network.trace().0);
 }
+
+#[test]
+fn the_state_machine_keeps_to_the_published_schedule_for_any_number_of_addresses() {
+    let name = "the_state_machine_keeps_to_the_published_schedule_for_any_number_of_addresses";
+    let rto = usctp_assoc::Options::default().rto;
+    for mode in [Compat::Rfc, Compat::FreeBsd, Compat::Linux] {
+        for (addresses, init_max) in [(1, 3), (2, 8), (4, 8), (5, 20), (9, 8), (13, 8), (2, 0)] {
+            let options = ConnectOptions { init_max: Some(init_max), ..compat(mode) };
+            let (rows, failure) = timetable(name, addresses, options);
+            let schedule = usctp_assoc::init_schedule(mode, &rto, usize::from(addresses), init_max);
+            let attempts = schedule.attempts.iter().map(|(at, index)| {
+                format!("{}{}", char::from(b'A' + u8::try_from(*index).unwrap()), at.as_secs())
+            });
+            let published = attempts.collect::<Vec<_>>().join(" ");
+            assert_eq!((rows, failure), (published, schedule.fails_at.as_secs()), "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn where_an_old_stack_is_followed_only_the_time_out_moves_on() {
+    let name = "where_an_old_stack_is_followed_only_the_time_out_moves_on";
+    for (mode, time_out) in [(Compat::Linux, 3), (Compat::FreeBsd, 1)] {
+        for kind in [NoticeKind::Unreachable, NoticeKind::SendFailed] {
+            let mut ladder = ladder(name, 2);
+            ladder.connectx_with(&zs(2), compat(mode));
+            let init = ladder.expects(z(1), &[ChunkType::INIT]);
+            ladder.is_told(kind, &init);
+            let next = ladder.expects_within(secs(9), z(2), &[ChunkType::INIT]);
+            assert_eq!(next.at, secs(time_out), "{mode:?} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_address_between_two_silent_ones_leaves_linux_its_full_cycles() {
+    let name = "an_unreachable_address_between_two_silent_ones_leaves_linux_its_full_cycles";
+    let mut ladder = ladder(name, 3);
+    ladder.network.alter(a(1), z(2), |link| link.status = Status::SendFailed);
+    ladder.connectx_with(&zs(3), compat(Compat::Linux));
+    ladder.network.run_for(HOUR);
+    let heard: Vec<_> =
+        ladder.hears_all().iter().map(|one| (one.destination, one.at.as_secs())).collect();
+    let expected = [(z(1), 0), (z(3), 6), (z(1), 9), (z(3), 21), (z(1), 27), (z(3), 51)];
+    assert_eq!(heard, expected, "the table of three addresses, without the second one");
+}
+
+#[test]
+fn the_deadline_holds_until_the_association_is_established() {
+    let mut ladder = ladder("the_deadline_holds_until_the_association_is_established", 2);
+    let options = ConnectOptions { deadline: Some(ms(2_500)), ..ConnectOptions::default() };
+    ladder.connectx_with(&zs(2), options.clone());
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.says(z(1), &[ladder.init_ack(&zs(2))]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    ladder.network.run_for(HOUR);
+    let end = ladder.network.events(ladder.ours).last().unwrap();
+    assert_eq!((end.at, &end.event), (ms(2_500), &Event::CommLost(LostReason::Deadline)));
+
+    let mut ladder = self::ladder("the_deadline_holds_until_the_association_is_established", 2);
+    ladder.connectx_with(&zs(2), options);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.says(z(1), &[ladder.init_ack(&zs(2))]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    ladder.says(z(1), &[Chunk::CookieAck]);
+    ladder.network.run_for(secs(10));
+    assert_eq!(ladder.state(), usctp_assoc::AssociationState::Established);
+}

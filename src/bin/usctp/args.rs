@@ -167,6 +167,17 @@ pub(crate) struct ConnectOptions {
     /// What an ABORT from one address means: the end, or the turn of the next address
     #[arg(long, value_enum, default_value_t = OnRefused::Fail)]
     pub(crate) on_refused: OnRefused,
+    /// Ask one address after the other at this interval, in milliseconds, instead of waiting for each to time out; the
+    /// first answer wins
+    #[arg(
+        long,
+        value_name = "MS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "250",
+        value_parser = milliseconds,
+    )]
+    pub(crate) race: Option<std::time::Duration>,
     /// After the end of input, wait for the peer to close
     #[arg(long)]
     pub(crate) wait: bool,
@@ -380,6 +391,13 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
+fn milliseconds(text: &str) -> Result<std::time::Duration, String> {
+    match text.parse::<u64>() {
+        Ok(count @ 1..=60_000) => Ok(std::time::Duration::from_millis(count)),
+        _ => Err("a number of milliseconds from 1 to 60000 is needed".to_owned()),
+    }
+}
+
 /// The greatest message in bytes; the buffers of the program take several.
 pub(crate) const MESSAGE_MAX: usize = 1 << 20;
 
@@ -415,6 +433,24 @@ mod tests {
         assert_eq!(parse(&["--udp", "192.0.2.1"]), Some((Some(9899), vec![peer])));
         assert_eq!(parse(&["--udp=5000", "192.0.2.1"]), Some((Some(5000), vec![peer])));
         assert_eq!(parse(&["--udp=0", "192.0.2.1"]), None);
+    }
+
+    #[test]
+    fn a_race_takes_its_interval_only_behind_an_equals_sign() {
+        let parse = |arguments: &[&str]| {
+            let words = [&["usctp", "connect", "--port", "7", "192.0.2.1"], arguments].concat();
+            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+                Ok(Command::Connect(options)) => Some(options.race.map(|race| race.as_millis())),
+                _ => None,
+            }
+        };
+        assert_eq!(parse(&[]), Some(None));
+        assert_eq!(parse(&["--race"]), Some(Some(250)));
+        assert_eq!(parse(&["--race=30"]), Some(Some(30)));
+        assert_eq!(parse(&["--race", "192.0.2.2"]), Some(Some(250)));
+        for wrong in ["--race=0", "--race=60001", "--race=1s"] {
+            assert_eq!(parse(&[wrong]), None, "{wrong}");
+        }
     }
 
     #[test]

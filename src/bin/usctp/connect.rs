@@ -73,6 +73,7 @@ fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {
             OnRefused::Fail => usctp::OnRefused::Fail,
             OnRefused::Next => usctp::OnRefused::TryNext,
         },
+        race: options.race,
         outbound_streams: options.message.streams.or_else(|| {
             // The default, unless the stream asked for lies beyond it.
             let default = usctp::Options::default().limits.outbound_streams;
