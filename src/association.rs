@@ -259,7 +259,8 @@ impl Association {
         })
     }
 
-    /// Sends a HEARTBEAT to an address of the peer at once (RFC 9260, section 11.1.8); [`paths`](Self::paths) shows what came of it.
+    /// Sends a HEARTBEAT to an address of the peer at once, confirmed or not (RFC 9260, section 11.1.10);
+    /// [`Event::HeartbeatResult`] tells what came of it.
     ///
     /// # Errors
     /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
@@ -270,7 +271,7 @@ impl Association {
         })
     }
 
-    /// Sets how often an idle address of the peer is sent a HEARTBEAT, `None` for never (RFC 9260, section 11.1.7).
+    /// Sets how often an idle address of the peer is sent a HEARTBEAT, `None` for never (RFC 9260, section 11.1.9).
     ///
     /// # Errors
     /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
@@ -281,7 +282,7 @@ impl Association {
         })
     }
 
-    /// Sets how many failures in a row make an address of the peer inactive (RFC 9260, section 11.1.11).
+    /// Sets how many failures in a row make an address of the peer inactive (RFC 9260, section 11.1.12).
     ///
     /// # Errors
     /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.

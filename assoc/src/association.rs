@@ -251,7 +251,8 @@ impl Association {
         Ok(())
     }
 
-    /// Asks for a HEARTBEAT to an address now (RFC 9260, section 11.1.8).
+    /// Asks for a HEARTBEAT to an address now; [`Event::HeartbeatResult`] tells what came of it (RFC 9260, section 11.1.10).
+    /// An unconfirmed address may be asked for as well.
     ///
     /// # Errors
     /// The address is none of the peer's, or the association is not established.
@@ -260,13 +261,13 @@ impl Association {
         let open = matches!(&self.state, State::Open(tcb) if tcb.sends_data());
         let id = self.ctx.paths.find(peer).filter(|_| open).ok_or(NoSuchPath(peer))?;
         if let Some(path) = self.ctx.paths.path_mut(id) {
-            path.heartbeat.request();
+            path.heartbeat.request_with_outcome();
         }
         Ok(())
     }
 
     /// Sets how often an idle address of the peer is sent a HEARTBEAT, in the place of HB.interval; `None` for
-    /// never (RFC 9260, section 11.1.7, CHANGE HEARTBEAT). Unconfirmed addresses are probed all the same.
+    /// never (RFC 9260, section 11.1.9, CHANGE HEARTBEAT). Unconfirmed addresses are probed all the same.
     ///
     /// # Errors
     /// The address is none of the peer's.
@@ -289,7 +290,7 @@ impl Association {
     }
 
     /// Sets how many failures in a row make an address of the peer inactive, in the place of
-    /// Path.Max.Retrans (RFC 9260, section 11.1.11, SET FAILURE THRESHOLD).
+    /// Path.Max.Retrans (RFC 9260, section 11.1.12, SET FAILURE THRESHOLD).
     ///
     /// # Errors
     /// The address is none of the peer's.

@@ -96,6 +96,16 @@ impl Context {
         }
     }
 
+    /// A HEARTBEAT of a path was answered after `round_trip`, or lost: the application hears of it if it asked for it
+    /// (RFC 9260, section 11.1.10).
+    pub(crate) fn tell_heartbeat(&mut self, id: PathId, round_trip: Option<Duration>) {
+        let Some(path) = self.paths.path_mut(id) else { return };
+        let peer = path.peer;
+        if path.heartbeat.take_awaited() {
+            self.tell(Event::HeartbeatResult { peer, round_trip });
+        }
+    }
+
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
     pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
         self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_chunk::{CauseCode, StreamId};
@@ -96,6 +97,16 @@ pub enum Event {
         peer: IpAddr,
         /// What changed.
         change: AddressChange,
+    },
+    /// What came of a HEARTBEAT that the application asked for (RFC 9260, section 11.1.10).
+    ///
+    /// One for each request, except that requests made while one is outstanding share its outcome, and that there is
+    /// none once the association closes or restarts, or the address is removed.
+    HeartbeatResult {
+        /// The address.
+        peer: IpAddr,
+        /// The time until its acknowledgement came; `None` if none came within the RTO.
+        round_trip: Option<Duration>,
     },
     /// Messages can be received.
     Readable,

@@ -390,6 +390,7 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut C
         ctx.tell_path(id, AddressChange::Active);
     }
     ctx.answered(id);
+    ctx.tell_heartbeat(id, Some(trip));
     // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
     if more {
         ctx.schedule_heartbeat(now, id);

@@ -64,6 +64,7 @@ impl Tcb {
         }
         if lost {
             self.on_heartbeat_lost(now, id, ctx);
+            ctx.tell_heartbeat(id, None);
         } else if next {
             on_heartbeat_time(now, id, ctx);
         }

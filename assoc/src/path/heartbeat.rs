@@ -20,6 +20,8 @@ pub(crate) struct Heartbeat {
     expiry: Timer,
     outstanding: Option<Outstanding>,
     due: bool,
+    /// The application waits for the outcome of the one that is due, or else of the outstanding one.
+    awaited: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,18 @@ impl Heartbeat {
     /// Asks for one now.
     pub(crate) fn request(&mut self) {
         self.due = true;
+    }
+
+    /// Asks for one now, whose outcome the application is to hear (RFC 9260, section 11.1.10).
+    pub(crate) fn request_with_outcome(&mut self) {
+        self.due = true;
+        self.awaited = true;
+    }
+
+    /// Whether the application waits for the outcome of the one that has just ended; it is taken to be told.
+    pub(crate) fn take_awaited(&mut self) -> bool {
+        // If another one is due already, it is that one's outcome which was asked for.
+        !self.due && std::mem::take(&mut self.awaited)
     }
 
     /// Forgets everything.

@@ -1,5 +1,6 @@
 //! Replies, failures of paths and of the peer, and HEARTBEATs (RFC 9260, sections 6.4, 8.1, 8.2 and 8.3).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ fn answers_at_first(ladder: &mut Ladder, time: Duration) -> Vec<Heard> {
     all
 }
 
-fn changes(ladder: &Ladder, of: std::net::IpAddr) -> Vec<AddressChange> {
+fn changes(ladder: &Ladder, of: IpAddr) -> Vec<AddressChange> {
     let events = ladder.events().into_iter();
     let changes = events.filter_map(|event| match event {
         Event::PeerAddressChange { peer, change } if peer == of => Some(change),
@@ -151,6 +152,79 @@ fn an_answer_revives_a_dead_path_and_measures_it() {
     let path = ladder.path(z(2));
     assert_eq!((path.state, path.errors, path.srtt), (PathState::Active, 0, Some(ms(400))));
     assert_eq!(changes(&ladder, z(2)), [AddressChange::Inactive, AddressChange::Active]);
+}
+
+/// What the application heard of the HEARTBEATs that it asked for.
+fn results(ladder: &Ladder) -> Vec<(IpAddr, Option<Duration>)> {
+    let results = ladder.events().into_iter().filter_map(|event| match event {
+        Event::HeartbeatResult { peer, round_trip } => Some((peer, round_trip)),
+        _ => None,
+    });
+    results.collect()
+}
+
+#[test]
+fn a_heartbeat_that_was_asked_for_is_reported_answered_or_lost_and_no_other_is() {
+    let name = "a_heartbeat_that_was_asked_for_is_reported_answered_or_lost_and_no_other_is";
+    let mut ladder = double(name);
+    // Those of HB.interval are nobody's business.
+    answers_at_first(&mut ladder, secs(300));
+    assert_eq!(results(&ladder), []);
+    request_heartbeat(&mut ladder, z(1));
+    let heard = ladder.expects(z(1), &[ChunkType::HEARTBEAT]);
+    wait(&mut ladder, ms(70));
+    ladder.says(z(1), &answers(&heard));
+    assert_eq!(results(&ladder), [(z(1), Some(ms(70)))]);
+    // The same answer once more is none.
+    ladder.says(z(1), &answers(&heard));
+    request_heartbeat(&mut ladder, z(2));
+    let rto = ladder.path(z(2)).rto;
+    ladder.expects(z(2), &[ChunkType::HEARTBEAT]);
+    wait(&mut ladder, rto - ms(1));
+    assert_eq!(results(&ladder).len(), 1, "it may still be answered");
+    wait(&mut ladder, ms(1));
+    assert_eq!(results(&ladder)[1..], [(z(2), None)]);
+}
+
+#[test]
+fn a_request_while_a_heartbeat_is_outstanding_hears_of_the_newer_one() {
+    let name = "a_request_while_a_heartbeat_is_outstanding_hears_of_the_newer_one";
+    let mut ladder = double_with(name, |options| options.heartbeat.interval = None);
+    request_heartbeat(&mut ladder, z(2));
+    let first = ladder.expects(z(2), &[ChunkType::HEARTBEAT]);
+    wait(&mut ladder, ms(30));
+    request_heartbeat(&mut ladder, z(2));
+    let second = ladder.expects(z(2), &[ChunkType::HEARTBEAT]);
+    wait(&mut ladder, ms(20));
+    ladder.says(z(2), &answers(&first));
+    assert_eq!(results(&ladder), [], "it was replaced");
+    ladder.says(z(2), &answers(&second));
+    assert_eq!(results(&ladder), [(z(2), Some(ms(20)))]);
+    wait(&mut ladder, secs(100));
+    assert_eq!(results(&ladder).len(), 1);
+}
+
+#[test]
+fn an_unconfirmed_address_can_be_asked_and_its_answer_confirms_it() {
+    let name = "an_unconfirmed_address_can_be_asked_and_its_answer_confirms_it";
+    let mut ladder = Ladder::new(name);
+    ladder.connectx(&[z(1)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.says(z(1), &[ladder.init_ack(&[z(1), z(3)])]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    ladder.says(z(1), &[Chunk::CookieAck]);
+    ladder.hears_all();
+    assert_eq!(ladder.path(z(3)).state, PathState::Unconfirmed);
+    request_heartbeat(&mut ladder, z(3));
+    let heard = ladder.expects(z(3), &[ChunkType::HEARTBEAT]);
+    wait(&mut ladder, ms(40));
+    ladder.says(z(3), &answers(&heard));
+    assert_eq!(ladder.path(z(3)).state, PathState::Active);
+    // First that it answers, then how fast.
+    let events = ladder.events();
+    let active = Event::PeerAddressChange { peer: z(3), change: AddressChange::Active };
+    let result = Event::HeartbeatResult { peer: z(3), round_trip: Some(ms(40)) };
+    assert!(events.ends_with(&[active, result]), "{events:?}");
 }
 
 #[test]
