@@ -35,9 +35,9 @@ pub(crate) enum Command {
     /// Measure goodput, latency or set-ups (comes later)
     #[command(disable_help_flag = true)]
     Perf(LaterOptions),
-    /// Send HEARTBEATs on every path of a peer (comes later)
-    #[command(disable_help_flag = true)]
-    Ping(LaterOptions),
+    /// Open an association and send HEARTBEATs to every address of the peer: round-trip times, losses
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(PingOptions),
 }
 
 /// What the demonstration takes.
@@ -148,6 +148,36 @@ pub(crate) struct ConnectOptions {
     #[command(flatten)]
     pub(crate) network: NetworkOptions,
 }
+
+/// What `ping` takes.
+#[derive(Debug, Args)]
+pub(crate) struct PingOptions {
+    /// The peer's addresses, tried in this order; all that it has are pinged
+    #[arg(required = true, value_name = "ADDR")]
+    pub(crate) addresses: Vec<PeerAddress>,
+    /// The peer's SCTP port
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// HEARTBEATs to each address [default: until interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Time from one HEARTBEAT to the next on each path
+    #[arg(long, value_name = "SECS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: std::time::Duration,
+    /// How long the association may take to come up
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) network: NetworkOptions,
+}
+
+const PING_EXAMPLES: &str = "\
+At most one HEARTBEAT of a path is on its way; it is lost if no answer comes within the RTO (1 s,
+2 s after a loss). Exit status: 0 if at least one was answered, 1 if none.
+
+Examples:
+  usctp ping --port 3868 192.0.2.1 198.51.100.1          until Ctrl-C
+  usctp ping --port 3868 192.0.2.1 --count 5 --json      five to each of the peer's addresses";
 
 /// What `connect` sends, and how.
 #[derive(Debug, Args)]

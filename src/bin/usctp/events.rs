@@ -9,7 +9,9 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use usctp::{AddressChange, Association, AssociationId, Error, Event, MovedOn, Received};
+use usctp::{
+    AddressChange, Association, AssociationId, Error, Event, MovedOn, PathState, Received,
+};
 
 use crate::output::{Output, json_line, standard_output};
 
@@ -61,9 +63,9 @@ struct MessageLine<'a> {
 }
 
 #[derive(Serialize)]
-struct Timed<'a> {
+struct Timed<'a, L> {
     #[serde(flatten)]
-    line: &'a Line,
+    line: &'a L,
     at_ms: f64,
 }
 
@@ -80,8 +82,17 @@ impl Reporter {
             let _ = writeln!(io::stderr(), "usctp: {line}");
             return Ok(());
         }
+        self.result(line)
+    }
+
+    /// Writes a line that is a result of its own: as text too, it goes to standard output.
+    pub(crate) fn result(&self, line: &(impl Serialize + fmt::Display)) -> io::Result<()> {
         let mut out = self.lock();
-        json_line(&mut *out, &Timed { line, at_ms: self.at_ms() })?;
+        if self.json {
+            json_line(&mut *out, &Timed { line, at_ms: self.at_ms() })?;
+        } else {
+            writeln!(out, "{line}")?;
+        }
         out.flush()
     }
 
@@ -177,6 +188,17 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
         },
         Event::RemoteError(code) => Some(Line::RemoteError { association: id, cause: cause(code) }),
         _ => None,
+    }
+}
+
+/// A state of a path as the lines say it.
+pub(crate) fn state_name(state: PathState) -> &'static str {
+    match state {
+        PathState::Listed => "listed",
+        PathState::Unconfirmed => "unconfirmed",
+        PathState::Active => "active",
+        PathState::Inactive => "inactive",
+        _ => "unknown",
     }
 }
 

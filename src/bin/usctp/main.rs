@@ -10,6 +10,7 @@ mod input;
 mod listen;
 mod network;
 mod output;
+mod ping;
 
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Command::Connect(options) => connect::run(options),
         Command::Decode(options) => decode::run(options),
         Command::Perf(_) => Err(Failure::comes_later("usctp perf")),
-        Command::Ping(_) => Err(Failure::comes_later("usctp ping")),
+        Command::Ping(options) => ping::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
