@@ -20,7 +20,7 @@ fn help_names_every_command_and_those_that_come_later() {
     for command in ["demo", "listen", "connect", "decode", "perf", "ping"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{help}");
     }
-    assert_eq!(help.matches("comes later").count(), 2, "{help}");
+    assert_eq!(help.matches("comes later").count(), 1, "{help}");
 }
 
 #[test]
@@ -29,7 +29,6 @@ fn commands_that_come_later_end_with_status_2_whatever_follows_them() {
         &["perf", "--server", "--port", "7"][..],
         &["perf"],
         &["perf", "--help"],
-        &["ping", "--port", "7", "10.0.0.1", "--count", "3"],
         &["listen", "--port", "7", "--watch"],
         &["connect", "--port", "7", "127.0.0.1", "--watch"],
     ] {
@@ -51,6 +50,9 @@ fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
         (&["connect", "--port", "7", "127.0.0.1", "--timeout", "0"], "--timeout"),
         (&["connect", "--port", "7", "127.0.0.1", "--size", "0"], "--size"),
         (&["demo", "--loss", "100"], "--loss"),
+        (&["ping", "--port", "7"], "<ADDR>"),
+        (&["ping", "--port", "7", "127.0.0.1", "--count", "0"], "--count"),
+        (&["ping", "--port", "7", "127.0.0.1", "--interval", "soon"], "--interval"),
         (&["decode"], "<FILE>"),
     ] {
         let output = usctp(arguments);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use usctp::lab::Host;
 
 use super::suite::Outcome;
@@ -96,6 +98,12 @@ impl Peer {
     /// Ends the program's standard input.
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
+    }
+
+    /// Interrupts the program, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) -> Outcome<()> {
+        let id = Pid::from_raw(i32::try_from(self.child.id())?);
+        Ok(kill(id, Signal::SIGINT)?)
     }
 
     /// All that the program wrote so far.
