@@ -1,6 +1,7 @@
 //! The command line: every command with its options.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
@@ -93,9 +94,6 @@ pub(crate) struct NetworkOptions {
     /// Print one JSON object per line and nothing else
     #[arg(long)]
     pub(crate) json: bool,
-    /// A live view of the paths (comes later)
-    #[arg(long)]
-    pub(crate) watch: bool,
 }
 
 /// What `listen` takes.
@@ -143,6 +141,12 @@ pub(crate) struct ConnectOptions {
     /// After the end of input, wait for the peer to close
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Show a live view of the paths instead of the messages received; q ends it
+    ///
+    /// Standard input is read only if it is no terminal: else it takes --count to send anything. Idle paths get a
+    /// HEARTBEAT each second, so that the view is up to date.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) message: MessageOptions,
     #[command(flatten)]
@@ -252,6 +256,16 @@ impl PeerAddress {
         match self.address {
             IpAddr::V4(address) => (address, port).into(),
             IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        match self.zone {
+            0 => Ok(()),
+            zone => write!(f, "%{zone}"),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! `usctp connect`: an association to a list of addresses; lines of standard input become messages.
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::channel::mpsc::{Receiver, UnboundedReceiver};
+use futures::channel::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use futures::executor::block_on;
 use futures::future::{self, FutureExt};
 use futures::stream::StreamExt;
@@ -12,24 +15,55 @@ use usctp::{Association, Bytes, Error, Event, Message};
 use crate::args::{ConnectOptions, MessageOptions, OnRefused};
 use crate::events::{Line, Reporter};
 use crate::exit::Failure;
+use crate::watch::{Snapshot, Watch};
 use crate::{input, network};
 
 /// Connects, sends, receives, closes.
 pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
+    if options.watch {
+        Watch::check()?;
+    }
     let stack = network::open(&options.network)?;
-    let interrupts = network::interrupts()?;
-    let endpoint = network::endpoint_options(&options.network);
+    let (quit, interrupts) = network::interrupts_and_sender()?;
+    let mut endpoint = network::endpoint_options(&options.network);
+    if options.watch {
+        endpoint.heartbeat.interval = Some(Duration::from_secs(1));
+    }
     let peers: Vec<SocketAddr> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();
     let socket = match options.network.local.as_slice() {
         [] => stack.bind_towards(0, &peers, endpoint)?,
         local => stack.bind(0, local, endpoint)?,
     };
-    let reporter = Reporter::new(options.network.json);
     // Detached, so that one loop takes the events of the set-up and of what follows it.
-    let association = socket.connectx(&peers, connect_options(options))?.detach();
+    let association = Arc::new(socket.connectx(&peers, connect_options(options))?.detach());
+    let watch = match options.watch {
+        true => Some(watch(options, &association, quit)?),
+        false => None,
+    };
+    let reporter = match &watch {
+        Some(watch) => Reporter::with_log(watch.log()),
+        None => Reporter::new(options.network.json),
+    };
     let client = Client { options, association: &association, reporter: &reporter };
     block_on(client.talk(interrupts))
+}
+
+/// Begins the live view.
+fn watch(
+    options: &ConnectOptions,
+    association: &Arc<Association>,
+    quit: UnboundedSender<()>,
+) -> Result<Watch, Failure> {
+    let addresses: Vec<String> = options.addresses.iter().map(ToString::to_string).collect();
+    let title = format!("usctp connect --port {} {}", options.port, addresses.join(" "));
+    let association = Arc::clone(association);
+    let look = move || {
+        let statistics = association.statistics();
+        let bytes = statistics.bytes_sent + statistics.bytes_received;
+        Snapshot { paths: association.paths(), bytes }
+    };
+    Watch::start(title, look, quit)
 }
 
 fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {
@@ -168,6 +202,8 @@ impl Client<'_> {
         let options = &self.options.message;
         match options.count {
             Some(count) => self.send_generated(options, count).await,
+            // The keys are the view's.
+            None if self.options.watch && io::stdin().is_terminal() => future::pending().await,
             None => {
                 let block = options.binary.then_some(options.size);
                 self.send_input(options, input::read(block)?).await

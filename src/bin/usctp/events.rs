@@ -14,10 +14,13 @@ use usctp::{
 };
 
 use crate::output::{Output, json_line, standard_output};
+use crate::watch::Log;
 
 /// Writes what happens, from whichever task it happens in.
 pub(crate) struct Reporter {
     json: bool,
+    /// Where text goes while a live view has the terminal.
+    log: Option<Log>,
     started: Instant,
     out: Mutex<Output>,
 }
@@ -72,11 +75,20 @@ struct Timed<'a, L> {
 impl Reporter {
     /// Times count from now.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), out: Mutex::new(standard_output()) }
+        Self { json, log: None, started: Instant::now(), out: Mutex::new(standard_output()) }
+    }
+
+    /// For the time of a live view: what is told goes to its log, and messages go nowhere.
+    pub(crate) fn with_log(log: Log) -> Self {
+        Self { log: Some(log), ..Self::new(false) }
     }
 
     /// Tells something at once.
     pub(crate) fn tell(&self, line: &Line) -> io::Result<()> {
+        if let Some(log) = &self.log {
+            log.add(&line.to_string());
+            return Ok(());
+        }
         if !self.json {
             // Where nobody reads standard error, the results still matter.
             let _ = writeln!(io::stderr(), "usctp: {line}");
@@ -113,6 +125,9 @@ impl Reporter {
         message: &Received,
         binary: bool,
     ) -> io::Result<()> {
+        if self.log.is_some() {
+            return Ok(());
+        }
         let mut out = self.lock();
         if self.json {
             let line = MessageLine {

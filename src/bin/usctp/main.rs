@@ -11,6 +11,7 @@ mod listen;
 mod network;
 mod output;
 mod ping;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -22,7 +23,8 @@ use crate::exit::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    trace(arguments.verbose);
+    let watches = matches!(&arguments.command, Command::Connect(options) if options.watch);
+    trace(arguments.verbose, watches);
     let result = match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Listen(options) => listen::run(options),
@@ -38,8 +40,11 @@ fn main() -> ExitCode {
 }
 
 /// Sends what the library traces to standard error: warnings always, more with each `-v`.
-fn trace(verbose: u8) {
+/// A live view is not written across.
+fn trace(verbose: u8, watches: bool) {
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let level = match verbose {
+        _ if watches && is_terminal => LevelFilter::OFF,
         0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
@@ -47,6 +52,6 @@ fn trace(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(is_terminal)
         .init();
 }
