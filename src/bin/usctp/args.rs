@@ -14,29 +14,59 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Say on standard error what the stack does (twice: every detail)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
     pub(crate) verbose: u8,
 }
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done; 1 failed; 2 wrong usage or bad address; 3 refused; 4 timed out;
 5 no permission for raw sockets (then: --udp, or setcap cap_net_raw+ep);
-6 address or port in use; 130 interrupted";
+6 address or port in use; 130 interrupted
+
+To begin with: usctp demo. Each command has examples: usctp connect --help";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  usctp demo                                 as any user, where the kernel allows user namespaces
+  usctp demo --loss 2 --pcap demo.pcapng     on bad links, to be looked at with Wireshark
+  usctp demo --udp --bytes 10000000 --json   on loopback, for a program to read";
+
+const LISTEN_EXAMPLES: &str = "\
+Examples:
+  usctp listen --port 3868                   on all addresses; messages go to standard output
+  usctp listen --port 7 --mode echo --udp    without privileges, for peers that encapsulate in UDP
+  usctp listen --port 7 --local 192.0.2.1 --local 198.51.100.1 --max 1 --json";
+
+const CONNECT_EXAMPLES: &str = "\
+Examples:
+  usctp connect --port 3868 192.0.2.1 198.51.100.1      each line that you type is a message
+  usctp connect --port 7 127.0.0.1 --udp=9900           to `usctp listen --port 7 --udp` on this host
+  usctp connect --port 3868 192.0.2.1 --count 1000000 --watch
+                                                        see the paths while generated messages go out";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  usctp decode demo.pcapng
+  tcpdump -i any -w - 'sctp or udp port 9899' | usctp decode -";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show it all: two hosts, two links, a dead address, a link cut halfway, every byte checked
+    #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoOptions),
     /// Accept associations
+    #[command(after_help = LISTEN_EXAMPLES)]
     Listen(ListenOptions),
     /// Open an association to a list of addresses; lines of standard input become messages
+    #[command(after_help = CONNECT_EXAMPLES)]
     Connect(ConnectOptions),
     /// Print every SCTP packet of a capture file (pcap, pcapng, also gzipped)
+    #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeOptions),
     /// Measure goodput, latency or set-ups (comes later)
     #[command(disable_help_flag = true)]
     Perf(LaterOptions),
-    /// Open an association and send HEARTBEATs to every address of the peer: round-trip times, losses
+    /// Open an association and send HEARTBEATs to every address of the peer
     #[command(after_help = PING_EXAMPLES)]
     Ping(PingOptions),
 }

@@ -30,6 +30,7 @@ pub(crate) struct Reporter {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Line {
     Listening { port: u16, addresses: Vec<IpAddr>, transport: &'static str },
+    ListedTwice { address: IpAddr, index: usize },
     Tried { address: IpAddr, attempt: u32 },
     MovedOn { address: IpAddr, reason: &'static str },
     Dropped { address: IpAddr, reason: &'static str },
@@ -169,6 +170,7 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
     let id = association.id().0;
     let path = |address, state| Some(Line::Path { association: id, address, state });
     match *event {
+        Event::ListedTwice { index, peer } => Some(Line::ListedTwice { address: peer, index }),
         Event::Tried { peer, attempt } => Some(Line::Tried { address: peer, attempt }),
         Event::MovedOn { peer, reason } => {
             let reason = match reason {
@@ -226,6 +228,13 @@ impl fmt::Display for Line {
         match self {
             Self::Listening { port, addresses, transport } => {
                 write!(f, "listening on port {port} ({transport}) of {}", List(addresses))
+            }
+            Self::ListedTwice { address, index } => {
+                write!(
+                    f,
+                    "{address} is listed again as number {}: its first place counts",
+                    index + 1
+                )
             }
             Self::Tried { address, attempt } => write!(f, "trying {address} (INIT {attempt})"),
             Self::MovedOn { address, reason } => write!(f, "moving on from {address}: {reason}"),

@@ -7,7 +7,7 @@ use std::thread;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use usctp::{Error, Options, Stack};
+use usctp::{Error, LostReason, Options, Stack};
 
 use crate::args::NetworkOptions;
 use crate::exit::{Failure, Status};
@@ -95,6 +95,34 @@ impl From<Error> for Failure {
             error if error.is_address_in_use() => Status::InUse,
             _ => Status::Failed,
         };
-        Self::new(status, error)
+        match remedy(&error) {
+            Some(remedy) => Self::new(status, format_args!("{error}\n{remedy}")),
+            None => Self::new(status, error),
+        }
+    }
+}
+
+/// What the user can do about it, where it is not plain.
+fn remedy(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Lost(LostReason::SetupTimeout | LostReason::Deadline | LostReason::Unreachable) => {
+            Some(
+                "Does an SCTP server listen there, with or without --udp as here? Does a firewall drop IP protocol 132, or \
+             with --udp the UDP ports?",
+            )
+        }
+        Error::Lost(LostReason::Refused { no_sctp: true, .. }) => {
+            Some("That host speaks no SCTP over IP. If a server there encapsulates in UDP: --udp.")
+        }
+        Error::Lost(LostReason::Refused { .. }) => Some(
+            "Does the server listen on this SCTP port? A refusal by one of several addresses: --on-refused next.",
+        ),
+        error if error.is_address_not_local() => Some(
+            "`ip address` shows the addresses of this host; without --local, they are chosen by themselves.",
+        ),
+        error @ Error::Link(_) if error.is_address_in_use() => {
+            Some("Another program has it, perhaps another usctp: end that, or take another port.")
+        }
+        _ => None,
     }
 }
