@@ -96,12 +96,9 @@ impl Context {
         }
     }
 
-    /// A HEARTBEAT of a path was answered after `round_trip`, or lost: the application hears of it if it asked for it
-    /// (RFC 9260, section 11.1.10).
+    /// A HEARTBEAT that the application asked for was answered after `round_trip`, or lost (RFC 9260, section 11.1.10).
     pub(crate) fn tell_heartbeat(&mut self, id: PathId, round_trip: Option<Duration>) {
-        let Some(path) = self.paths.path_mut(id) else { return };
-        let peer = path.peer;
-        if path.heartbeat.take_awaited() {
+        if let Some(peer) = self.paths.path(id).map(|path| path.peer) {
             self.tell(Event::HeartbeatResult { peer, round_trip });
         }
     }

@@ -382,6 +382,7 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut C
     let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
         return Outcome::Continue;
     };
+    let awaited = path.heartbeat.take_awaited();
     path.rto.measure(trip, &config.rto);
     let confirmed = std::mem::replace(&mut path.confirmed, true);
     if !confirmed {
@@ -390,7 +391,9 @@ fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut C
         ctx.tell_path(id, AddressChange::Active);
     }
     ctx.answered(id);
-    ctx.tell_heartbeat(id, Some(trip));
+    if awaited {
+        ctx.tell_heartbeat(id, Some(trip));
+    }
     // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
     if more {
         ctx.schedule_heartbeat(now, id);

@@ -58,13 +58,17 @@ impl Tcb {
         let Some(path) = ctx.paths.path_mut(id) else { return };
         let t3 = path.t3.take_expired(now);
         let lost = path.heartbeat.take_lost(now);
+        // Before the path asks for another one.
+        let awaited = lost && path.heartbeat.take_awaited();
         let next = path.heartbeat.take_next(now);
         if t3 {
             self.on_t3(id, ctx);
         }
         if lost {
             self.on_heartbeat_lost(now, id, ctx);
-            ctx.tell_heartbeat(id, None);
+            if awaited {
+                ctx.tell_heartbeat(id, None);
+            }
         } else if next {
             on_heartbeat_time(now, id, ctx);
         }

@@ -205,6 +205,19 @@ fn a_request_while_a_heartbeat_is_outstanding_hears_of_the_newer_one() {
 }
 
 #[test]
+fn every_heartbeat_that_was_asked_for_is_reported_while_the_path_fails_and_after() {
+    let name = "every_heartbeat_that_was_asked_for_is_reported_while_the_path_fails_and_after";
+    let mut ladder = double_with(name, |options| options.heartbeat.interval = None);
+    for count in 1..=10 {
+        request_heartbeat(&mut ladder, z(2));
+        let rto = ladder.path(z(2)).rto;
+        wait(&mut ladder, rto);
+        assert_eq!(results(&ladder), vec![(z(2), None); count]);
+    }
+    assert_eq!(ladder.path(z(2)).state, PathState::Inactive);
+}
+
+#[test]
 fn an_unconfirmed_address_can_be_asked_and_its_answer_confirms_it() {
     let name = "an_unconfirmed_address_can_be_asked_and_its_answer_confirms_it";
     let mut ladder = Ladder::new(name);
