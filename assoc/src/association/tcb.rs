@@ -95,6 +95,9 @@ impl Tcb {
             Chunk::Data(data) => self.on_data(data, arrival, ctx),
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
+            Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
+                Outcome::Continue
+            }
             Chunk::HeartbeatAck(heartbeat) => {
                 on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
             }
@@ -121,6 +124,7 @@ impl Tcb {
             closing.on_packet(now, answer_to, ctx);
         }
         self.progress_shutdown(ctx);
+        self.drive_pmtud(now, ctx);
         if ctx.inbox.take_news() {
             ctx.tell(Event::Readable);
         }
@@ -164,6 +168,7 @@ impl Tcb {
 
     /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.
     fn start_heartbeats(&self, now: Instant, ctx: &mut Context) {
+        self.drive_pmtud(now, ctx);
         let burst = usize::from(ctx.config.heartbeat.max_burst);
         let ids: Vec<(PathId, bool)> =
             ctx.paths.iter().map(|path| (path.id, path.confirmed)).collect();
