@@ -15,8 +15,8 @@ pub(crate) mod rto;
 pub(crate) use congestion::Congestion;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use paths::{Paths, Struck};
-pub use plpmtud::PmtudState;
 pub(crate) use plpmtud::Plpmtud;
+pub use plpmtud::PmtudState;
 pub(crate) use rto::Rto;
 
 /// Names a path within its association; stays the same while the path exists.
@@ -188,11 +188,7 @@ impl Path {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        earliest([
-            self.t3.deadline(),
-            self.heartbeat.next_timeout(),
-            self.plpmtud.next_timeout(),
-        ])
+        earliest([self.t3.deadline(), self.heartbeat.next_timeout(), self.plpmtud.next_timeout()])
     }
 
     pub(crate) fn status(&self, primary: bool) -> PathStatus {

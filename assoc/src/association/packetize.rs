@@ -42,7 +42,8 @@ impl Tcb {
     ) -> Option<Transmit> {
         // A chunk that fits no packet is thrown away, and what waits behind it has its turn.
         for _ in 0..MAX_EMPTY {
-            let probe = self.probe_destination(ctx).filter(|_| self.destination(None, ctx).is_none());
+            let probe =
+                self.probe_destination(ctx).filter(|_| self.destination(None, ctx).is_none());
             if let Some(probe) = probe {
                 return self.write_probe(now, probe, out, ctx);
             }

@@ -78,7 +78,7 @@ struct Outstanding {
     check: bool,
 }
 
-/// What speaks for a black hole since something larger than the PLPMTU's substitute was last acknowledged.
+/// What speaks for a black hole since the last packet of such a size was acknowledged.
 #[derive(Debug, Clone, Copy, Default)]
 struct Suspicion {
     /// Expiries of T3-rtx in a row.
@@ -239,22 +239,23 @@ impl Plpmtud {
     /// T3-rtx expired with DATA in flight in packets of up to `size` bytes (RFC 8899, 4.3).
     ///
     /// The first time, a probe of BASE_PLPMTU shows whether the path takes that; the second time that decides. Where
-    /// not even that passed, the next probe is of MIN_PLPMTU. A path that is dead answers none of them.
+    /// not even that passed, or where packets up to that size got lost, the probe is of MIN_PLPMTU. A path that is dead
+    /// answers none of them.
     pub(crate) fn on_t3(&mut self, now: Instant, size: usize, rtt: Duration) {
-        if self.state == PmtudState::Disabled || size <= self.sizes.below(self.mtu) {
+        if self.state == PmtudState::Disabled || size <= self.sizes.min {
             return;
         }
         let suspicion = &mut self.suspicion;
         suspicion.size = if suspicion.timeouts == 0 { size } else { suspicion.size.min(size) };
         suspicion.timeouts = suspicion.timeouts.saturating_add(1);
-        if let (Some(size), 2..) = (suspicion.survived, suspicion.timeouts) {
+        let (lost, again) = (suspicion.size, suspicion.timeouts > 1);
+        if let Some(size) = suspicion.survived.filter(|size| again && *size < lost) {
             self.sink(now, size, rtt);
             return;
         }
-        let below = self.sizes.below(self.mtu);
-        let check = if self.suspicion.timeouts == 1 { below } else { self.sizes.below(below) };
+        let below = self.sizes.below(lost);
         self.suspicion.check = true;
-        self.want(now, check, rtt);
+        self.want(now, if again { self.sizes.below(below) } else { below }, rtt);
     }
 
     /// A packet of ours was too big for a router or the local link; the greatest that fits, 0 if it does not say
@@ -433,7 +434,8 @@ impl Plpmtud {
             }
             self.state = PmtudState::Error;
         }
-        match self.sizes.next(self.mtu, self.state == PmtudState::Error) {
+        let last = self.probe_count + 1 >= MAX_PROBES;
+        match self.sizes.next(self.mtu, self.state == PmtudState::Error, last) {
             Some(size) => {
                 self.probed = size;
                 self.want(now, size, rtt);

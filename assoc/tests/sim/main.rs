@@ -18,6 +18,7 @@ mod init_ack;
 mod open;
 mod options;
 mod out_of_the_blue;
+mod pmtu;
 mod refusal;
 mod restart;
 mod rfc;

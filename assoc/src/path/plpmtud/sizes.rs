@@ -21,12 +21,13 @@ impl Sizes {
         // RFC 8200, section 5: every link of IPv6 takes 1,280 bytes.
         let floor = if v4 { 0 } else { 1280 };
         let max = usize::from(config.pmtud.max.unwrap_or(config.path_mtu)) & !3;
-        let base = (BASE_PLPMTU + overhead).max(floor).min(max);
+        let start = usize::from(config.path_mtu) & !3;
+        let base = (BASE_PLPMTU + overhead).max(floor).min(start);
         let min = usize::from(config.pmtud.min).next_multiple_of(4).max(floor).min(base);
         Self { min, base, max, too_big: None, hint: None, lost: None }
     }
 
-    /// What a path falls back to where `size` does not pass.
+    /// What is tried, and fallen back to, where `size` does not pass.
     pub(super) fn below(&self, size: usize) -> usize {
         if size > self.base { self.base } else { self.min.min(size) }
     }
@@ -62,11 +63,12 @@ impl Sizes {
         }
     }
 
-    /// The size to try next where `good` passes; below BASE_PLPMTU only, if `limited`.
+    /// The size to try next where `good` passes; up to BASE_PLPMTU only, if `limited`. With `last`, another loss ends
+    /// the search.
     ///
-    /// Sizes that pass cost a round trip each, and sizes that do not, three PROBE_TIMERs: so the usual sizes are tried
+    /// Sizes that pass cost a round trip each, and sizes that do not, PROBE_TIMERs: so the usual sizes are tried
     /// upwards, and only between the last that passed and the first that did not, the range is halved.
-    pub(super) fn next(&self, good: usize, limited: bool) -> Option<usize> {
+    pub(super) fn next(&self, good: usize, limited: bool, last: bool) -> Option<usize> {
         let most = self.max.min(if limited { self.base } else { usize::MAX });
         let beyond = self.too_big.unwrap_or(usize::MAX).min(most + 4);
         let fits = |size: &usize| *size > good && *size < beyond;
@@ -74,14 +76,18 @@ impl Sizes {
             return Some(hint);
         }
         let usual = USUAL.into_iter().chain([most]).filter(fits).min();
-        usual.or_else(|| Some((good + beyond) / 2 & !3).filter(fits))
+        let step = if last { 4 } else { 2 };
+        let between = || good + (beyond.saturating_sub(good) / step & !3).max(4);
+        usual.or_else(|| Some(between()).filter(fits))
     }
 }
 
 /// BASE_PLPMTU (RFC 8899, section 5.1.2), a size of SCTP packets.
 const BASE_PLPMTU: usize = 1200;
 
-// The least of a host and of IPv6, tunnels, PPPoE, Ethernet, FDDI, jumbo frames, loopback of FreeBSD, all of IP.
-const USUAL: [usize; 15] = [
-    576, 1004, 1280, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 4352, 9000, 9216, 16_384, 65_532,
+// The least of a host and of IPv6, tunnels, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, loopback of FreeBSD, all of IP;
+// and some between, as those that pass cost little.
+const USUAL: [usize; 22] = [
+    576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
+    9000, 9216, 12_000, 16_384, 32_768, 65_532,
 ];
