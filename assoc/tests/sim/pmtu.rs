@@ -315,7 +315,7 @@ fn an_mtu_that_the_application_sets_stays_until_it_is_to_be_discovered_again() {
     let mut world = World::new(name, seed(0), 1, &config(|_| {}), &silent(1500));
     let (id, _) = world.establish();
     let (a, peer) = (world.a, world.theirs[0]);
-    let mut set = |world: &mut World, peer, mtu| {
+    let set = |world: &mut World, peer, mtu| {
         world.network.with(a, id, |association, now| association.set_path_mtu(now, peer, mtu))
     };
     assert_eq!(set(&mut world, peer, Some(1300)), Ok(()));
