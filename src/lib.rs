@@ -39,8 +39,9 @@ pub use bytes::Bytes;
 pub use usctp_assoc::{
     AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
     ConnectOptions, CookieOptions, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
-    Message, MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received,
-    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
+    Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options, PathMtuError, PathState,
+    PathStatus, PmtudOptions, PmtudState, Received, RemovedReason, RetransmissionOptions, Role,
+    RtoOptions, SackOptions, SendError, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

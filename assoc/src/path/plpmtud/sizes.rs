@@ -77,7 +77,7 @@ impl Sizes {
         }
         let usual = USUAL.into_iter().chain([most]).filter(fits).min();
         let step = if last { 4 } else { 2 };
-        let between = || good + (beyond.saturating_sub(good) / step & !3).max(4);
+        let between = || good + ((beyond.saturating_sub(good) / step) & !3).max(4);
         usual.or_else(|| Some(between()).filter(fits))
     }
 }
