@@ -293,6 +293,19 @@ impl Association {
         })
     }
 
+    /// Sets the greatest IP packet in bytes for an address of the peer and ends the discovery of it; `None` lets it be
+    /// discovered again (RFC 6458, section 8.1.12).
+    ///
+    /// # Errors
+    /// [`Error::PathMtu`] if it is no address of the peer or the size is out of its range; [`Error::Closed`] if the
+    /// association is forgotten.
+    pub fn set_path_mtu(&self, peer: IpAddr, mtu: Option<u16>) -> Result<(), Error> {
+        self.endpoint.with(|inner, now| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.set_path_mtu(now, peer, mtu)?)
+        })
+    }
+
     fn look<T>(&self, gone: T, look: impl FnOnce(&usctp_assoc::Association) -> T) -> T {
         self.endpoint.look(|inner| inner.view(self.id).map_or(gone, look))
     }

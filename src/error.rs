@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use thiserror::Error;
-use usctp_assoc::{ConfigError, ConnectError, LostReason, NoSuchPath, SendError};
+use usctp_assoc::{ConfigError, ConnectError, LostReason, NoSuchPath, PathMtuError, SendError};
 
 use crate::link::LinkError;
 
@@ -25,6 +25,9 @@ pub enum Error {
     /// An address that is none of the peer's.
     #[error(transparent)]
     NoSuchPath(#[from] NoSuchPath),
+    /// The MTU of a path cannot be set.
+    #[error(transparent)]
+    PathMtu(#[from] PathMtuError),
     /// The links could not be opened, or a port could not be had.
     #[error(transparent)]
     Link(#[from] LinkError),

@@ -39,7 +39,8 @@ pub use bytes::Bytes;
 pub use usctp_assoc::{
     AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
     ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters, Event,
-    HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, NoSuchPath, OnRefused, Options,
+    HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options, PathMtuError,
+    PmtudOptions, PmtudState,
     PathState, PathStatus, RACE_INTERVAL, Received, RemovedReason, RetransmissionOptions, Role,
     RtoOptions, SackOptions, SendError, Statistics,
 };

@@ -20,6 +20,7 @@ mod closing;
 pub(crate) mod collision;
 mod control;
 mod inbound;
+mod mtu;
 mod notice;
 mod packetize;
 mod restart;
@@ -227,7 +228,9 @@ impl Association {
                 let path = self.ctx.paths.for_data().and_then(|id| self.ctx.paths.path(id));
                 match path {
                     Some(path) => {
-                        let most = path.packet_limit().saturating_sub(ABORT_OVERHEAD);
+                        // It is written when the path is no longer at hand.
+                        let most = (path.packet_limit()).min(last_limit(&self.ctx));
+                        let most = most.saturating_sub(ABORT_OVERHEAD);
                         let reason = reason.slice(..reason.len().min(most));
                         let way = path.way(&self.ctx.me);
                         let abort = abort_chunk(Some(Cause::UserInitiatedAbort(reason)));
@@ -357,7 +360,7 @@ impl Association {
             State::CookieWait(wait) => wait.poll_transmit(now, out, &mut self.ctx),
             State::Open(tcb) => tcb.poll_transmit(now, out, &mut self.ctx),
             State::Closed(Closed { last_words, .. }) => {
-                let limit = usize::from(self.ctx.config.path_mtu).saturating_sub(LARGEST_HEADERS);
+                let limit = last_limit(&self.ctx);
                 let transmit = last_words.take()?.write(out, limit)?;
                 self.ctx.statistics.packets_sent += 1;
                 Some(transmit)
@@ -429,6 +432,11 @@ impl Association {
         }
         Ok(())
     }
+}
+
+/// The greatest SCTP packet in bytes for what is left to say.
+fn last_limit(ctx: &Context) -> usize {
+    usize::from(ctx.config.path_mtu).saturating_sub(LARGEST_HEADERS)
 }
 
 // The common header, and those of the ABORT chunk and its cause.

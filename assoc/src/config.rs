@@ -21,8 +21,11 @@ pub struct Options {
     pub cookie: CookieOptions,
     /// Streams and buffers.
     pub limits: LimitOptions,
-    /// The greatest IP packet in bytes, 512 to 65,535. Default 1,500.
+    /// The greatest IP packet in bytes that a path starts with, 512 to 65,535: the MTU of the local link, if it is
+    /// known. Default 1,500.
     pub path_mtu: u16,
+    /// Discovery of the MTU of paths.
+    pub pmtud: PmtudOptions,
     /// The greatest number of packets sent to one path at a time (Max.Burst), 1 to 1,024. Default 4.
     pub max_burst: u16,
     /// The peer's UDP port that new associations are encapsulated towards (RFC 6951); `None` for raw IP.
@@ -88,6 +91,28 @@ pub struct CookieOptions {
     pub key_lifetime: Duration,
 }
 
+/// Path MTU discovery (RFC 8899).
+///
+/// A path starts with [`Options::path_mtu`], and not with the 1,200 bytes that RFC 8899 recommends for where nothing
+/// is known: a link of the usual size is then used fully from the first packet, as kernels do. A probe confirms that at
+/// once, and where packets of that size vanish, one or two expiries of T3-rtx bring the path to 1,200 bytes (and the
+/// headers below SCTP), from where larger sizes are tried. ICMP is not needed for that, but makes it faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PmtudOptions {
+    /// Whether it takes place. If not, `path_mtu` holds whatever the network says. Default true.
+    pub enabled: bool,
+    /// The least IP packet in bytes that a path is believed to be limited to, 512 to `path_mtu`; with IPv6 it is 1,280
+    /// at least. Default 512.
+    pub min: u16,
+    /// The greatest IP packet in bytes to try, `path_mtu` to 65,535; `None` for `path_mtu`. Where it exceeds the MTU
+    /// of the local link, that is found out at once, without a packet. Default `None`.
+    pub max: Option<u16>,
+    /// PROBE_TIMER: after which time a probe counts as lost, 1 s to 1 h. Default 16 s.
+    pub probe_timer: Duration,
+    /// PMTU_RAISE_TIMER: after which time larger packets are tried again, 1 s to 24 h. Default 10 min.
+    pub raise_timer: Duration,
+}
+
 /// Streams, buffers and counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitOptions {
@@ -129,6 +154,13 @@ impl Default for Options {
                 peer_addresses: 64,
             },
             path_mtu: 1500,
+            pmtud: PmtudOptions {
+                enabled: true,
+                min: 512,
+                max: None,
+                probe_timer: Duration::from_secs(16),
+                raise_timer: Duration::from_secs(600),
+            },
             max_burst: 4,
             udp_port: None,
             nagle: false,
@@ -154,7 +186,7 @@ impl Config {
         check_rto(&options.rto)?;
         check_timers(&options)?;
         check_limits(&options.limits)?;
-        within("path_mtu", options.path_mtu.into(), 512..=65_535, "512 to 65,535 bytes")?;
+        check_mtu(&options)?;
         within("max_burst", options.max_burst.into(), 1..=1024, "1 to 1,024 packets")?;
         within("sack.frequency", options.sack.frequency.into(), 1..=255, "1 to 255 packets")?;
         within("heartbeat.max_burst", options.heartbeat.max_burst.into(), 1..=64, "1 to 64")?;
@@ -165,6 +197,13 @@ impl Config {
             within("udp_port", 0, 1..=65_535, "1 to 65,535")?;
         }
         Ok(Self { options })
+    }
+
+    /// The same without path MTU discovery, for a peer that answers no probes.
+    #[cfg(feature = "sim")]
+    pub(crate) fn without_pmtud(mut self) -> Self {
+        self.options.pmtud.enabled = false;
+        self
     }
 
     /// How long a graceful close may take: T5-shutdown-guard (RFC 9260, section 9.2).
@@ -276,6 +315,19 @@ fn check_timers(options: &Options) -> Result<(), ConfigError> {
         Some(guard) => duration("shutdown_guard", guard, second..=hour * 24, "1 s to 24 h"),
         None => Ok(()),
     }
+}
+
+fn check_mtu(options: &Options) -> Result<(), ConfigError> {
+    let (start, pmtud) = (usize::from(options.path_mtu), &options.pmtud);
+    within("path_mtu", start, 512..=65_535, "512 to 65,535 bytes")?;
+    within("pmtud.min", pmtud.min.into(), 512..=start, "512 to path_mtu bytes")?;
+    if let Some(max) = pmtud.max {
+        within("pmtud.max", max.into(), start..=65_535, "path_mtu to 65,535 bytes")?;
+    }
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+    // RFC 8899, 5.1.1: MUST NOT be smaller than 1 second.
+    duration("pmtud.probe_timer", pmtud.probe_timer, second..=hour, "1 s to 1 h")?;
+    duration("pmtud.raise_timer", pmtud.raise_timer, second..=hour * 24, "1 s to 24 h")
 }
 
 fn check_limits(limits: &LimitOptions) -> Result<(), ConfigError> {

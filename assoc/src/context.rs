@@ -90,6 +90,8 @@ pub struct Statistics {
     pub t3_expiries: u64,
     /// Packets of fast retransmissions that cwnd did not hold back.
     pub fast_retransmits: u64,
+    /// Probes for the MTU of a path sent.
+    pub mtu_probes_sent: u64,
     /// SACKs sent.
     pub sacks_sent: u64,
     /// Chunks that could not be decoded.

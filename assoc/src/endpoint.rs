@@ -160,13 +160,12 @@ impl Endpoint {
 
     /// Takes in what the network, or the attempt to send, said about a packet of ours.
     pub fn handle_notice(&mut self, now: Instant, notice: PathNotice) {
-        let _ = now;
         let peer = notice.peer.to_canonical();
         let port = notice.quote.destination_port;
         let id = self.table.find_address(peer, zone_of(peer, notice.zone), port);
-        let believed = id
-            .and_then(|id| self.table.touch(id))
-            .is_some_and(|association| association.handle_notice(&PathNotice { peer, ..notice }));
+        let believed = id.and_then(|id| self.table.touch(id)).is_some_and(|association| {
+            association.handle_notice(now, &PathNotice { peer, ..notice })
+        });
         if !believed {
             self.counters.notices_not_believed += 1;
         }

@@ -234,6 +234,22 @@ pub enum SendError {
 #[error("{0} is no confirmed address of this association's peer")]
 pub struct NoSuchPath(pub IpAddr);
 
+/// Why the MTU of a path cannot be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PathMtuError {
+    /// The address is none of the peer's.
+    #[error("{0} is no address of this association's peer")]
+    NoSuchPath(IpAddr),
+    /// Every path of that family takes larger packets.
+    #[error("a path MTU of {mtu} bytes is too small: {least} to 65,535 bytes")]
+    OutOfRange {
+        /// The size given, in bytes.
+        mtu: u16,
+        /// The least for an address of that family, in bytes.
+        least: u16,
+    },
+}
+
 /// An option whose value is out of its range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("option {option} is {value}: {expected}")]

@@ -108,6 +108,15 @@ pub enum Event {
         /// The time until its acknowledgement came; `None` if none came within the RTO.
         round_trip: Option<Duration>,
     },
+    /// The greatest IP packet that an address of the peer is sent has changed (RFC 8899).
+    PathMtuChange {
+        /// The address.
+        peer: IpAddr,
+        /// The greatest IP packet in bytes.
+        mtu: usize,
+        /// Why.
+        reason: MtuReason,
+    },
     /// Messages can be received.
     Readable,
     /// After a refusal, the send buffer has room again.
@@ -165,6 +174,19 @@ pub enum AddressChange {
 pub enum RemovedReason {
     /// The caller listed it and the peer's INIT ACK did not.
     NotInInitAck,
+}
+
+/// Why the MTU of a path changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MtuReason {
+    /// A probe of that size was answered.
+    Probed,
+    /// Packets that were larger got lost, while one of that size was answered.
+    BlackHole,
+    /// A router, or the local system, said that packets were too big.
+    PacketTooBig,
+    /// The application set it.
+    Set,
 }
 
 /// Why an association was lost.

@@ -12,11 +12,14 @@ use crate::wire::zone_of;
 pub(crate) mod congestion;
 pub(crate) mod heartbeat;
 mod paths;
+pub(crate) mod plpmtud;
 pub(crate) mod rto;
 
 pub(crate) use congestion::Congestion;
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use paths::{Paths, Struck};
+pub(crate) use plpmtud::Plpmtud;
+pub use plpmtud::PmtudState;
 pub(crate) use rto::Rto;
 
 /// Names a path within its association; stays the same while the path exists.
@@ -60,6 +63,8 @@ pub struct PathStatus {
     pub flight: usize,
     /// The greatest IP packet in bytes.
     pub mtu: usize,
+    /// How the discovery of that stands.
+    pub pmtud: PmtudState,
     /// Failures in a row.
     pub errors: u16,
     /// Bytes of DATA chunks sent here, retransmissions included.
@@ -80,7 +85,7 @@ pub(crate) struct Path {
     pub(crate) state: PathState,
     /// Whether the address was verified; an inactive path keeps it.
     pub(crate) confirmed: bool,
-    pub(crate) mtu: usize,
+    pub(crate) plpmtud: Plpmtud,
     pub(crate) rto: Rto,
     pub(crate) congestion: Congestion,
     pub(crate) t3: Timer,
@@ -136,8 +141,9 @@ pub(crate) struct Probe {
 impl Path {
     pub(crate) fn new(id: PathId, peer: IpAddr, state: PathState, config: &Config) -> Self {
         let udp_port = config.udp_port;
-        let mtu = usize::from(config.path_mtu);
-        let pmdcs = packet_limit(mtu, peer, udp_port).saturating_sub(COMMON_HEADER);
+        let overhead = headers_below(peer, udp_port);
+        let plpmtud = Plpmtud::new(config, peer.is_ipv4(), overhead);
+        let pmdcs = plpmtud.mtu().saturating_sub(overhead + COMMON_HEADER);
         Self {
             id,
             peer,
@@ -146,7 +152,7 @@ impl Path {
             zone: 0,
             state,
             confirmed: state != PathState::Unconfirmed,
-            mtu,
+            plpmtud,
             rto: Rto::new(&config.rto),
             congestion: Congestion::new(pmdcs, peer),
             t3: Timer::default(),
@@ -170,7 +176,7 @@ impl Path {
 
     /// The greatest SCTP packet that fits, in bytes.
     pub(crate) fn packet_limit(&self) -> usize {
-        packet_limit(self.mtu, self.peer, self.udp_port)
+        self.plpmtud.mtu().saturating_sub(self.headers_below()) & !3
     }
 
     /// The greatest chunk that fits a packet, in bytes (PMDCS).
@@ -178,23 +184,14 @@ impl Path {
         self.packet_limit().saturating_sub(COMMON_HEADER)
     }
 
-    /// The network says how large an IP packet may be here, in bytes, 0 if it does not say. Whether that is less than
-    /// was known. What anybody could forge does not get below what every host takes.
-    pub(crate) fn shrink_mtu(&mut self, mtu: u32) -> bool {
-        let floor = if self.peer.is_ipv4() { 576 } else { 1280 };
-        let mtu = match usize::try_from(mtu) {
-            // RFC 1191, section 5: a router of old says nothing, so the next usual size is tried.
-            Ok(0) => PLATEAUS.into_iter().find(|size| *size < self.mtu).unwrap_or(floor),
-            Ok(mtu) => mtu,
-            Err(_) => return false,
-        };
-        let mtu = mtu.max(floor);
-        if mtu >= self.mtu {
-            return false;
-        }
-        self.mtu = mtu;
-        self.congestion.set_pmdcs(self.chunk_limit());
-        true
+    /// The bytes of IP and UDP headers in front of a packet.
+    pub(crate) fn headers_below(&self) -> usize {
+        headers_below(self.peer, self.udp_port)
+    }
+
+    /// How long a round trip takes, as far as it is known.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.rto.srtt().unwrap_or(self.rto.current())
     }
 
     /// What was in flight belongs to the past: congestion control begins anew (RFC 9260, 5.2.4, A).
@@ -210,7 +207,7 @@ impl Path {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        earliest([self.t3.deadline(), self.heartbeat.next_timeout()])
+        earliest([self.t3.deadline(), self.heartbeat.next_timeout(), self.plpmtud.next_timeout()])
     }
 
     pub(crate) fn status(&self, primary: bool) -> PathStatus {
@@ -224,7 +221,8 @@ impl Path {
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             flight: self.congestion.flight(),
-            mtu: self.mtu,
+            mtu: self.plpmtud.mtu(),
+            pmtud: self.plpmtud.state(),
             errors: self.record.errors,
             bytes_sent: self.record.bytes_sent,
             retransmitted_chunks: self.record.retransmitted_chunks,
@@ -232,14 +230,9 @@ impl Path {
     }
 }
 
-/// The greatest SCTP packet within an IP packet of `mtu` bytes, rounded down to whole words.
-fn packet_limit(mtu: usize, peer: IpAddr, udp_port: Option<u16>) -> usize {
+fn headers_below(peer: IpAddr, udp_port: Option<u16>) -> usize {
     let ip = if peer.is_ipv4() { 20 } else { 40 };
-    let udp = if udp_port.is_some() { 8 } else { 0 };
-    mtu.saturating_sub(ip + udp) & !3
+    if udp_port.is_some() { ip + 8 } else { ip }
 }
 
 pub(crate) const COMMON_HEADER: usize = 12;
-
-// RFC 1191, section 7.1, as far as they are still met, and the least of IPv6.
-const PLATEAUS: [usize; 6] = [32_000, 8166, 4352, 1492, 1280, 1006];

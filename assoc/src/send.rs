@@ -275,6 +275,11 @@ impl Sender {
         (len > limit).then_some(crate::path::COMMON_HEADER + len)
     }
 
+    /// The largest SCTP packet with DATA in flight on a path, in bytes.
+    pub(crate) fn largest_in_flight(&self, path: PathId) -> usize {
+        self.outstanding.largest_on(path)
+    }
+
     /// A path failed: what was to be retransmitted there goes elsewhere.
     pub(crate) fn on_path_failed(&mut self, path: PathId, paths: &Paths) {
         if let Some(to) = paths.for_retransmission(path) {
@@ -313,6 +318,7 @@ impl Sender {
             let (len, payload) = (chunk_len(data), data.payload.len());
             let earliest = self.outstanding.is_earliest_on(to, number);
             self.outstanding.resent(number);
+            self.outstanding.note_packet(number, uncut(paths.path(to), packet.len()));
             self.rwnd = self.rwnd.saturating_sub(payload);
             written.chunks += 1;
             written.retransmitted += 1;
@@ -365,6 +371,7 @@ impl Sender {
             sent_on(path, now, chunk_len(&data));
             path.record.used_at = Some(now);
             self.outstanding.push(data, to);
+            self.outstanding.note_packet(number, packet.len());
             written.chunks += 1;
         }
     }
@@ -417,6 +424,8 @@ impl Sender {
                 path.rto.measure(now.saturating_duration_since(sent_at), &config.rto);
             }
             path.congestion.on_acked(tally.credited, in_fast_recovery);
+            let size = tally.largest + path.headers_below();
+            path.plpmtud.on_data_passed(now, size, path.round_trip());
             if path.congestion.flight() == 0 {
                 // RFC 9260, 6.3.2 (R2)
                 path.t3.stop();
@@ -485,9 +494,15 @@ impl Sender {
 fn sent_on(path: &mut Path, now: Instant, len: usize) {
     path.congestion.on_sent(now, len);
     path.record.bytes_sent += len as u64;
+    path.plpmtud.on_sent();
     if !path.t3.is_running() {
         path.t3.start(now, path.rto.current());
     }
+}
+
+/// The length of a packet that says something of the path's MTU: 0 where IP may cut it.
+fn uncut(path: Option<&Path>, len: usize) -> usize {
+    if path.is_some_and(|path| len <= path.packet_limit()) { len } else { 0 }
 }
 
 const DATA_HEADER: usize = Data::HEADER;

@@ -162,6 +162,9 @@ pub(super) fn let_fragment(fd: BorrowedFd, v4: bool, on: bool) -> io::Result<()>
     }
     let mode = if on { libc::IPV6_PMTUDISC_DONT } else { libc::IPV6_PMTUDISC_PROBE };
     set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
+    // No router cuts it: pieces that every link takes (RFC 8200, section 5). 0 leaves that to the route again.
+    let pieces = if on { 1280 } else { 0 };
+    set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU, pieces)?;
     set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, c_int::from(!on))
 }
 

@@ -1,19 +1,20 @@
 //! What the network says about packets of ours, if it can be believed (RFC 9260, section 10).
 
+use std::time::Instant;
+
 use super::{Association, State};
-use crate::context::Context;
-use crate::path::{PathId, SetupMark};
+use crate::path::SetupMark;
 use crate::wire::{NoticeKind, PathNotice};
 
 impl Association {
     /// Acts on a notice about a packet for one of the peer's addresses.
-    pub(crate) fn handle_notice(&mut self, notice: &PathNotice) -> bool {
+    pub(crate) fn handle_notice(&mut self, now: Instant, notice: &PathNotice) -> bool {
         if !self.quotes_us(notice) {
             return false;
         }
         let Some(id) = self.ctx.paths.find(notice.peer) else { return false };
         if let NoticeKind::PacketTooBig { mtu } = notice.kind {
-            self.on_packet_too_big(id, mtu);
+            self.on_packet_too_big(now, id, mtu);
             return true;
         }
         let encapsulated = self.ctx.paths.path(id).is_some_and(|path| path.udp_port.is_some());
@@ -43,17 +44,6 @@ impl Association {
             self.end(ending);
         }
         true
-    }
-
-    /// (ICMP7) RFC 9260, 7.3
-    fn on_packet_too_big(&mut self, id: PathId, mtu: u32) {
-        let Context { paths, config, .. } = &mut self.ctx;
-        if !paths.path_mut(id).is_some_and(|path| path.shrink_mtu(mtu)) {
-            return;
-        }
-        if let State::Open(tcb) = &mut self.state {
-            tcb.sender.on_smaller_mtu(id, paths, config);
-        }
     }
 
     /// (ICMP6) The quoted tag is the peer's; or it is 0, and the packet is an INIT with our tag.

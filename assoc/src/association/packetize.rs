@@ -30,7 +30,7 @@ impl CookieWait {
 }
 
 impl Tcb {
-    /// Control chunks first, then SACK, then HEARTBEAT, then DATA; the first that wants to go somewhere
+    /// Control chunks first, then SACK, then HEARTBEAT, then probes for the MTU, then DATA; the first that wants to go somewhere
     /// picks the path, and the others ride along.
     pub(crate) fn poll_transmit(
         &mut self,
@@ -40,6 +40,11 @@ impl Tcb {
     ) -> Option<Transmit> {
         // A chunk that fits no packet is thrown away, and what waits behind it has its turn.
         for _ in 0..MAX_EMPTY {
+            let probe =
+                self.probe_destination(ctx).filter(|_| self.destination(None, ctx).is_none());
+            if let Some(probe) = probe {
+                return self.write_probe(now, probe, out, ctx);
+            }
             let data_to = self.data_destination(now, ctx);
             let Some(to) = self.destination(data_to, ctx) else { break };
             let oversized = data_to.and_then(|_| self.sender.oversized(&ctx.paths));
@@ -84,6 +89,18 @@ impl Tcb {
                 self.write_data(now, to, packet, ctx);
             }
         })
+    }
+
+    /// Appends a packet of at most `limit` bytes for a path, whatever its MTU.
+    pub(super) fn write_within(
+        &self,
+        to: PathId,
+        limit: usize,
+        out: &mut BytesMut,
+        ctx: &mut Context,
+        fill: impl FnOnce(&mut PacketBuilder<'_>, &mut Context),
+    ) -> Option<Transmit> {
+        write_within(ctx, to, self.peer_tag, limit, out, fill)
     }
 
     fn write_oversized(

@@ -95,6 +95,9 @@ impl Tcb {
             Chunk::Data(data) => self.on_data(data, arrival, ctx),
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
+            Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
+                Outcome::Continue
+            }
             Chunk::HeartbeatAck(heartbeat) => {
                 let nowhere = ctx.paths.for_data().is_none();
                 let outcome = on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx);
@@ -127,6 +130,7 @@ impl Tcb {
             closing.on_packet(now, answer_to, ctx);
         }
         self.progress_shutdown(ctx);
+        self.drive_pmtud(now, ctx);
         if ctx.inbox.take_news() {
             ctx.tell(Event::Readable);
         }
@@ -170,6 +174,7 @@ impl Tcb {
 
     /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.
     fn start_heartbeats(&self, now: Instant, ctx: &mut Context) {
+        self.drive_pmtud(now, ctx);
         let burst = usize::from(ctx.config.heartbeat.max_burst);
         // One that went with COOKIE ECHO may still be answered, and is followed by others if it is not.
         let asked = |path: &&Path| path.heartbeat.is_outstanding();

@@ -49,6 +49,7 @@ impl Tcb {
         for id in ids {
             self.on_path_timeout(now, id, ctx);
         }
+        self.drive_pmtud(now, ctx);
         ctx.paths
             .are_exhausted(&ctx.config)
             .then(|| Ending::lost(LostReason::TooManyRetransmissions))
@@ -61,8 +62,9 @@ impl Tcb {
         // Before the path asks for another one.
         let awaited = lost && path.heartbeat.take_awaited();
         let next = path.heartbeat.take_next(now);
+        self.on_pmtud_timeout(now, id, ctx);
         if t3 {
-            self.on_t3(id, ctx);
+            self.on_t3(now, id, ctx);
         }
         if lost {
             self.on_heartbeat_lost(now, id, ctx);
@@ -75,14 +77,16 @@ impl Tcb {
     }
 
     /// RFC 9260, 6.3.3
-    fn on_t3(&mut self, id: PathId, ctx: &mut Context) {
+    fn on_t3(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
         let idle = self.sender.is_idle();
+        let largest = self.sender.largest_in_flight(id);
         let config = ctx.config.clone();
         let failed = self.sender.on_t3(id, &mut ctx.paths, &config);
         if idle {
             return;
         }
         ctx.statistics.t3_expiries += 1;
+        self.on_large_timeout(now, id, largest, ctx);
         // RFC 9260, 8.2
         if failed && ctx.strike(id, true) == Struck::Inactive {
             self.sender.on_path_failed(id, &ctx.paths);

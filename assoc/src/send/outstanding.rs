@@ -42,6 +42,8 @@ struct Sent {
     again: bool,
     /// Sent on another path before, so that nobody knows which of them the acknowledgement speaks for.
     moved: bool,
+    /// The bytes of the SCTP packet that it went out in, as far as it reached; 0 where IP may have cut that.
+    packet: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(crate) struct Tally {
     pub(crate) earliest: bool,
     /// The round trip of the chunk that measures it.
     pub(crate) measured_from: Option<Instant>,
+    /// The largest SCTP packet that certainly arrived, in bytes.
+    pub(crate) largest: usize,
     seen: bool,
 }
 
@@ -140,7 +144,22 @@ impl Outstanding {
             misses: 0,
             again: false,
             moved: false,
+            packet: 0,
         });
+    }
+
+    /// A chunk went out in a packet of so many bytes.
+    pub(crate) fn note_packet(&mut self, number: u64, len: usize) {
+        let at = self.offset(number);
+        if let Some(sent) = self.chunks.get_mut(at) {
+            sent.packet = u16::try_from(len).unwrap_or(u16::MAX);
+        }
+    }
+
+    /// The largest SCTP packet in flight on a path, in bytes.
+    pub(crate) fn largest_on(&self, path: PathId) -> usize {
+        let here = self.chunks.iter().filter(|s| s.fate == Fate::InFlight && s.path == path);
+        here.map(|sent| usize::from(sent.packet)).max().unwrap_or(0)
     }
 
     /// The first chunk marked for retransmission: its number, where it goes, and the chunk.
@@ -410,7 +429,10 @@ fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) 
     let tally = tally_for(sent.path, tallies);
     tally.bytes += len;
     // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
-    tally.credited += if sent.moved { 0 } else { len };
+    if !sent.moved {
+        tally.credited += len;
+        tally.largest = tally.largest.max(sent.packet.into());
+    }
     if sent.fate != Fate::InFlight {
         return;
     }
@@ -435,6 +457,7 @@ fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
                 credited: 0,
                 earliest: false,
                 measured_from: None,
+                largest: 0,
                 seen: false,
             });
             tallies.len() - 1

@@ -28,6 +28,8 @@ struct Seen {
     fast_retransmits: u64,
     /// While DATA is in flight: by when a T3-rtx that was started when it should have been expires.
     t3_by: Option<Instant>,
+    /// The greatest MTU that any path ever had.
+    greatest_mtu: usize,
 }
 
 impl Seen {
@@ -47,6 +49,8 @@ impl Seen {
             paths: association.paths().collect(),
             fast_retransmits: association.statistics().fast_retransmits,
             t3_by: before.and_then(|before| before.t3_by),
+            greatest_mtu: (association.paths().map(|path| path.mtu).max().unwrap_or(0))
+                .max(before.map_or(0, |before| before.greatest_mtu)),
         }
     }
     /// RFC 9260, 6.3.2 (R1): while DATA is in flight on a path, its T3-rtx runs, and was started with its RTO. Within
@@ -82,14 +86,16 @@ impl Watch {
         bytes: &Bytes,
         mtu: usize,
     ) -> Result<(), String> {
+        let (packet, chunks) = well_formed(bytes)?;
         let overhead = ip_overhead(transmit);
-        if bytes.len() + overhead > mtu && !transmit.fragmentable {
+        let known = self.path(transmit, &packet).map_or(mtu, |path| path.mtu.max(mtu));
+        let probes = matches!(&*chunks, [Chunk::Heartbeat(_), Chunk::Pad(_)]);
+        if bytes.len() + overhead > known && !transmit.fragmentable && !probes {
             return Err(format!(
-                "a packet of {} + {overhead} bytes exceeds the MTU {mtu}",
+                "a packet of {} + {overhead} bytes exceeds the MTU {known}",
                 bytes.len()
             ));
         }
-        let (packet, chunks) = well_formed(bytes)?;
         verification_tag(&packet, &chunks)?;
         stands_alone(&chunks)?;
         self.fits(transmit, &packet, &chunks)?;
@@ -99,12 +105,7 @@ impl Watch {
     /// RFC 9260, 7.3 and 6.9: DATA fits the MTU that its path is known to have; a chunk that was cut for a greater
     /// one travels alone, and IP may cut it.
     fn fits(&self, transmit: &Transmit, packet: &Packet, chunks: &[Chunk]) -> Result<(), String> {
-        let port = packet.header.destination_port;
-        let known = (self.seen.values())
-            .filter(|seen| seen.port == port && seen.state != State::Closed)
-            .flat_map(|seen| &seen.paths)
-            .find(|path| path.peer == transmit.destination);
-        let Some(path) = known else { return Ok(()) };
+        let Some(path) = self.path(transmit, packet) else { return Ok(()) };
         let too_big = packet.bytes().len() + ip_overhead(transmit) > path.mtu;
         match (transmit.fragmentable, too_big, chunks) {
             (false, false, _) | (true, true, [Chunk::Data(_) | Chunk::CookieEcho(_)]) => Ok(()),
@@ -120,6 +121,15 @@ impl Watch {
                 transmit.fragmentable
             )),
         }
+    }
+
+    /// The path that a packet takes.
+    fn path(&self, transmit: &Transmit, packet: &Packet) -> Option<&PathStatus> {
+        let port = packet.header.destination_port;
+        (self.seen.values())
+            .filter(|seen| seen.port == port && seen.state != State::Closed)
+            .flat_map(|seen| &seen.paths)
+            .find(|path| path.peer == transmit.destination)
     }
 
     /// RFC 9260, 5.4: an address that is not confirmed gets HEARTBEATs and their answers, and a handshake chunk
@@ -173,7 +183,7 @@ impl Watch {
             after.t3_by = after.t3_by(before, now);
             if let Some(before) = before {
                 legal(before.state, after.state)?;
-                congestion(before, &after, usize::from(config.path_mtu))?;
+                congestion(before, &after)?;
             }
             memory(association, config)?;
             if deadline.is_none() && outstanding(association, &after) {
@@ -275,8 +285,9 @@ fn stands_alone(chunks: &[Chunk]) -> Result<(), String> {
 /// RFC 9260, 6.1 B: new data goes out only while the flight is below cwnd, which it may then exceed by
 /// less than one packet; 7.2.4 3: a fast retransmission goes out whatever cwnd says. A cwnd that was cut
 /// may leave a flight above it, which then must not grow. The packet may hold a chunk that was cut before the MTU
-/// shrank, so it is measured by the MTU that the association began with.
-fn congestion(before: &Seen, after: &Seen, mtu: usize) -> Result<(), String> {
+/// shrank, so it is measured by the greatest MTU that was ever seen.
+fn congestion(before: &Seen, after: &Seen) -> Result<(), String> {
+    let mtu = after.greatest_mtu;
     let fast = (after.fast_retransmits - before.fast_retransmits) as usize;
     for path in &after.paths {
         let Some(old) = before.paths.iter().find(|old| old.peer == path.peer) else { continue };
@@ -298,7 +309,7 @@ fn congestion(before: &Seen, after: &Seen, mtu: usize) -> Result<(), String> {
 fn memory(association: &Association, config: &Config) -> Result<(), String> {
     let received = association.statistics().receive_buffered;
     let (receive, send) = (config.limits.receive_buffer, config.limits.send_buffer);
-    if received > 2 * receive + usize::from(config.path_mtu) {
+    if received > 2 * receive + usize::from(u16::MAX) {
         return Err(format!("{received} bytes are held, and the receive buffer has {receive}"));
     }
     let sent = association.send_buffered();

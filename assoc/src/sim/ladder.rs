@@ -141,8 +141,14 @@ impl Ladder {
         Self::with(name, Config::default(), &[a(1), a(2)], &[z(1), z(2), z(3), z(4)])
     }
 
-    /// A and Z with these addresses; each of A's reaches each of Z's.
+    /// A and Z with these addresses; each of A's reaches each of Z's. A does not probe for the MTU, so that the test
+    /// need not answer that.
     pub fn with(name: &str, config: Config, ours: &[IpAddr], peers: &[IpAddr]) -> Self {
+        Self::probing(name, config.without_pmtud(), ours, peers)
+    }
+
+    /// The same with path MTU discovery as the configuration has it.
+    pub fn probing(name: &str, config: Config, ours: &[IpAddr], peers: &[IpAddr]) -> Self {
         let mut network = Network::new(name, seed(0));
         let towards = *ours.first().expect("A has an address");
         network.link_all(ours, peers, &LinkSettings::default());

@@ -47,6 +47,7 @@ pub struct Network {
     recording: Recording,
     buffer: BytesMut,
     steps_at_once: usize,
+    cut_packets: usize,
 }
 
 impl Network {
@@ -62,6 +63,7 @@ impl Network {
             recording: Recording::new(name, seed),
             buffer: BytesMut::new(),
             steps_at_once: 0,
+            cut_packets: 0,
         }
     }
 
@@ -83,6 +85,11 @@ impl Network {
     /// Virtual time.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// How many packets were sent so far that IP may cut into fragments.
+    pub fn cut_packets(&self) -> usize {
+        self.cut_packets
     }
 
     /// How many packets were sent so far, and a digest of all of them with their times and addresses.
@@ -346,6 +353,7 @@ impl Network {
             return self.notice(host, notice, destination, None, &payload);
         };
         let len = payload.len() + ip_overhead(transmit);
+        self.cut_packets += usize::from(transmit.fragmentable);
         // Where no link leads, a filter on the way drops what does not come from its own network.
         let fate = match self.links.get_mut(&(source, destination)) {
             Some(link) => link.carry(self.now, len, transmit.fragmentable, &mut self.random),

@@ -20,6 +20,7 @@ mod init_ack;
 mod open;
 mod options;
 mod out_of_the_blue;
+mod pmtu;
 mod race;
 mod refusal;
 mod restart;

@@ -213,24 +213,6 @@ fn once_the_peer_has_answered_protocol_unreachable_is_not_believed() {
 }
 
 #[test]
-fn a_forged_packet_too_big_does_not_shrink_the_mtu_below_what_works() {
-    let name = "a_forged_packet_too_big_does_not_shrink_the_mtu_below_what_works";
-    let mut ladder = Ladder::in_state(name, AssociationState::Established);
-    ladder.sends("quoted");
-    let data = ladder.hears();
-    let quote = Quote::parse(&data.bytes).unwrap();
-    let too_big = |mtu| NoticeKind::PacketTooBig { mtu };
-    let forged = Quote { verification_tag: VerificationTag(1), ..quote };
-    ladder.is_told_with(too_big(600), &data, forged);
-    assert_eq!(ladder.path(z(1)).mtu, 1500);
-    ladder.is_told(too_big(9000), &data);
-    assert_eq!(ladder.path(z(1)).mtu, 1500, "a notice never raises it");
-    ladder.is_told(too_big(68), &data);
-    assert!(ladder.path(z(1)).mtu >= 512, "there is a floor: {}", ladder.path(z(1)).mtu);
-    assert_eq!(ladder.state(), AssociationState::Established);
-}
-
-#[test]
 fn refusals_do_not_buy_more_inits_than_there_may_be() {
     let name = "refusals_do_not_buy_more_inits_than_there_may_be";
     let mut ladder = Ladder::new(name);

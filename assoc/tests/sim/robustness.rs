@@ -109,7 +109,7 @@ fn bad_link(random: &mut StdRng, load: Load) -> LinkSettings {
             bytes_per_second: random.random_range(100_000..5_000_000),
             queue: 60_000,
         }),
-        tells_too_big: true,
+        tells_too_big: random.random_bool(0.5),
         ..LinkSettings::default()
     }
 }

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use usctp::{
-    AddressChange, Association, AssociationId, Error, Event, MovedOn, PathState, Received,
+    AddressChange, Association, AssociationId, Error, Event, MovedOn, MtuReason, PathState, Received,
 };
 
 use crate::output::{Output, json_line, standard_output};
@@ -37,6 +37,7 @@ pub(crate) enum Line {
     CommUp(CommUp),
     Path { association: u64, address: IpAddr, state: &'static str },
     Primary { association: u64, address: IpAddr },
+    PathMtu { association: u64, address: IpAddr, mtu: usize, reason: &'static str },
     Restart { association: u64 },
     RemoteError { association: u64, cause: String },
     CommLost { association: u64, reason: String },
@@ -203,6 +204,15 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
                 Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
             }
         },
+        Event::PathMtuChange { peer, mtu, reason } => {
+            let reason = match reason {
+                MtuReason::Probed => "probed",
+                MtuReason::BlackHole => "black hole",
+                MtuReason::PacketTooBig => "packet too big",
+                MtuReason::Set => "set",
+            };
+            Some(Line::PathMtu { association: id, address: peer, mtu, reason })
+        }
         Event::RemoteError(code) => Some(Line::RemoteError { association: id, cause: cause(code) }),
         _ => None,
     }
@@ -253,6 +263,9 @@ impl fmt::Display for Line {
             }
             Self::Primary { association, address } => {
                 write!(f, "association {association}: {address} is primary")
+            }
+            Self::PathMtu { association, address, mtu, reason } => {
+                write!(f, "association {association}: {address} takes {mtu} bytes ({reason})")
             }
             Self::Restart { association } => {
                 write!(f, "association {association}: the peer restarted")

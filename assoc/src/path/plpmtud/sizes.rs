@@ -1,0 +1,93 @@
+//! Which sizes of packets are worth a probe (RFC 8899, sections 5.1.2 and 5.3.2).
+
+use crate::config::Config;
+
+/// MIN_PLPMTU, BASE_PLPMTU and MAX_PLPMTU with the headers below SCTP, and what a search has learned.
+#[derive(Debug, Clone)]
+pub(super) struct Sizes {
+    pub(super) min: usize,
+    pub(super) base: usize,
+    pub(super) max: usize,
+    /// The least size that is known not to pass.
+    too_big: Option<usize>,
+    /// What a router said would pass.
+    hint: Option<usize>,
+    /// A size that was lost once: it has another try.
+    lost: Option<usize>,
+}
+
+impl Sizes {
+    pub(super) fn new(config: &Config, v4: bool, overhead: usize) -> Self {
+        // RFC 8200, section 5: every link of IPv6 takes 1,280 bytes.
+        let floor = if v4 { 0 } else { 1280 };
+        let max = usize::from(config.pmtud.max.unwrap_or(config.path_mtu)) & !3;
+        let start = usize::from(config.path_mtu) & !3;
+        let base = (BASE_PLPMTU + overhead).max(floor).min(start);
+        let min = usize::from(config.pmtud.min).next_multiple_of(4).max(floor).min(base);
+        Self { min, base, max, too_big: None, hint: None, lost: None }
+    }
+
+    /// What is tried, and fallen back to, where `size` does not pass.
+    pub(super) fn below(&self, size: usize) -> usize {
+        if size > self.base { self.base } else { self.min.min(size) }
+    }
+
+    /// Whether it is known that `size` does not pass.
+    pub(super) fn exclude(&self, size: usize) -> bool {
+        self.too_big.is_some_and(|too_big| too_big <= size)
+    }
+
+    pub(super) fn forget_failures(&mut self) {
+        (self.too_big, self.hint, self.lost) = (None, None, None);
+    }
+
+    /// A router says that this size passes it, and no larger one.
+    pub(super) fn learn_limit(&mut self, size: usize) {
+        self.too_big = Some(size + 4);
+        self.hint = Some(size);
+    }
+
+    pub(super) fn fails_at(&mut self, size: usize) {
+        self.too_big = Some(self.too_big.map_or(size, |too_big| too_big.min(size)));
+        self.lost = None;
+    }
+
+    /// A probe was lost. A usual size has a second try; what lies between those has not, as most of them fail.
+    pub(super) fn note_loss(&mut self, size: usize) {
+        let usual = USUAL.contains(&size) || [self.base, self.max].contains(&size);
+        if (usual || self.hint == Some(size)) && self.lost != Some(size) {
+            self.lost = Some(size);
+        } else {
+            self.hint = self.hint.filter(|hint| *hint < size);
+            self.fails_at(size);
+        }
+    }
+
+    /// The size to try next where `good` passes; up to BASE_PLPMTU only, if `limited`. With `last`, another loss ends
+    /// the search.
+    ///
+    /// Sizes that pass cost a round trip each, and sizes that do not, PROBE_TIMERs: so the usual sizes are tried
+    /// upwards, and only between the last that passed and the first that did not, the range is halved.
+    pub(super) fn next(&self, good: usize, limited: bool, last: bool) -> Option<usize> {
+        let most = self.max.min(if limited { self.base } else { usize::MAX });
+        let beyond = self.too_big.unwrap_or(usize::MAX).min(most + 4);
+        let fits = |size: &usize| *size > good && *size < beyond;
+        if let Some(hint) = self.hint.filter(fits) {
+            return Some(hint);
+        }
+        let usual = USUAL.into_iter().chain([most]).filter(fits).min();
+        let step = if last { 4 } else { 2 };
+        let between = || good + ((beyond.saturating_sub(good) / step) & !3).max(4);
+        usual.or_else(|| Some(between()).filter(fits))
+    }
+}
+
+/// BASE_PLPMTU (RFC 8899, section 5.1.2), a size of SCTP packets.
+const BASE_PLPMTU: usize = 1200;
+
+// The least of a host and of IPv6, tunnels, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, loopback of FreeBSD, all of IP;
+// and some between, as those that pass cost little.
+const USUAL: [usize; 22] = [
+    576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
+    9000, 9216, 12_000, 16_384, 32_768, 65_532,
+];

@@ -1,0 +1,363 @@
+use rand::SeedableRng;
+
+use super::*;
+use crate::config::Options;
+
+const RTT: Duration = Duration::from_millis(50);
+
+/// A path of which one can ask everything, and what passes it.
+struct Bench {
+    pmtud: Plpmtud,
+    now: Instant,
+    rng: StdRng,
+    /// The greatest packet that passes; 0 for a dead path.
+    passes: usize,
+    /// Routers and the local system say what fits.
+    tells: bool,
+    sent: Vec<usize>,
+}
+
+impl Bench {
+    fn new(passes: usize, change: impl FnOnce(&mut Options)) -> Self {
+        Self::with_headers(passes, true, 20, change)
+    }
+
+    fn with_headers(
+        passes: usize,
+        v4: bool,
+        overhead: usize,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
+        let mut options = Options::default();
+        change(&mut options);
+        let config = Config::new(options).unwrap();
+        let mut bench = Self {
+            pmtud: Plpmtud::new(&config, v4, overhead),
+            now: base(),
+            rng: StdRng::seed_from_u64(1),
+            passes,
+            tells: false,
+            sent: Vec::new(),
+        };
+        bench.pmtud.start(bench.now, RTT);
+        bench
+    }
+
+    /// Sends the probe that is due, and takes its answer in, if there is one.
+    fn step(&mut self) -> Option<usize> {
+        let size = self.pmtud.due()?;
+        let info = self.pmtud.make(self.now, PathId(0), &mut self.rng);
+        self.sent.push(size);
+        if size <= self.passes {
+            self.now += RTT;
+            assert_eq!(self.pmtud.take_answer(self.now, &info), Some(RTT));
+            assert_eq!(self.pmtud.take_answer(self.now, &info), None, "an answer counts once");
+        } else if self.tells {
+            self.pmtud.on_packet_too_big(self.now, self.passes, RTT);
+        }
+        Some(size)
+    }
+
+    fn expire(&mut self) {
+        self.now = self.pmtud.next_timeout().unwrap_or(self.now);
+        self.pmtud.on_timeout(self.now, RTT);
+    }
+
+    /// Everything that happens within `time`.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            while self.step().is_some() {}
+            if self.pmtud.next_timeout().is_none_or(|at| at > end) {
+                self.now = end;
+                return;
+            }
+            self.expire();
+        }
+    }
+
+    /// A T3-rtx expiry of packets of the MTU and, before the next one, what the probe it leads to finds out.
+    fn t3(&mut self) {
+        let size = self.pmtud.mtu();
+        self.pmtud.on_t3(self.now, size, RTT);
+        self.run(Duration::from_secs(1));
+    }
+
+    fn seen(&self) -> (usize, PmtudState) {
+        (self.pmtud.mtu(), self.pmtud.state())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an arbitrary starting point; nothing waits for it")]
+fn base() -> Instant {
+    Instant::now()
+}
+
+const MINUTES: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_start_that_passes_and_cannot_be_raised_costs_one_probe() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+    assert_eq!(bench.sent, [1500]);
+    assert_eq!(bench.pmtud.next_timeout(), None, "there is nothing to raise");
+}
+
+#[test]
+fn the_greatest_size_is_found_with_few_probes() {
+    // What passes, where the search starts and may end, what it finds, and after how many probes at most.
+    let table: [(usize, u16, u16, usize, usize); 14] = [
+        (1500, 1500, 1500, 1500, 1),
+        (1500, 1220, 1500, 1500, 10),
+        (1400, 1220, 1500, 1400, 8),
+        (1396, 1220, 1500, 1396, 11),
+        (1388, 1220, 1500, 1388, 11),
+        (1360, 1220, 1500, 1360, 11),
+        (1492, 1220, 1500, 1492, 12),
+        (9000, 1500, 65_535, 9000, 10),
+        (8500, 1500, 65_535, 8500, 22),
+        (16_384, 1500, 65_535, 16_384, 14),
+        (65_535, 1500, 65_535, 65_532, 12),
+        (1500, 1500, 65_535, 1500, 4),
+        (1000, 900, 1500, 1000, 10),
+        (576, 512, 512, 512, 1),
+    ];
+    for (passes, start, max, found, most) in table {
+        let mut bench = Bench::new(passes, |options| {
+            options.path_mtu = start;
+            options.pmtud.max = Some(max);
+        });
+        bench.run(MINUTES);
+        let sent = bench.sent.len();
+        assert_eq!(bench.pmtud.mtu(), found, "{passes} from {start}: {:?}", bench.sent);
+        assert!(sent <= most, "{passes} from {start}: {sent} probes, {:?}", bench.sent);
+        let too_large = bench.sent.windows(4).any(|w| w.iter().all(|size| *size > passes));
+        assert!(!too_large, "MAX_PROBES in a row at most: {:?}", bench.sent);
+    }
+}
+
+#[test]
+fn routers_and_the_local_system_shorten_the_search() {
+    for (passes, start, found, most) in
+        [(1500, 1500, 1500, 2), (9000, 1500, 9000, 8), (1396, 1500, 1396, 3), (600, 1500, 600, 2)]
+    {
+        let mut bench = Bench::new(passes, |options| {
+            options.path_mtu = start;
+            options.pmtud.max = Some(65_535);
+        });
+        bench.tells = true;
+        bench.run(Duration::from_secs(1));
+        assert_eq!(bench.pmtud.mtu(), found);
+        assert!(bench.sent.len() <= most, "{passes}: {:?}", bench.sent);
+        let ends = [PmtudState::SearchComplete, PmtudState::Error];
+        assert!(ends.contains(&bench.pmtud.state()));
+    }
+}
+
+#[test]
+fn an_unconfirmed_start_falls_when_base_passes_and_it_does_not() {
+    let mut bench = Bench::new(1400, |_| {});
+    bench.step();
+    assert_eq!(bench.seen(), (1500, PmtudState::Base));
+    for _ in 0..2 {
+        bench.expire();
+        assert_eq!(bench.step(), Some(1500), "MAX_PROBES tries");
+    }
+    bench.expire();
+    assert_eq!(bench.pmtud.mtu(), 1500, "loss alone changes nothing");
+    assert_eq!(bench.step(), Some(1220), "BASE_PLPMTU and the header of IPv4");
+    assert_eq!(bench.seen(), (1220, PmtudState::Searching));
+    assert_eq!(bench.pmtud.take_change(), Some(MtuReason::BlackHole));
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1400, PmtudState::SearchComplete));
+}
+
+#[test]
+fn a_dead_path_keeps_its_mtu() {
+    let mut bench = Bench::new(0, |_| {});
+    bench.run(MINUTES * 10);
+    assert_eq!(bench.seen(), (1500, PmtudState::Base));
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.passes = 0;
+    for _ in 0..6 {
+        bench.t3();
+    }
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+    assert_eq!(bench.pmtud.take_change(), None);
+}
+
+#[test]
+fn two_expiries_for_large_packets_show_a_black_hole_if_smaller_ones_pass() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.passes = 1300;
+    bench.t3();
+    assert_eq!(bench.pmtud.mtu(), 1500, "one expiry is an ordinary loss");
+    bench.t3();
+    assert_eq!(bench.pmtud.take_change(), Some(MtuReason::Probed), "and the search goes up again");
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1300, PmtudState::SearchComplete));
+    // 1,500 is known to fail until PMTU_RAISE_TIMER expires.
+    assert_eq!(bench.sent.iter().filter(|size| **size == 1500).count(), 1, "{:?}", bench.sent);
+}
+
+#[test]
+fn a_start_that_nothing_confirmed_falls_after_one_expiry() {
+    let mut bench = Bench::new(1300, |_| {});
+    bench.step();
+    bench.now += Duration::from_secs(1);
+    bench.pmtud.on_t3(bench.now, 1500, RTT);
+    assert_eq!(bench.step(), Some(1220));
+    assert_eq!(bench.pmtud.mtu(), 1220);
+}
+
+#[test]
+fn a_black_hole_below_base_ends_in_error_with_what_passes() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.passes = 1000;
+    for _ in 0..3 {
+        bench.t3();
+    }
+    assert_eq!(bench.pmtud.state(), PmtudState::Error);
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1000, PmtudState::Error));
+    bench.passes = 1500;
+    bench.pmtud.on_sent();
+    bench.run(MINUTES * 3);
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+}
+
+#[test]
+fn a_black_hole_for_packets_smaller_than_base_is_found_though_none_is_larger() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.passes = 1100;
+    for _ in 0..2 {
+        assert_eq!(bench.pmtud.mtu(), 1500);
+        bench.pmtud.on_t3(bench.now, 1216, RTT);
+        bench.run(Duration::from_secs(1));
+    }
+    assert_eq!(bench.pmtud.state(), PmtudState::Error);
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1100, PmtudState::Error));
+}
+
+#[test]
+fn small_packets_that_time_out_and_large_ones_that_arrive_show_nothing() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    for _ in 0..5 {
+        bench.pmtud.on_t3(bench.now, 512, RTT);
+        bench.run(RTT);
+    }
+    assert_eq!(bench.sent, [1500]);
+    for _ in 0..5 {
+        bench.t3();
+        bench.pmtud.on_data_passed(bench.now, 1500, RTT);
+    }
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+    bench.t3();
+    bench.pmtud.on_data_passed(bench.now, 1300, RTT);
+    bench.t3();
+    assert_eq!(bench.pmtud.take_change(), Some(MtuReason::Probed), "1,300 says nothing of 1,500");
+}
+
+#[test]
+fn data_of_the_full_size_confirms_the_start() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.pmtud.make(bench.now, PathId(0), &mut StdRng::seed_from_u64(2));
+    bench.pmtud.on_data_passed(bench.now, 1496, RTT);
+    assert_eq!(bench.pmtud.state(), PmtudState::Base);
+    bench.pmtud.on_data_passed(bench.now, 1500, RTT);
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+}
+
+#[test]
+fn larger_packets_are_tried_again_after_ten_minutes_if_there_is_data() {
+    let mut bench = Bench::new(1400, |_| {});
+    bench.tells = true;
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1400, PmtudState::SearchComplete));
+    let before = bench.sent.len();
+    bench.passes = 1500;
+    bench.run(MINUTES * 4);
+    assert_eq!(bench.sent.len(), before, "nobody sends anything");
+    bench.pmtud.on_sent();
+    bench.run(MINUTES * 2);
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+}
+
+#[test]
+fn a_reported_size_is_judged_by_what_is_known() {
+    use MtuReason::PacketTooBig;
+    use PmtudState::{Base, Error, SearchComplete};
+    // RFC 8899, 4.6.2: what is reported, what the MTU becomes at once and why, and the state.
+    let table = [
+        (68, 1500, None, SearchComplete),
+        (508, 1500, None, SearchComplete),
+        (512, 512, Some(PacketTooBig), Error),
+        (1000, 512, Some(PacketTooBig), Error),
+        (1216, 512, Some(PacketTooBig), Error),
+        (1220, 1220, Some(PacketTooBig), Base),
+        (1499, 1220, Some(PacketTooBig), Base),
+        (1500, 1500, None, SearchComplete),
+        (9000, 1500, None, SearchComplete),
+        (usize::MAX, 1500, None, SearchComplete),
+        (0, 1220, Some(PacketTooBig), Base),
+    ];
+    for (reported, mtu, reason, state) in table {
+        let mut bench = Bench::new(1500, |_| {});
+        bench.run(MINUTES);
+        bench.pmtud.on_packet_too_big(bench.now, reported, RTT);
+        let change = bench.pmtud.take_change();
+        assert_eq!((bench.seen(), change), ((mtu, state), reason), "{reported}");
+        bench.run(MINUTES);
+        assert!(bench.pmtud.mtu() <= reported.max(1500) && bench.pmtud.mtu() >= mtu);
+    }
+}
+
+#[test]
+fn ipv6_goes_no_lower_than_1280_bytes() {
+    let mut bench = Bench::with_headers(1280, false, 40, |_| {});
+    bench.pmtud.on_packet_too_big(bench.now, 1276, RTT);
+    assert_eq!(bench.pmtud.mtu(), 1500);
+    bench.pmtud.on_packet_too_big(bench.now, 1280, RTT);
+    assert_eq!(bench.seen(), (1280, PmtudState::Base));
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1280, PmtudState::SearchComplete));
+}
+
+#[test]
+fn probes_are_a_round_trip_apart() {
+    let mut bench = Bench::new(2000, |options| options.pmtud.max = Some(9000));
+    bench.step();
+    assert_eq!(bench.step(), Some(2000));
+    assert_eq!(bench.step(), Some(2304));
+    bench.pmtud.on_packet_too_big(bench.now, 2100, RTT);
+    assert_eq!(bench.pmtud.due(), None);
+    assert_eq!(bench.pmtud.next_timeout(), Some(bench.now + RTT));
+    bench.passes = 2100;
+    bench.expire();
+    assert_eq!(bench.step(), Some(2100));
+    assert_eq!(bench.seen(), (2100, PmtudState::SearchComplete));
+}
+
+#[test]
+fn a_fixed_mtu_stays_whatever_happens() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.pmtud.set(Some(1300));
+    assert_eq!(bench.pmtud.take_change(), Some(MtuReason::Set));
+    bench.pmtud.start(bench.now, RTT);
+    bench.pmtud.on_packet_too_big(bench.now, 1280, RTT);
+    bench.t3();
+    bench.t3();
+    assert_eq!(bench.seen(), (1300, PmtudState::Disabled));
+    assert_eq!(bench.sent, [0; 0]);
+    bench.pmtud.set(None);
+    bench.pmtud.start(bench.now, RTT);
+    bench.run(MINUTES);
+    assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
+}
