@@ -1,6 +1,5 @@
 //! The command line: every command with its options.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;

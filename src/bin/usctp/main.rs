@@ -20,7 +20,6 @@ use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{Arguments, Command};
-use crate::exit::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
