@@ -5,7 +5,9 @@ use std::io;
 use std::net::IpAddr;
 
 use thiserror::Error;
-use usctp_assoc::{ConfigError, ConnectError, LostReason, NoSuchPath, SendError};
+use usctp_assoc::{
+    ConfigError, ConnectError, LostReason, NoSuchPath, PathSettingsError, SendError,
+};
 
 use crate::link::LinkError;
 
@@ -79,6 +81,15 @@ pub enum BadLocalAddress {
     /// The stack has no link of its family.
     #[error("the stack has no link that carries its address family")]
     NoLink,
+}
+
+impl From<PathSettingsError> for Error {
+    fn from(error: PathSettingsError) -> Self {
+        match error {
+            PathSettingsError::NoSuchPath(error) => Self::NoSuchPath(error),
+            PathSettingsError::Config(error) => Self::Config(error),
+        }
+    }
 }
 
 impl Error {

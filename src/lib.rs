@@ -37,9 +37,10 @@ mod stack;
 
 pub use bytes::Bytes;
 pub use usctp_assoc::{
-    AddressChange, AssociationId, AssociationState, Compat, ConfigError, ConnectError,
-    ConnectOptions, CookieOptions, Counters, Event, HeartbeatOptions, LimitOptions, LostReason,
-    Message, MovedOn, NoSuchPath, OnRefused, Options, PathState, PathStatus, Received,
+    ActiveReason, AddressChange, AssociationId, AssociationState, Compat, ConfigError,
+    ConnectError, ConnectOptions, CookieOptions, Counters, Event, FailoverOptions, FailureReason,
+    HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, NoSuchPath, OnRefused, Options,
+    PathCounts, PathSettings, PathSettingsError, PathState, PathStatus, PrimaryReason, Received,
     RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};

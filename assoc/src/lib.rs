@@ -27,6 +27,6 @@ pub use endpoint::{Counters, Endpoint, out_of_the_blue};
 pub use error::*;
 pub use event::*;
 pub use message::*;
-pub use path::{PathState, PathStatus};
+pub use path::{PathCounts, PathSettings, PathState, PathStatus};
 pub use rate::RateLimit;
 pub use wire::*;

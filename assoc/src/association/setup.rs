@@ -104,9 +104,8 @@ impl CookieWait {
         if !self.t1.take_expired(now) {
             return None;
         }
-        let config = ctx.config.clone();
         if let Some(path) = ctx.paths.path_mut(self.current) {
-            path.rto.back_off(&config.rto);
+            path.rto.back_off();
         }
         if self.setup.attempts >= self.setup.budget {
             return Some(Ending::lost(LostReason::SetupTimeout));
@@ -215,7 +214,7 @@ impl CookieWait {
         if arrival.path == Some(self.current)
             && let Some(path) = ctx.paths.path_mut(self.current)
         {
-            path.rto.measure(now.saturating_duration_since(sent_at), &ctx.config.rto);
+            path.rto.measure(now.saturating_duration_since(sent_at));
         }
     }
 

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::cookie::Ties;
-use crate::event::{AddressChange, AssociationState, Event, LostReason};
+use crate::event::{ActiveReason, AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
 use crate::path::{PathId, PathState, heartbeat};
 use crate::recv::{Receiver, Verdict};
@@ -236,15 +236,18 @@ impl Tcb {
         if !self.sends_data() {
             return Outcome::Continue;
         }
-        let Context { paths, events, config, .. } = &mut *ctx;
-        let answered = |paths: &mut crate::path::Paths, id| {
-            if paths.answered(id)
-                && let Some(peer) = paths.path(id).map(|path| path.peer)
-            {
-                events.push_back(Event::PeerAddressChange { peer, change: AddressChange::Active });
+        let mut returned = Vec::new();
+        let Context { paths, config, .. } = &mut *ctx;
+        let outcome = self.sender.on_sack(now, sack, paths, config, |paths, id| {
+            if let Some(before) = paths.answered(now, id) {
+                returned.push((id, before));
             }
-        };
-        let outcome = self.sender.on_sack(now, sack, paths, config, answered);
+        });
+        for (id, before) in returned {
+            ctx.tell_return(id, before, ActiveReason::DataAcked);
+            // RFC 9260, 8.3: the interval counts again.
+            ctx.schedule_heartbeat(now, id);
+        }
         match outcome {
             Ok(Some(acked)) if acked.newly_acked => self.after_acknowledgement(ctx),
             Ok(_) => {}
@@ -291,7 +294,7 @@ impl Tcb {
         };
         let (id, sent_at) = (echoed.path, echoed.sent_at);
         if let (Some(path), Some(sent_at)) = (ctx.paths.path_mut(id), sent_at) {
-            path.rto.measure(now.saturating_duration_since(sent_at), &ctx.config.rto);
+            path.rto.measure(now.saturating_duration_since(sent_at));
         }
         self.establish(now, ctx);
         Outcome::Continue
@@ -377,19 +380,18 @@ pub(crate) fn is_well_formed(abort: &Abort) -> bool {
 
 fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
     let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
-    let config = ctx.config.clone();
     let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
     let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
         return Outcome::Continue;
     };
-    path.rto.measure(trip, &config.rto);
+    path.rto.measure(trip);
     let confirmed = std::mem::replace(&mut path.confirmed, true);
     if !confirmed {
         // RFC 9260, 5.4: now the address may carry everything.
-        path.state = PathState::Active;
-        ctx.tell_path(id, AddressChange::Active);
+        path.enter(now, PathState::Active);
+        ctx.tell_path(id, AddressChange::Active(ActiveReason::Confirmed));
     }
-    ctx.answered(id);
+    ctx.answered(now, id, ActiveReason::HeartbeatAcked);
     // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
     if more {
         ctx.schedule_heartbeat(now, id);

@@ -168,9 +168,10 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
         }
         Event::PeerAddressChange { peer, change } => match change {
             AddressChange::Unconfirmed => path(peer, "unconfirmed"),
-            AddressChange::Active => path(peer, "active"),
-            AddressChange::Inactive => path(peer, "inactive"),
-            AddressChange::Primary => Some(Line::Primary { association: id, address: peer }),
+            AddressChange::Active(_) => path(peer, "active"),
+            AddressChange::PotentiallyFailed(_) => path(peer, "potentially_failed"),
+            AddressChange::Inactive(_) => path(peer, "inactive"),
+            AddressChange::Primary(_) => Some(Line::Primary { association: id, address: peer }),
             AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
                 Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
             }
