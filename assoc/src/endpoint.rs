@@ -160,12 +160,11 @@ impl Endpoint {
 
     /// Takes in what the network, or the attempt to send, said about a packet of ours.
     pub fn handle_notice(&mut self, now: Instant, notice: PathNotice) {
-        let _ = now;
         let peer = notice.peer.to_canonical();
         let id = self.table.find_address(peer, notice.quote.destination_port);
-        let believed = id
-            .and_then(|id| self.table.touch(id))
-            .is_some_and(|association| association.handle_notice(&PathNotice { peer, ..notice }));
+        let believed = id.and_then(|id| self.table.touch(id)).is_some_and(|association| {
+            association.handle_notice(now, &PathNotice { peer, ..notice })
+        });
         if !believed {
             self.counters.notices_not_believed += 1;
         }

@@ -101,7 +101,7 @@ impl Sender {
     /// The packet with the cookie was lost, and what went with it: it goes with the next one.
     pub(crate) fn cookie_lost(&mut self, path: PathId, to: PathId, paths: &mut Paths) {
         let before = self.outstanding.in_flight();
-        self.outstanding.lose_path(path, to, paths);
+        self.outstanding.lose_path(path, paths);
         self.rwnd += before - self.outstanding.in_flight();
         self.outstanding.redirect_lost(path, to);
     }
