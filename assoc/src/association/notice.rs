@@ -102,6 +102,7 @@ impl Tcb {
         if fails && elsewhere && errors <= path.settings.max_retrans {
             ctx.strike(now, id, false, FailureReason::Unreachable);
             self.sender.on_path_failed(id, &ctx.paths);
+            self.sender.open_burst(&ctx.config);
         }
         if let Some(path) = ctx.paths.path_mut(id) {
             path.heartbeat.request();

@@ -95,9 +95,7 @@ impl Tcb {
             Chunk::Data(data) => self.on_data(data, arrival, ctx),
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
-            Chunk::HeartbeatAck(heartbeat) => {
-                on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx)
-            }
+            Chunk::HeartbeatAck(heartbeat) => self.on_heartbeat_ack(now, &heartbeat, ctx),
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),
             Chunk::Abort(abort) => self.on_abort(&abort, arrival),
@@ -287,6 +285,37 @@ impl Tcb {
         Outcome::Continue
     }
 
+    fn on_heartbeat_ack(
+        &mut self,
+        now: Instant,
+        heartbeat: &Heartbeat,
+        ctx: &mut Context,
+    ) -> Outcome {
+        let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
+        let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
+        let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
+            return Outcome::Continue;
+        };
+        path.rto.measure(trip);
+        let before = path.state;
+        let confirmed = std::mem::replace(&mut path.confirmed, true);
+        if !confirmed {
+            // RFC 9260, 5.4: now the address may carry everything.
+            path.enter(now, PathState::Active);
+            ctx.tell_path(id, AddressChange::Active(ActiveReason::Confirmed));
+        }
+        ctx.answered(now, id, ActiveReason::HeartbeatAcked);
+        if before != PathState::Active {
+            // What waits for a path that fails may go here.
+            self.sender.open_burst(&ctx.config);
+        }
+        // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
+        if self.sends_data() {
+            ctx.schedule_heartbeat(now, id);
+        }
+        Outcome::Continue
+    }
+
     fn on_cookie_ack(&mut self, now: Instant, ctx: &mut Context) -> Outcome {
         let Phase::CookieEchoed(echoed) = &mut self.phase else {
             // RFC 9260, 5.2.5
@@ -376,27 +405,6 @@ pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
 /// RFC 9260, 3.3.7: an ABORT with a format error is silently discarded.
 pub(crate) fn is_well_formed(abort: &Abort) -> bool {
     abort.causes.raw_iter().all(|cause| cause.is_ok())
-}
-
-fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
-    let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
-    let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
-    let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
-        return Outcome::Continue;
-    };
-    path.rto.measure(trip);
-    let confirmed = std::mem::replace(&mut path.confirmed, true);
-    if !confirmed {
-        // RFC 9260, 5.4: now the address may carry everything.
-        path.enter(now, PathState::Active);
-        ctx.tell_path(id, AddressChange::Active(ActiveReason::Confirmed));
-    }
-    ctx.answered(now, id, ActiveReason::HeartbeatAcked);
-    // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
-    if more {
-        ctx.schedule_heartbeat(now, id);
-    }
-    Outcome::Continue
 }
 
 /// A payload of less than this part of its packet is kept as a copy.

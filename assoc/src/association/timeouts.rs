@@ -103,6 +103,7 @@ impl Tcb {
             let whole = carries_data && path.confirmed;
             if ctx.strike(now, id, whole, FailureReason::HeartbeatUnanswered) != Struck::Counted {
                 self.sender.on_path_failed(id, &ctx.paths);
+                self.sender.open_burst(&ctx.config);
             }
         }
         ctx.schedule_heartbeat(now, id);

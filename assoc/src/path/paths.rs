@@ -15,6 +15,8 @@ pub(crate) struct Paths {
     /// Failures of all paths in a row (RFC 9260, section 8.1).
     errors: u16,
     next_id: u16,
+    /// Where a failure was seen last.
+    failed: PathId,
     /// What paths begin with.
     settings: PathSettings,
     /// Whether the application sees which paths are potentially failed.
@@ -39,6 +41,7 @@ impl Paths {
             primary: PathId(0),
             errors: 0,
             next_id: 0,
+            failed: PathId(0),
             settings: PathSettings::of(config),
             exposes: config.failover.expose_potentially_failed,
         };
@@ -132,18 +135,21 @@ impl Paths {
         })
     }
 
-    /// The path that new DATA goes to: the primary, or the next one after it that fares better (RFC 9260, section 6.4.1;
-    /// RFC 7829, sections 3.2 and 4.1).
+    /// The path that new DATA goes to: the primary, or the next active one after it (RFC 9260, section 6.4.1); if none is
+    /// active, the one with the best chance (RFC 7829, sections 3.2, 4, and 4.1).
     pub(crate) fn for_data(&self) -> Option<PathId> {
+        // In the order in which retransmissions visit them, so that all data moves to one path.
         let primary = self.path(self.primary).filter(|path| path.is_usable());
-        // The others come in the order in which retransmissions visit them, so that all data moves to one path.
-        primary.map(|path| path.id).or_else(|| self.best(self.primary, true))
+        primary
+            .map(|path| path.id)
+            .or_else(|| self.next_after(self.primary, Path::is_usable))
+            .or_else(|| self.best(self.failed))
     }
 
     /// Where to retransmit what timed out on `failed`: another path if one fares as well (RFC 9260, section 6.4).
     pub(crate) fn for_retransmission(&self, failed: PathId) -> Option<PathId> {
         // The one that failed may be the best still, but comes last of its equals.
-        self.best(failed, false).or(Some(failed))
+        self.best(failed).or(Some(failed))
     }
 
     /// A path that may carry data while `id` had better not.
@@ -154,15 +160,14 @@ impl Paths {
         }
     }
 
-    /// The confirmed path that fares best, of several equal ones the next after `from` in cyclic order: `from` itself is
-    /// the first or the last of these.
+    /// The confirmed path that fares best, of several equal ones the next after `failed` in cyclic order, and `failed`
+    /// itself last: that is how divergence is found here (RFC 9260, 6.4.1).
     ///
     /// Active paths are all equal. If there are none, it is the potentially failed one with the fewest failures (RFC 7829,
     /// 3.2, 4); if there are none of those either, the inactive one with the fewest (4.1, 3: dormant state).
-    fn best(&self, from: PathId, from_first: bool) -> Option<PathId> {
-        let at = self.paths.iter().position(|path| path.id == from).unwrap_or(0);
-        let (head, tail) =
-            self.paths.split_at(if from_first { at } else { at + 1 }.min(self.paths.len()));
+    fn best(&self, failed: PathId) -> Option<PathId> {
+        let at = self.paths.iter().position(|path| path.id == failed).map_or(0, |at| at + 1);
+        let (head, tail) = self.paths.split_at(at.min(self.paths.len()));
         let rank = |path: &&Path| match path.state {
             PathState::Active | PathState::Listed => (0, 0),
             PathState::PotentiallyFailed => (1, path.record.errors),
@@ -177,6 +182,7 @@ impl Paths {
         if whole {
             self.errors = self.errors.saturating_add(1);
         }
+        self.failed = id;
         let Some(path) = self.path_mut(id) else { return Struck::Counted };
         // RFC 9260, 6.4: not the destination but the link of the source may have failed: routing may know a better one.
         path.local = None;
