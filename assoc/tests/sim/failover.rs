@@ -667,7 +667,8 @@ fn parameters_of_a_path_can_be_read_and_set_for_it_alone_or_for_all() {
 fn parameters_out_of_their_range_change_nothing() {
     let mut play = Play::new("parameters_out_of_their_range_change_nothing", 1, |_| {});
     let before = play.settings(z(1));
-    let bad: [(fn(&mut PathSettings), &str); 6] = [
+    type Change = fn(&mut PathSettings);
+    let bad: [(Change, &str); 6] = [
         (|settings| settings.rto.min = secs(0), "rto.min"),
         (|settings| settings.rto.max = secs(0), "rto.max"),
         (|settings| settings.rto.initial = HOUR, "rto.initial"),
@@ -797,7 +798,7 @@ fn a_hint_never_makes_a_path_inactive_and_leaves_the_only_path_active() {
 #[test]
 fn nothing_is_lost_and_order_holds_while_paths_come_and_go() {
     let name = "nothing_is_lost_and_order_holds_while_paths_come_and_go";
-    for_each_seed(100, |seed| {
+    for_each_seed(30, |seed| {
         let config = config(|options| {
             options.rto.min = ms(200);
             options.rto.max = secs(2);
