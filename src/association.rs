@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_assoc::{
-    AssociationId, AssociationState, Event, Message, PathStatus, Received, Role, SendError,
-    Statistics,
+    AssociationId, AssociationState, Event, Message, PathSettings, PathStatus, Received, Role,
+    SendError, Statistics,
 };
 
 use crate::driver::endpoint::SharedEndpoint;
@@ -303,6 +303,51 @@ impl Association {
         self.endpoint.with(|inner, now| {
             let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
             Ok(association.set_path_mtu(now, peer, mtu)?)
+        })
+    }
+
+    /// The parameters of an address of the peer.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
+    pub fn path_settings(&self, peer: IpAddr) -> Result<PathSettings, Error> {
+        self.look(Err(Error::Closed), |association| Ok(association.path_settings(peer)?))
+    }
+
+    /// Sets the parameters of an address of the peer: HEARTBEATs, thresholds of failures, bounds of the retransmission
+    /// time-out (`SCTP_PEER_ADDR_PARAMS` of RFC 6458, `SCTP_PEER_ADDR_THLDS` of RFC 7829).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a value is out of its range; [`Error::NoSuchPath`] if it is no address of the peer;
+    /// [`Error::Closed`] if the association is forgotten.
+    pub fn set_path_settings(&self, peer: IpAddr, settings: PathSettings) -> Result<(), Error> {
+        self.endpoint.with(|inner, now| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.set_path_settings(now, peer, settings)?)
+        })
+    }
+
+    /// Sets the parameters of all addresses of the peer, and of those to come.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a value is out of its range; [`Error::Closed`] if the association is forgotten.
+    pub fn set_all_path_settings(&self, settings: PathSettings) -> Result<(), Error> {
+        self.endpoint.with(|inner, now| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.set_all_path_settings(now, settings)?)
+        })
+    }
+
+    /// Sets whether [`paths`](Self::paths) and events show which addresses are potentially failed; else these count as
+    /// active (RFC 7829, section 7.3).
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the association is forgotten.
+    pub fn expose_potentially_failed(&self, expose: bool) -> Result<(), Error> {
+        self.endpoint.with(|inner, _| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            association.expose_potentially_failed(expose);
+            Ok(())
         })
     }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::net::IpAddr;
 
 use thiserror::Error;
-use usctp_assoc::{ConfigError, ConnectError, LostReason, NoSuchPath, PathMtuError, SendError};
+use usctp_assoc::{
+    ConfigError, ConnectError, LostReason, NoSuchPath, PathMtuError, PathSettingsError, SendError,
+};
 
 use crate::link::LinkError;
 
@@ -94,6 +96,15 @@ pub enum BadLocalAddress {
     /// The socket is bound to all addresses, whichever there are: none can be added and none removed.
     #[error("the socket is bound to all addresses")]
     BoundToAll,
+}
+
+impl From<PathSettingsError> for Error {
+    fn from(error: PathSettingsError) -> Self {
+        match error {
+            PathSettingsError::NoSuchPath(error) => Self::NoSuchPath(error),
+            PathSettingsError::Config(error) => Self::Config(error),
+        }
+    }
 }
 
 impl Error {

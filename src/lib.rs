@@ -37,12 +37,12 @@ mod stack;
 
 pub use bytes::Bytes;
 pub use usctp_assoc::{
-    AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
-    ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters, Event,
-    HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options, PathMtuError,
-    PmtudOptions, PmtudState,
-    PathState, PathStatus, RACE_INTERVAL, Received, RemovedReason, RetransmissionOptions, Role,
-    RtoOptions, SackOptions, SendError, Statistics,
+    ActiveReason, AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
+    ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters, Event, FailoverOptions,
+    FailureReason, HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, MtuReason,
+    NoSuchPath, OnRefused, Options, PathCounts, PathMtuError, PathSettings, PathSettingsError,
+    PathState, PathStatus, PmtudOptions, PmtudState, PrimaryReason, RACE_INTERVAL, Received,
+    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

@@ -451,7 +451,7 @@ fn all_addresses_of_both_hosts_become_paths_and_any_can_be_the_primary() {
     assert_eq!(receive(&accepted).payload, "by the other path");
     association.shutdown_timeout(PATIENCE).unwrap();
     let sent = association.paths();
-    assert!(sent.iter().all(|path| path.peer != b[1] || path.bytes_sent > 0), "{sent:?}");
+    assert!(sent.iter().all(|path| path.peer != b[1] || path.counts.bytes_sent > 0), "{sent:?}");
 }
 
 #[test]

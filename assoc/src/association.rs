@@ -1,17 +1,17 @@
 //! One association: what the application can do with it, and how packets and time reach its state (RFC 9260, section 4).
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Cause, Chunk, CommonHeader, StreamId, VerificationTag};
 
 use crate::context::{Context, Statistics};
-use crate::error::{NoSuchPath, SendError};
-use crate::event::{AddressChange, AssociationId, AssociationState, Event, LostReason, Role};
+use crate::error::SendError;
+use crate::event::{AssociationId, AssociationState, Event, LostReason, Role};
 use crate::message::{Message, Received};
 use crate::outbox;
-use crate::path::{PathId, PathStatus};
+use crate::path::PathId;
 use crate::reply::{Reply, Way};
 use crate::wire::{AddressSet, Transmit};
 
@@ -23,6 +23,7 @@ mod inbound;
 mod mtu;
 mod notice;
 mod packetize;
+mod paths;
 mod restart;
 mod schedule;
 mod setup;
@@ -241,79 +242,6 @@ impl Association {
             }
         };
         self.end(ending);
-    }
-
-    /// Makes one of the peer's confirmed addresses the one that messages are sent to (RFC 9260, 11.1.6).
-    ///
-    /// # Errors
-    /// The address is none of the peer's, or is not confirmed.
-    pub fn set_primary(&mut self, peer: IpAddr) -> Result<(), NoSuchPath> {
-        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
-        if !self.ctx.paths.path(id).is_some_and(|path| path.confirmed) {
-            return Err(NoSuchPath(peer));
-        }
-        if self.ctx.paths.primary() != id {
-            self.ctx.paths.set_primary(id);
-            self.ctx.tell_path(id, AddressChange::Primary);
-        }
-        Ok(())
-    }
-
-    /// Asks for a HEARTBEAT to an address now; [`Event::HeartbeatResult`] tells what came of it (RFC 9260, section 11.1.10).
-    /// An unconfirmed address may be asked for as well.
-    ///
-    /// # Errors
-    /// The address is none of the peer's, or the association is not established.
-    pub fn request_heartbeat(&mut self, now: Instant, peer: IpAddr) -> Result<(), NoSuchPath> {
-        let _ = now;
-        let open = matches!(&self.state, State::Open(tcb) if tcb.sends_data());
-        let id = self.ctx.paths.find(peer).filter(|_| open).ok_or(NoSuchPath(peer))?;
-        if let Some(path) = self.ctx.paths.path_mut(id) {
-            path.heartbeat.request_with_outcome();
-        }
-        Ok(())
-    }
-
-    /// Sets how often an idle address of the peer is sent a HEARTBEAT, in the place of HB.interval; `None` for
-    /// never (RFC 9260, section 11.1.9, CHANGE HEARTBEAT). Unconfirmed addresses are probed all the same.
-    ///
-    /// # Errors
-    /// The address is none of the peer's.
-    pub fn change_heartbeat(
-        &mut self,
-        now: Instant,
-        peer: IpAddr,
-        interval: Option<Duration>,
-    ) -> Result<(), NoSuchPath> {
-        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
-        let open = matches!(&self.state, State::Open(tcb) if tcb.sends_data());
-        if let Some(path) = self.ctx.paths.path_mut(id) {
-            path.settings.heartbeat_interval = interval;
-            path.heartbeat.unschedule();
-        }
-        if open {
-            self.ctx.schedule_heartbeat(now, id);
-        }
-        Ok(())
-    }
-
-    /// Sets how many failures in a row make an address of the peer inactive, in the place of
-    /// Path.Max.Retrans (RFC 9260, section 11.1.12, SET FAILURE THRESHOLD).
-    ///
-    /// # Errors
-    /// The address is none of the peer's.
-    pub fn set_failure_threshold(&mut self, peer: IpAddr, failures: u16) -> Result<(), NoSuchPath> {
-        let id = self.ctx.paths.find(peer).ok_or(NoSuchPath(peer))?;
-        if let Some(path) = self.ctx.paths.path_mut(id) {
-            path.settings.max_retrans = failures;
-        }
-        Ok(())
-    }
-
-    /// The peer's addresses and how they fare, in the caller's order, learned ones last.
-    pub fn paths(&self) -> impl Iterator<Item = PathStatus> + '_ {
-        let primary = self.ctx.paths.primary();
-        self.ctx.paths.iter().map(move |path| path.status(path.id == primary))
     }
 
     /// Counts since the association began.

@@ -13,6 +13,8 @@ pub struct Options {
     pub rto: RtoOptions,
     /// How often something is retransmitted before it is given up.
     pub retransmission: RetransmissionOptions,
+    /// When a path that fails is left, and when it is returned to.
+    pub failover: FailoverOptions,
     /// HEARTBEATs.
     pub heartbeat: HeartbeatOptions,
     /// Acknowledgements.
@@ -62,6 +64,21 @@ pub struct RetransmissionOptions {
     pub path_max: u16,
     /// Max.Init.Retransmits. Default 8.
     pub init_max: u16,
+}
+
+/// When data leaves a path that fails before that is inactive (RFC 7829).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverOptions {
+    /// PotentiallyFailed.Max.Retrans: after more failures of a path in a row than this it is potentially failed, and data
+    /// goes elsewhere; `None` knows no such state, as in RFC 9260. Default 0.
+    pub potentially_failed_max: Option<u16>,
+    /// Primary.Switchover.Max.Retrans: after more failures of the primary path in a row than this, the path that carries
+    /// data in its place becomes the primary; `None` lets data return to the old one when it answers. At least
+    /// `potentially_failed_max`, or Path.Max.Retrans where that is `None`. Default `None`.
+    pub primary_switchover_max: Option<u16>,
+    /// Whether the application sees the state potentially failed; else such a path counts as active
+    /// (`SCTP_EXPOSE_POTENTIALLY_FAILED_STATE`). Default true.
+    pub expose_potentially_failed: bool,
 }
 
 /// HEARTBEATs (RFC 9260, section 8.3).
@@ -139,6 +156,11 @@ impl Default for Options {
                 max: Duration::from_secs(60),
             },
             retransmission: RetransmissionOptions { association_max: 10, path_max: 5, init_max: 8 },
+            failover: FailoverOptions {
+                potentially_failed_max: Some(0),
+                primary_switchover_max: None,
+                expose_potentially_failed: true,
+            },
             heartbeat: HeartbeatOptions { interval: Some(Duration::from_secs(30)), max_burst: 1 },
             sack: SackOptions { delay: Duration::from_millis(200), frequency: 2 },
             cookie: CookieOptions {
@@ -185,6 +207,12 @@ impl Config {
     pub fn new(options: Options) -> Result<Self, ConfigError> {
         check_rto(&options.rto)?;
         check_timers(&options)?;
+        let failover = &options.failover;
+        check_thresholds(
+            options.retransmission.path_max,
+            failover.potentially_failed_max,
+            failover.primary_switchover_max,
+        )?;
         check_limits(&options.limits)?;
         check_mtu(&options)?;
         within("max_burst", options.max_burst.into(), 1..=1024, "1 to 1,024 packets")?;
@@ -288,7 +316,7 @@ pub enum Compat {
     FreeBsd,
 }
 
-fn check_rto(rto: &RtoOptions) -> Result<(), ConfigError> {
+pub(crate) fn check_rto(rto: &RtoOptions) -> Result<(), ConfigError> {
     const RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
     duration("rto.initial", rto.initial, RANGE, "1 ms to 1 h")?;
     duration("rto.max", rto.max, RANGE, "1 ms to 1 h")?;
@@ -308,9 +336,7 @@ fn check_timers(options: &Options) -> Result<(), ConfigError> {
     duration("cookie.key_lifetime", key, second * 10..=hour * 24, "10 s to 24 h")?;
     let life = options.cookie.lifetime;
     duration("cookie.key_lifetime", key, life..=Duration::MAX, "at least cookie.lifetime")?;
-    if let Some(interval) = options.heartbeat.interval {
-        duration("heartbeat.interval", interval, Duration::ZERO..=hour * 24, "up to 24 h")?;
-    }
+    check_heartbeat_interval(options.heartbeat.interval)?;
     match options.shutdown_guard {
         Some(guard) => duration("shutdown_guard", guard, second..=hour * 24, "1 s to 24 h"),
         None => Ok(()),
@@ -328,6 +354,33 @@ fn check_mtu(options: &Options) -> Result<(), ConfigError> {
     // RFC 8899, 5.1.1: MUST NOT be smaller than 1 second.
     duration("pmtud.probe_timer", pmtud.probe_timer, second..=hour, "1 s to 1 h")?;
     duration("pmtud.raise_timer", pmtud.raise_timer, second..=hour * 24, "1 s to 24 h")
+}
+
+pub(crate) fn check_heartbeat_interval(interval: Option<Duration>) -> Result<(), ConfigError> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    match interval {
+        Some(interval) => {
+            duration("heartbeat.interval", interval, Duration::ZERO..=DAY, "up to 24 h")
+        }
+        None => Ok(()),
+    }
+}
+
+/// RFC 7829, 5 (1): data must have left the primary path before another one takes its place.
+pub(crate) fn check_thresholds(
+    path_max: u16,
+    potentially_failed_max: Option<u16>,
+    primary_switchover_max: Option<u16>,
+) -> Result<(), ConfigError> {
+    let option = "failover.primary_switchover_max";
+    let (least, expected) = match potentially_failed_max {
+        Some(most) => (most, "at least failover.potentially_failed_max"),
+        None => (path_max, "at least retransmission.path_max"),
+    };
+    match primary_switchover_max {
+        Some(most) => within(option, most.into(), least.into()..=0xffff, expected),
+        None => Ok(()),
+    }
 }
 
 fn check_limits(limits: &LimitOptions) -> Result<(), ConfigError> {

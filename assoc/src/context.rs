@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 use usctp_chunk::VerificationTag;
 
 use crate::config::Config;
-use crate::event::{AddressChange, AssociationId, Event, Role};
+use crate::event::{
+    ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, Role,
+};
 use crate::outbox::Outbox;
 use crate::path::{PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
@@ -126,18 +128,45 @@ impl Context {
     }
 
     /// Counts a failure of a path, and of the association if `whole`.
-    pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
-        let struck = self.paths.strike(id, whole);
-        if struck == Struck::Inactive {
-            self.tell_path(id, AddressChange::Inactive);
+    pub(crate) fn strike(
+        &mut self,
+        now: Instant,
+        id: PathId,
+        whole: bool,
+        why: FailureReason,
+    ) -> Struck {
+        let struck = self.paths.strike(now, id, whole);
+        match struck {
+            Struck::Counted => {}
+            Struck::PotentiallyFailed if self.paths.exposes() => {
+                self.tell_path(id, AddressChange::PotentiallyFailed(why));
+            }
+            Struck::PotentiallyFailed => {}
+            Struck::Inactive => self.tell_path(id, AddressChange::Inactive(why)),
         }
+        self.switch_primary();
         struck
     }
 
     /// A path answered.
-    pub(crate) fn answered(&mut self, id: PathId) {
-        if self.paths.answered(id) {
-            self.tell_path(id, AddressChange::Active);
+    pub(crate) fn answered(&mut self, now: Instant, id: PathId, why: ActiveReason) {
+        if let Some(before) = self.paths.answered(now, id) {
+            self.tell_return(id, before, why);
+        }
+    }
+
+    /// A path is active again, after it was in another state.
+    pub(crate) fn tell_return(&mut self, id: PathId, before: PathState, why: ActiveReason) {
+        if before != PathState::PotentiallyFailed || self.paths.exposes() {
+            self.tell_path(id, AddressChange::Active(why));
+        }
+        // With more paths to choose from there may be one for a primary that failed too often.
+        self.switch_primary();
+    }
+
+    fn switch_primary(&mut self) {
+        if let Some(id) = self.paths.switch_primary() {
+            self.tell_path(id, AddressChange::Primary(PrimaryReason::Switchover));
         }
     }
 
@@ -154,6 +183,11 @@ impl Context {
             return;
         }
         let Some(interval) = path.settings.heartbeat_interval else { return };
+        if path.state == PathState::PotentiallyFailed {
+            // RFC 7829, 3.2 (5): HB.interval is ignored.
+            path.heartbeat.schedule(now, rto);
+            return;
+        }
         // RFC 9260, 8.3: RTO plus HB.interval, with a jitter of half the RTO to either side.
         let jitter = self.rng.random_range(Duration::ZERO..=rto);
         path.heartbeat.schedule(now, interval + rto / 2 + jitter);

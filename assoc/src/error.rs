@@ -250,6 +250,17 @@ pub enum PathMtuError {
     },
 }
 
+/// Why the settings of a path were not changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PathSettingsError {
+    /// The address is none of the peer's.
+    #[error(transparent)]
+    NoSuchPath(#[from] NoSuchPath),
+    /// A value is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
 /// An option whose value is out of its range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("option {option} is {value}: {expected}")]

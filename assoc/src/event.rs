@@ -159,14 +159,51 @@ pub enum MovedOn {
 pub enum AddressChange {
     /// It was learned from the peer and is not verified yet (RFC 9260, section 5.4).
     Unconfirmed,
-    /// It answers.
-    Active,
+    /// It answers, and data may go there.
+    Active(ActiveReason),
+    /// It failed more than PotentiallyFailed.Max.Retrans times in a row: data goes elsewhere if it can (RFC 7829).
+    PotentiallyFailed(FailureReason),
     /// It failed more than Path.Max.Retrans times in a row.
-    Inactive,
+    Inactive(FailureReason),
     /// It became the primary path.
-    Primary,
+    Primary(PrimaryReason),
     /// It no longer belongs to the association.
     Removed(RemovedReason),
+}
+
+/// How an address showed that it can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActiveReason {
+    /// It had been unconfirmed, and answered a HEARTBEAT (RFC 9260, section 5.4).
+    Confirmed,
+    /// It answered a HEARTBEAT.
+    HeartbeatAcked,
+    /// DATA that was sent there, and nowhere else, was acknowledged.
+    DataAcked,
+    /// The peer restarted: what was known of its addresses is forgotten.
+    Restarted,
+}
+
+/// What showed last that an address fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureReason {
+    /// DATA was not acknowledged before T3-rtx expired.
+    T3Expired,
+    /// A HEARTBEAT was not answered within the RTO.
+    HeartbeatUnanswered,
+    /// SHUTDOWN or SHUTDOWN ACK was not answered before T2-shutdown expired.
+    T2Expired,
+    /// The network or this host says that it cannot be reached: an ICMP message that quotes us, or a local send error.
+    Unreachable,
+}
+
+/// Why an address became the primary path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PrimaryReason {
+    /// The application chose it.
+    Chosen,
+    /// The one before failed more than Primary.Switchover.Max.Retrans times in a row (RFC 7829, section 5).
+    Switchover,
 }
 
 /// Why an address was removed.

@@ -28,6 +28,6 @@ pub use endpoint::{ConnectCounters, Counters, Endpoint, out_of_the_blue};
 pub use error::*;
 pub use event::*;
 pub use message::*;
-pub use path::{PathState, PathStatus, PmtudState};
+pub use path::{PathCounts, PathSettings, PathState, PathStatus, PmtudState};
 pub use rate::RateLimit;
 pub use wire::*;

@@ -14,6 +14,7 @@ pub(crate) mod heartbeat;
 mod paths;
 pub(crate) mod plpmtud;
 pub(crate) mod rto;
+mod settings;
 
 pub(crate) use congestion::Congestion;
 pub(crate) use heartbeat::Heartbeat;
@@ -21,6 +22,7 @@ pub(crate) use paths::{Paths, Struck};
 pub(crate) use plpmtud::Plpmtud;
 pub use plpmtud::PmtudState;
 pub(crate) use rto::Rto;
+pub use settings::PathSettings;
 
 /// Names a path within its association; stays the same while the path exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,9 @@ pub enum PathState {
     Unconfirmed,
     /// It answers.
     Active,
+    /// It failed more than PotentiallyFailed.Max.Retrans times in a row: no data goes there while another path is active,
+    /// and a HEARTBEAT in each RTO finds out what is wrong (RFC 7829, section 3).
+    PotentiallyFailed,
     /// It failed more than Path.Max.Retrans times in a row (RFC 9260, section 8.2).
     Inactive,
 }
@@ -53,6 +58,8 @@ pub struct PathStatus {
     pub primary: bool,
     /// The smoothed round-trip time, once one was measured.
     pub srtt: Option<Duration>,
+    /// How much the round-trip time varies; zero until one was measured.
+    pub rttvar: Duration,
     /// The retransmission time-out in force.
     pub rto: Duration,
     /// The congestion window in bytes.
@@ -67,10 +74,30 @@ pub struct PathStatus {
     pub pmtud: PmtudState,
     /// Failures in a row.
     pub errors: u16,
+    /// What happened here since the association began, or the peer restarted.
+    pub counts: PathCounts,
+}
+
+/// Counts of a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCounts {
     /// Bytes of DATA chunks sent here, retransmissions included.
     pub bytes_sent: u64,
     /// DATA chunks sent here as retransmissions.
     pub retransmitted_chunks: u64,
+    /// Expiries of T3-rtx with something outstanding here.
+    pub t3_expiries: u64,
+    /// DATA chunks sent here that three SACKs reported missing.
+    pub fast_retransmits: u64,
+    /// HEARTBEATs sent here.
+    pub heartbeats_sent: u64,
+    /// Those of them that were not answered within the RTO.
+    pub heartbeats_unanswered: u64,
+    /// How often the state changed.
+    pub state_changes: u64,
+    /// When it last did.
+    pub changed_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,17 +117,8 @@ pub(crate) struct Path {
     pub(crate) congestion: Congestion,
     pub(crate) t3: Timer,
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) settings: Settings,
+    pub(crate) settings: PathSettings,
     pub(crate) record: Record,
-}
-
-/// What the application may choose for a path alone.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
-    /// HB.interval; `None` sends no HEARTBEATs while the path is idle.
-    pub(crate) heartbeat_interval: Option<Duration>,
-    /// Path.Max.Retrans.
-    pub(crate) max_retrans: u16,
 }
 
 /// Counts and marks of a path.
@@ -108,8 +126,7 @@ pub(crate) struct Settings {
 pub(crate) struct Record {
     /// Failures in a row.
     pub(crate) errors: u16,
-    pub(crate) bytes_sent: u64,
-    pub(crate) retransmitted_chunks: u64,
+    pub(crate) counts: PathCounts,
     /// When something that measures the round trip was last sent; HEARTBEATs wait for idleness.
     pub(crate) used_at: Option<Instant>,
     /// The DATA chunk whose acknowledgement measures the round trip (RFC 9260, 6.3.1, C4: one at a time).
@@ -139,7 +156,13 @@ pub(crate) struct Probe {
 }
 
 impl Path {
-    pub(crate) fn new(id: PathId, peer: IpAddr, state: PathState, config: &Config) -> Self {
+    pub(crate) fn new(
+        id: PathId,
+        peer: IpAddr,
+        state: PathState,
+        settings: &PathSettings,
+        config: &Config,
+    ) -> Self {
         let udp_port = config.udp_port;
         let overhead = headers_below(peer, udp_port);
         let plpmtud = Plpmtud::new(config, peer.is_ipv4(), overhead);
@@ -153,14 +176,11 @@ impl Path {
             state,
             confirmed: state != PathState::Unconfirmed,
             plpmtud,
-            rto: Rto::new(&config.rto),
+            rto: Rto::new(&settings.rto),
             congestion: Congestion::new(pmdcs, peer),
             t3: Timer::default(),
             heartbeat: Heartbeat::default(),
-            settings: Settings {
-                heartbeat_interval: config.heartbeat.interval,
-                max_retrans: config.retransmission.path_max,
-            },
+            settings: *settings,
             record: Record::default(),
         }
     }
@@ -206,6 +226,18 @@ impl Path {
         self.confirmed && matches!(self.state, PathState::Active | PathState::Listed)
     }
 
+    /// Enters another state.
+    pub(crate) fn enter(&mut self, now: Instant, state: PathState) {
+        self.state = state;
+        self.record.counts.state_changes += 1;
+        self.record.counts.changed_at = Some(now);
+    }
+
+    /// Whether HEARTBEATs are sent without being asked for.
+    pub(crate) fn is_monitored(&self) -> bool {
+        self.settings.heartbeat_interval.is_some()
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         earliest([self.t3.deadline(), self.heartbeat.next_timeout(), self.plpmtud.next_timeout()])
     }
@@ -217,6 +249,7 @@ impl Path {
             state: self.state,
             primary,
             srtt: self.rto.srtt(),
+            rttvar: self.rto.rttvar(),
             rto: self.rto.current(),
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
@@ -224,8 +257,7 @@ impl Path {
             mtu: self.plpmtud.mtu(),
             pmtud: self.plpmtud.state(),
             errors: self.record.errors,
-            bytes_sent: self.record.bytes_sent,
-            retransmitted_chunks: self.record.retransmitted_chunks,
+            counts: self.record.counts,
         }
     }
 }

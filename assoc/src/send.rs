@@ -101,7 +101,7 @@ impl Sender {
     /// The packet with the cookie was lost, and what went with it: it goes with the next one.
     pub(crate) fn cookie_lost(&mut self, path: PathId, to: PathId, paths: &mut Paths) {
         let before = self.outstanding.in_flight();
-        self.outstanding.lose_path(path, to, paths);
+        self.outstanding.lose_path(path, paths);
         self.rwnd += before - self.outstanding.in_flight();
         self.outstanding.redirect_lost(path, to);
     }
@@ -138,6 +138,7 @@ impl Sender {
         paths: &mut Paths,
     ) -> Option<PathId> {
         if let Some((_, to, _)) = self.outstanding.first_lost() {
+            let to = self.turn_aside(to, paths);
             // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
             let path = paths.path_mut(to)?;
             if self.recovery.packet_due {
@@ -205,7 +206,7 @@ impl Sender {
             Err(never_sent) => Err(never_sent),
             Ok(None) => Ok(None),
             Ok(Some(acked)) => {
-                self.credit_paths(now, &tallies, paths, config, answered);
+                self.credit_paths(now, &tallies, paths, answered);
                 self.detect_losses(now, acked, paths);
                 self.update_window(sack.a_rwnd);
                 Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
@@ -228,7 +229,7 @@ impl Sender {
         let mut tallies = std::mem::take(&mut self.tallies);
         let acked = self.outstanding.on_cumulative(cumulative, paths, &mut tallies);
         if let Ok(Some(_)) = acked {
-            self.credit_paths(now, &tallies, paths, config, answered);
+            self.credit_paths(now, &tallies, paths, answered);
         }
         self.tallies = tallies;
         self.open_burst(config);
@@ -236,17 +237,18 @@ impl Sender {
     }
 
     /// T3-rtx of a path expired (RFC 9260, section 6.3.3). Whether that counts as a failure of the path.
+    ///
+    /// Where the retransmissions go is settled by [`on_path_failed`](Self::on_path_failed), when the failure is counted.
     pub(crate) fn on_t3(&mut self, path: PathId, paths: &mut Paths, config: &Config) -> bool {
-        let to = paths.for_retransmission(path).unwrap_or(path);
         let before = self.outstanding.in_flight();
-        if !self.outstanding.lose_path(path, to, paths) {
+        if !self.outstanding.lose_path(path, paths) {
             return false;
         }
         // RFC 9260, 6.2.1 (C)
         self.rwnd += before - self.outstanding.in_flight();
         if let Some(path) = paths.path_mut(path) {
             path.congestion.on_timeout();
-            path.rto.back_off(&config.rto);
+            path.rto.back_off();
         }
         // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
         self.recovery = Recovery::default();
@@ -280,7 +282,12 @@ impl Sender {
         self.outstanding.largest_on(path)
     }
 
-    /// A path failed: what was to be retransmitted there goes elsewhere.
+    /// Whether something is to be retransmitted on the path.
+    pub(crate) fn resends_on(&self, path: PathId) -> bool {
+        self.outstanding.has_lost_for(path)
+    }
+
+    /// A path failed: what was to be retransmitted there goes where it has the best chance.
     pub(crate) fn on_path_failed(&mut self, path: PathId, paths: &Paths) {
         if let Some(to) = paths.for_retransmission(path) {
             self.outstanding.redirect_lost(path, to);
@@ -303,6 +310,13 @@ impl Sender {
         self.outstanding.drain()
     }
 
+    /// RFC 7829, 3.2 (3): what was to be retransmitted on a path that fails goes to an active one, if by now there is one.
+    fn turn_aside(&mut self, to: PathId, paths: &Paths) -> PathId {
+        let Some(better) = paths.usable_instead_of(to) else { return to };
+        self.outstanding.redirect_lost(to, better);
+        better
+    }
+
     fn write_lost(
         &mut self,
         now: Instant,
@@ -323,7 +337,7 @@ impl Sender {
             written.chunks += 1;
             written.retransmitted += 1;
             let Some(path) = paths.path_mut(to) else { return };
-            path.record.retransmitted_chunks += 1;
+            path.record.counts.retransmitted_chunks += 1;
             sent_on(path, now, len);
             if earliest {
                 // RFC 9260, 6.1: the earliest outstanding chunk of the address is sent again.
@@ -414,14 +428,13 @@ impl Sender {
         now: Instant,
         tallies: &[Tally],
         paths: &mut Paths,
-        config: &Config,
         mut answered: impl FnMut(&mut Paths, PathId),
     ) {
         let in_fast_recovery = self.recovery.exit.is_some();
         for tally in tallies.iter().filter(|tally| tally.bytes > 0) {
             let Some(path) = paths.path_mut(tally.path) else { continue };
             if let Some(sent_at) = tally.measured_from {
-                path.rto.measure(now.saturating_duration_since(sent_at), &config.rto);
+                path.rto.measure(now.saturating_duration_since(sent_at));
             }
             path.congestion.on_acked(tally.credited, in_fast_recovery);
             let size = tally.largest + path.headers_below();
@@ -457,6 +470,9 @@ impl Sender {
         let in_fast_recovery = self.recovery.exit.is_some();
         let mut struck: Vec<PathId> = Vec::new();
         self.outstanding.count_misses(acked, paths, in_fast_recovery, |paths, id| {
+            if let Some(path) = paths.path_mut(id) {
+                path.record.counts.fast_retransmits += 1;
+            }
             if struck.contains(&id) {
                 return;
             }
@@ -493,7 +509,7 @@ impl Sender {
 /// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
 fn sent_on(path: &mut Path, now: Instant, len: usize) {
     path.congestion.on_sent(now, len);
-    path.record.bytes_sent += len as u64;
+    path.record.counts.bytes_sent += len as u64;
     path.plpmtud.on_sent();
     if !path.t3.is_running() {
         path.t3.start(now, path.rto.current());

@@ -117,7 +117,8 @@ impl Pair {
             let datagram = Datagram {
                 source: self.addresses[from],
                 destination: transmit.destination,
-                udp_port: None, zone: 0,
+                udp_port: None,
+                zone: 0,
                 ecn: Ecn::NotEct,
                 payload: self.buffer.split_to(transmit.len).freeze(),
             };

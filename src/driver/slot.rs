@@ -191,13 +191,13 @@ fn is_droppable(event: &Event) -> bool {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use usctp_assoc::{AddressChange, Message};
+    use usctp_assoc::{ActiveReason, AddressChange, Message};
 
     use super::*;
 
     fn change(n: u32) -> Event {
         let peer = IpAddr::V4(Ipv4Addr::from(n));
-        Event::PeerAddressChange { peer, change: AddressChange::Active }
+        Event::PeerAddressChange { peer, change: AddressChange::Active(ActiveReason::Confirmed) }
     }
 
     #[test]

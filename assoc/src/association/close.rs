@@ -8,7 +8,7 @@ use super::closing::Closing;
 use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
-use crate::event::{Event, LostReason};
+use crate::event::{ActiveReason, Event, LostReason};
 
 impl Tcb {
     /// The application wants to close.
@@ -101,7 +101,7 @@ impl Tcb {
                 live.push(path);
             });
         for path in live {
-            ctx.answered(path);
+            ctx.answered(now, path, ActiveReason::DataAcked);
         }
         match acked {
             Ok(_) => {

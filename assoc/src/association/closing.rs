@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Ending;
 use crate::context::Context;
-use crate::event::LostReason;
+use crate::event::{FailureReason, LostReason};
 use crate::path::PathId;
 use crate::timer::Timer;
 
@@ -61,9 +61,9 @@ impl Closing {
         self.attempts += 1;
         let config = ctx.config.clone();
         if let Some(path) = ctx.paths.path_mut(self.path) {
-            path.rto.back_off(&config.rto);
+            path.rto.back_off();
         }
-        ctx.strike(self.path, true);
+        ctx.strike(now, self.path, true, FailureReason::T2Expired);
         if self.attempts > config.retransmission.association_max || ctx.paths.are_exhausted(&config)
         {
             return Some(Ending::lost(LostReason::TooManyRetransmissions));

@@ -10,7 +10,7 @@ use super::tcb::Tcb;
 use super::{Association, State};
 use crate::context::Context;
 use crate::error::PathMtuError;
-use crate::event::Event;
+use crate::event::{ActiveReason, Event};
 use crate::path::{COMMON_HEADER, PathId, PathState, heartbeat};
 use crate::wire::Transmit;
 
@@ -74,14 +74,13 @@ impl Tcb {
 
     /// Whether a HEARTBEAT ACK answers the probe of a path.
     pub(super) fn on_probe_ack(&mut self, now: Instant, info: &Bytes, ctx: &mut Context) -> bool {
-        let config = ctx.config.clone();
         let path = heartbeat::path_of(info).and_then(|id| ctx.paths.path_mut(id));
         let Some(path) = path else { return false };
         let Some(trip) = path.plpmtud.take_answer(now, info) else { return false };
-        path.rto.measure(trip, &config.rto);
+        path.rto.measure(trip);
         let id = path.id;
         // RFC 8899, 6.2.1.2: a probe that is answered counts for the path, one that is not counts for nothing.
-        ctx.answered(id);
+        ctx.answered(now, id, ActiveReason::HeartbeatAcked);
         self.adopt_mtu(id, ctx);
         true
     }

@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
+use super::tcb::Tcb;
 use super::{Association, State};
-use crate::path::SetupMark;
+use crate::context::Context;
+use crate::event::FailureReason;
+use crate::path::{Path, PathId, PathState, SetupMark};
 use crate::wire::{NoticeKind, PathNotice};
 
 impl Association {
@@ -36,9 +39,20 @@ impl Association {
             }
             // (ICMP8) would have "protocol unreachable" end the association. A peer that answered INIT speaks
             // SCTP, and Linux says the same when the receive buffer of a raw socket is full (since 6.7):
-            // believing it would end associations in the middle of a transfer. As with the unreachable hosts
-            // of (ICMP9), timers find out what is really lost.
-            State::Open(_) | State::Closed(_) => None,
+            // believing it would end associations in the middle of a transfer: timers find out what is really lost.
+            State::Open(tcb) => {
+                match notice.kind {
+                    NoticeKind::SendFailed | NoticeKind::Unreachable => {
+                        tcb.on_unreachable(now, id, &mut self.ctx);
+                    }
+                    NoticeKind::PortUnreachable if encapsulated => {
+                        tcb.on_unreachable(now, id, &mut self.ctx);
+                    }
+                    _ => {}
+                }
+                None
+            }
+            State::Closed(_) => None,
         };
         if let Some(ending) = ending {
             self.end(ending);
@@ -58,4 +72,39 @@ impl Association {
         };
         ports && tag
     }
+}
+
+impl Tcb {
+    /// (ICMP9) allows to count a failure. That is a hint: it may bring data to another active path, and has a HEARTBEAT
+    /// find out at once whether it is true, but makes nothing inactive and does not speak for the association. One that is
+    /// forged or old costs a round trip, and no more than one in each RTO counts.
+    fn on_unreachable(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let elsewhere = ctx.paths.iter().any(|path| path.id != id && path.is_usable());
+        let Some(path) = ctx.paths.path(id).filter(|path| is_open_to_hints(path, now)) else {
+            return;
+        };
+        if !self.sends_data() {
+            return;
+        }
+        let errors = path.record.errors.saturating_add(1);
+        let fails = path.settings.potentially_failed_max.is_some_and(|most| errors > most);
+        if fails && elsewhere && errors <= path.settings.max_retrans {
+            ctx.strike(now, id, false, FailureReason::Unreachable);
+            self.sender.on_path_failed(id, &ctx.paths);
+            self.sender.open_burst(&ctx.config);
+        }
+        if let Some(path) = ctx.paths.path_mut(id) {
+            path.heartbeat.request();
+        }
+    }
+}
+
+/// Whether a path is active, has been so for an RTO, and may be asked whether it is.
+fn is_open_to_hints(path: &Path, now: Instant) -> bool {
+    let changed = path.record.counts.changed_at;
+    let settled = |at| now.saturating_duration_since(at) >= path.rto.current();
+    path.state == PathState::Active
+        && path.is_monitored()
+        && !path.heartbeat.is_under_way()
+        && changed.is_none_or(settled)
 }

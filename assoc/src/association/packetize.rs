@@ -259,6 +259,7 @@ fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx
     // If it does not fit now, it is lost, and found missing after the RTO.
     packet.push(&Chunk::Heartbeat(Heartbeat::new(info)));
     path.record.used_at = Some(now);
+    path.record.counts.heartbeats_sent += 1;
 }
 
 /// Appends a packet for a path; `None` if nothing was written.

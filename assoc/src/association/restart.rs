@@ -12,10 +12,10 @@ use super::tcb::{Phase, Tcb};
 use super::{Arrival, Association, State};
 use crate::context::Context;
 use crate::cookie::{Cookie, Ties};
-use crate::event::Event;
+use crate::event::{ActiveReason, Event};
 use crate::negotiate::PeerOffer;
 use crate::outbox;
-use crate::path::{PathState, Rto};
+use crate::path::{PathId, PathState, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -134,7 +134,7 @@ impl Association {
         }
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
-        self.reset_paths();
+        let returned = self.reset_paths(now);
         self.ctx.me.answered_at(cookie.route.local);
         let me = &mut self.ctx.me;
         me.local_tag = cookie.tags.local;
@@ -145,6 +145,9 @@ impl Association {
         self.acknowledge_cookie(now, Some(arrival), false);
         if let State::Open(tcb) = &mut self.state {
             tcb.restart(now, &mut self.ctx);
+        }
+        for (id, before) in returned {
+            self.ctx.tell_return(id, before, ActiveReason::Restarted);
         }
         true
     }
@@ -199,19 +202,21 @@ impl Association {
         }
     }
 
-    /// RFC 9260, 5.2.4 (A): all that was learned of the paths is forgotten.
-    fn reset_paths(&mut self) {
-        let config = self.ctx.config.clone();
+    /// RFC 9260, 5.2.4 (A): all that was learned of the paths is forgotten. Which paths had failed, and do so no more.
+    fn reset_paths(&mut self, now: Instant) -> Vec<(PathId, PathState)> {
+        let mut returned = Vec::new();
         self.ctx.paths.forget_errors();
         for path in self.ctx.paths.iter_mut() {
-            path.rto = Rto::new(&config.rto);
+            path.rto = Rto::new(&path.settings.rto);
             path.t3.stop();
             path.heartbeat.stop();
             path.record = Default::default();
-            if path.confirmed {
-                path.state = PathState::Active;
+            if path.confirmed && path.state != PathState::Active {
+                returned.push((path.id, path.state));
+                path.enter(now, PathState::Active);
             }
         }
+        returned
     }
 }
 

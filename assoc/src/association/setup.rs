@@ -153,11 +153,10 @@ impl CookieWait {
         if expired.is_empty() {
             return None;
         }
-        let config = ctx.config.clone();
         for path in ctx.paths.iter_mut().filter(|path| expired.contains(&path.id)) {
             // Where one time-out serves all addresses, none has its own.
             if self.setup.cycle.is_none() {
-                path.rto.back_off(&config.rto);
+                path.rto.back_off();
             }
         }
         // After a wait, addresses that could not be reached get their chance again.
@@ -293,7 +292,7 @@ impl CookieWait {
         if arrival.path == Some(self.current)
             && let Some(path) = ctx.paths.path_mut(self.current)
         {
-            path.rto.measure(now.saturating_duration_since(sent_at), &ctx.config.rto);
+            path.rto.measure(now.saturating_duration_since(sent_at));
         }
     }
 

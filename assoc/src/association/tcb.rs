@@ -11,7 +11,7 @@ use super::setup::Setup;
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::cookie::Ties;
-use crate::event::{AddressChange, AssociationState, Event, LostReason};
+use crate::event::{ActiveReason, AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
 use crate::path::{Path, PathId, PathState, heartbeat};
 use crate::recv::{Receiver, Verdict};
@@ -98,15 +98,7 @@ impl Tcb {
             Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
                 Outcome::Continue
             }
-            Chunk::HeartbeatAck(heartbeat) => {
-                let nowhere = ctx.paths.for_data().is_none();
-                let outcome = on_heartbeat_ack(now, &heartbeat, self.sends_data(), ctx);
-                if nowhere {
-                    // Messages that waited for a confirmed address may have one now.
-                    self.sender.open_burst(&ctx.config);
-                }
-                outcome
-            }
+            Chunk::HeartbeatAck(heartbeat) => self.on_heartbeat_ack(now, &heartbeat, ctx),
             Chunk::CookieAck => self.on_cookie_ack(now, ctx),
             Chunk::Error(causes) => self.on_error(now, &causes, ctx),
             Chunk::Abort(abort) => self.on_abort(&abort, arrival),
@@ -250,15 +242,18 @@ impl Tcb {
         if !self.sends_data() {
             return Outcome::Continue;
         }
-        let Context { paths, events, config, .. } = &mut *ctx;
-        let answered = |paths: &mut crate::path::Paths, id| {
-            if paths.answered(id)
-                && let Some(peer) = paths.path(id).map(|path| path.peer)
-            {
-                events.push_back(Event::PeerAddressChange { peer, change: AddressChange::Active });
+        let mut returned = Vec::new();
+        let Context { paths, config, .. } = &mut *ctx;
+        let outcome = self.sender.on_sack(now, sack, paths, config, |paths, id| {
+            if let Some(before) = paths.answered(now, id) {
+                returned.push((id, before));
             }
-        };
-        let outcome = self.sender.on_sack(now, sack, paths, config, answered);
+        });
+        for (id, before) in returned {
+            ctx.tell_return(id, before, ActiveReason::DataAcked);
+            // RFC 9260, 8.3: the interval counts again.
+            ctx.schedule_heartbeat(now, id);
+        }
         match outcome {
             Ok(Some(acked)) if acked.newly_acked => self.after_acknowledgement(ctx),
             Ok(_) => {}
@@ -298,6 +293,41 @@ impl Tcb {
         Outcome::Continue
     }
 
+    fn on_heartbeat_ack(
+        &mut self,
+        now: Instant,
+        heartbeat: &Heartbeat,
+        ctx: &mut Context,
+    ) -> Outcome {
+        let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
+        let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
+        let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
+            return Outcome::Continue;
+        };
+        let awaited = path.heartbeat.take_awaited();
+        path.rto.measure(trip);
+        let before = path.state;
+        let confirmed = std::mem::replace(&mut path.confirmed, true);
+        if !confirmed {
+            // RFC 9260, 5.4: now the address may carry everything.
+            path.enter(now, PathState::Active);
+            ctx.tell_path(id, AddressChange::Active(ActiveReason::Confirmed));
+        }
+        ctx.answered(now, id, ActiveReason::HeartbeatAcked);
+        if awaited {
+            ctx.tell_heartbeat(id, Some(trip));
+        }
+        if before != PathState::Active {
+            // What waits for a path that fails may go here.
+            self.sender.open_burst(&ctx.config);
+        }
+        // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
+        if self.sends_data() {
+            ctx.schedule_heartbeat(now, id);
+        }
+        Outcome::Continue
+    }
+
     fn on_cookie_ack(&mut self, now: Instant, ctx: &mut Context) -> Outcome {
         let Phase::CookieEchoed(echoed) = &mut self.phase else {
             // RFC 9260, 5.2.5
@@ -305,7 +335,7 @@ impl Tcb {
         };
         let (id, sent_at) = (echoed.path, echoed.sent_at);
         if let (Some(path), Some(sent_at)) = (ctx.paths.path_mut(id), sent_at) {
-            path.rto.measure(now.saturating_duration_since(sent_at), &ctx.config.rto);
+            path.rto.measure(now.saturating_duration_since(sent_at));
         }
         self.establish(now, ctx);
         Outcome::Continue
@@ -387,32 +417,6 @@ pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
 /// RFC 9260, 3.3.7: an ABORT with a format error is silently discarded.
 pub(crate) fn is_well_formed(abort: &Abort) -> bool {
     abort.causes.raw_iter().all(|cause| cause.is_ok())
-}
-
-fn on_heartbeat_ack(now: Instant, heartbeat: &Heartbeat, more: bool, ctx: &mut Context) -> Outcome {
-    let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
-    let config = ctx.config.clone();
-    let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
-    let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
-        return Outcome::Continue;
-    };
-    let awaited = path.heartbeat.take_awaited();
-    path.rto.measure(trip, &config.rto);
-    let confirmed = std::mem::replace(&mut path.confirmed, true);
-    if !confirmed {
-        // RFC 9260, 5.4: now the address may carry everything.
-        path.state = PathState::Active;
-        ctx.tell_path(id, AddressChange::Active);
-    }
-    ctx.answered(id);
-    if awaited {
-        ctx.tell_heartbeat(id, Some(trip));
-    }
-    // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
-    if more {
-        ctx.schedule_heartbeat(now, id);
-    }
-    Outcome::Continue
 }
 
 /// A payload of less than this part of its packet is kept as a copy.

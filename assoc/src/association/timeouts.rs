@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::Ending;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
-use crate::event::LostReason;
-use crate::path::{PathId, Struck};
+use crate::event::{FailureReason, LostReason};
+use crate::path::{PathId, PathState, Struck};
 use crate::send::Sender;
 use crate::timer::earliest;
 
@@ -60,19 +60,19 @@ impl Tcb {
         let t3 = path.t3.take_expired(now);
         let lost = path.heartbeat.take_lost(now);
         // Before the path asks for another one.
-        let awaited = lost && path.heartbeat.take_awaited();
+        let awaited = lost.is_some() && path.heartbeat.take_awaited();
         let next = path.heartbeat.take_next(now);
         self.on_pmtud_timeout(now, id, ctx);
         if t3 {
             self.on_t3(now, id, ctx);
         }
-        if lost {
-            self.on_heartbeat_lost(now, id, ctx);
+        if let Some(sent_at) = lost {
+            self.on_heartbeat_lost(now, id, sent_at, ctx);
             if awaited {
                 ctx.tell_heartbeat(id, None);
             }
         } else if next {
-            on_heartbeat_time(now, id, ctx);
+            self.on_heartbeat_time(now, id, ctx);
         }
     }
 
@@ -87,40 +87,73 @@ impl Tcb {
         }
         ctx.statistics.t3_expiries += 1;
         self.on_large_timeout(now, id, largest, ctx);
-        // RFC 9260, 8.2
-        if failed && ctx.strike(id, true) == Struck::Inactive {
-            self.sender.on_path_failed(id, &ctx.paths);
+        if let Some(path) = ctx.paths.path_mut(id) {
+            path.record.counts.t3_expiries += 1;
         }
+        // RFC 9260, 8.2
+        if failed {
+            ctx.strike(now, id, true, FailureReason::T3Expired);
+        }
+        self.sender.on_path_failed(id, &ctx.paths);
+        self.probe_failing(now, id, ctx);
     }
 
     /// RFC 9260, 8.3 and 5.4: a HEARTBEAT was not answered within the RTO.
-    fn on_heartbeat_lost(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
-        let config = ctx.config.clone();
+    fn on_heartbeat_lost(&mut self, now: Instant, id: PathId, sent_at: Instant, ctx: &mut Context) {
         let carries_data = ctx.paths.for_data() == Some(id);
         let Some(path) = ctx.paths.path_mut(id) else { return };
-        path.rto.back_off(&config.rto);
-        // RFC 9260, 8.1: only the path that data uses speaks for the association.
-        let whole = carries_data && path.confirmed;
-        if ctx.strike(id, whole) == Struck::Inactive {
-            self.sender.on_path_failed(id, &ctx.paths);
+        path.record.counts.heartbeats_unanswered += 1;
+        // RFC 9260, 8.2, and RFC 7829, 3.2 (6): where DATA was sent since, its fate tells more.
+        let idle =
+            path.congestion.flight() == 0 && path.record.used_at.is_none_or(|at| at <= sent_at);
+        if idle {
+            path.rto.back_off();
+            // RFC 9260, 8.1: only the path that data uses speaks for the association.
+            let whole = carries_data && path.confirmed;
+            if ctx.strike(now, id, whole, FailureReason::HeartbeatUnanswered) != Struck::Counted {
+                self.sender.on_path_failed(id, &ctx.paths);
+                self.sender.open_burst(&ctx.config);
+            }
         }
         ctx.schedule_heartbeat(now, id);
+        self.probe_failing(now, id, ctx);
     }
-}
 
-/// A HEARTBEAT goes out if the path was idle for the whole interval; else its time moves.
-fn on_heartbeat_time(now: Instant, id: PathId, ctx: &mut Context) {
-    let Some(path) = ctx.paths.path_mut(id) else { return };
-    let interval = path.settings.heartbeat_interval;
-    let used = path.record.used_at.filter(|_| path.confirmed);
-    if let (Some(used), Some(interval)) = (used, interval)
-        && now.saturating_duration_since(used) < interval
-    {
-        path.heartbeat.schedule(now, interval.saturating_sub(now.saturating_duration_since(used)));
-        return;
+    /// A HEARTBEAT goes out if the path was idle for the whole interval; else its time moves.
+    fn on_heartbeat_time(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let Some(path) = ctx.paths.path_mut(id) else { return };
+        if path.state == PathState::PotentiallyFailed {
+            return self.probe_failing(now, id, ctx);
+        }
+        let interval = path.settings.heartbeat_interval;
+        let used = path.record.used_at.filter(|_| path.confirmed);
+        if let (Some(used), Some(interval)) = (used, interval)
+            && now.saturating_duration_since(used) < interval
+        {
+            let left = interval.saturating_sub(now.saturating_duration_since(used));
+            path.heartbeat.schedule(now, left);
+            return;
+        }
+        path.heartbeat.request();
+        ctx.schedule_heartbeat(now, id);
     }
-    path.heartbeat.request();
-    ctx.schedule_heartbeat(now, id);
+
+    /// RFC 7829, 3.2 (5, 6): a potentially failed path gets a HEARTBEAT in each RTO: as soon as it is in that state, and
+    /// when the one before is found missing. DATA on its way there, or about to be sent there, serves as well.
+    pub(super) fn probe_failing(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let carries_data = self.sender.resends_on(id);
+        let sends_data = self.sends_data();
+        let Some(path) = ctx.paths.path_mut(id) else { return };
+        let failing = path.state == PathState::PotentiallyFailed && path.is_monitored();
+        if !failing || !sends_data || path.heartbeat.is_under_way() {
+            return;
+        }
+        if carries_data || path.congestion.flight() > 0 {
+            path.heartbeat.schedule(now, path.rto.current());
+        } else {
+            path.heartbeat.request();
+        }
+    }
 }
 
 impl CookieEchoed {
@@ -139,7 +172,7 @@ impl CookieEchoed {
         }
         let config = ctx.config.clone();
         if let Some(path) = ctx.paths.path_mut(self.path) {
-            path.rto.back_off(&config.rto);
+            path.rto.back_off();
         }
         if self.attempts > config.retransmission.init_max {
             return Some(Ending::lost(LostReason::SetupTimeout));

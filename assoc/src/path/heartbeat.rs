@@ -86,13 +86,15 @@ impl Heartbeat {
         self.next.take_expired(now)
     }
 
-    /// Whether the outstanding one was not answered in time; it is forgotten then.
-    pub(crate) fn take_lost(&mut self, now: Instant) -> bool {
+    /// When the outstanding one was sent, if it was not answered in time; it is forgotten then.
+    pub(crate) fn take_lost(&mut self, now: Instant) -> Option<Instant> {
         let lost = self.expiry.take_expired(now);
-        if lost {
-            self.outstanding = None;
-        }
-        lost
+        self.outstanding.take_if(|_| lost).map(|outstanding| outstanding.sent_at)
+    }
+
+    /// Whether one was sent, or is to be sent now, and neither answered nor found missing.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.due || self.expiry.is_running()
     }
 
     /// Makes the Heartbeat Info of one to be sent now: a fresh nonce, the path, and the time since `epoch`.

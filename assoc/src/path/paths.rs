@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Path, PathId, PathState};
+use super::{Path, PathId, PathSettings, PathState, PathStatus};
 use crate::config::Config;
 use crate::timer::earliest;
 
@@ -15,6 +15,12 @@ pub(crate) struct Paths {
     /// Failures of all paths in a row (RFC 9260, section 8.1).
     errors: u16,
     next_id: u16,
+    /// Where a failure was seen last.
+    failed: PathId,
+    /// What paths begin with.
+    settings: PathSettings,
+    /// Whether the application sees which paths are potentially failed.
+    exposes: bool,
 }
 
 /// What a failure did to its path.
@@ -22,13 +28,23 @@ pub(crate) struct Paths {
 pub(crate) enum Struck {
     /// It was counted.
     Counted,
+    /// The path has become potentially failed.
+    PotentiallyFailed,
     /// The path has become inactive.
     Inactive,
 }
 
 impl Paths {
     pub(crate) fn new(peers: &[IpAddr], state: PathState, config: &Config) -> Self {
-        let mut paths = Self { paths: Vec::new(), primary: PathId(0), errors: 0, next_id: 0 };
+        let mut paths = Self {
+            paths: Vec::new(),
+            primary: PathId(0),
+            errors: 0,
+            next_id: 0,
+            failed: PathId(0),
+            settings: PathSettings::of(config),
+            exposes: config.failover.expose_potentially_failed,
+        };
         for &peer in peers {
             paths.add(peer, state, config);
         }
@@ -38,7 +54,7 @@ impl Paths {
     pub(crate) fn add(&mut self, peer: IpAddr, state: PathState, config: &Config) -> PathId {
         let id = PathId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        self.paths.push(Path::new(id, peer, state, config));
+        self.paths.push(Path::new(id, peer, state, &self.settings, config));
         id
     }
 
@@ -93,43 +109,113 @@ impl Paths {
         tail.iter().chain(head).find(|path| fits(path)).map(|path| path.id)
     }
 
-    /// The path that new DATA goes to: the primary, or while that fails the first usable one
-    /// (RFC 9260, section 6.4.1); if none is usable, the confirmed one with the fewest failures.
+    /// Sets what paths that are added begin with.
+    pub(crate) fn set_settings(&mut self, settings: PathSettings) {
+        self.settings = settings;
+    }
+
+    /// Whether the application sees which paths are potentially failed (RFC 7829, section 7.3).
+    pub(crate) fn exposes(&self) -> bool {
+        self.exposes
+    }
+
+    /// Sets whether it does.
+    pub(crate) fn set_exposes(&mut self, exposes: bool) {
+        self.exposes = exposes;
+    }
+
+    /// What the application can see of the paths.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = PathStatus> + '_ {
+        self.paths.iter().map(|path| {
+            let mut status = path.status(path.id == self.primary);
+            if status.state == PathState::PotentiallyFailed && !self.exposes {
+                status.state = PathState::Active;
+            }
+            status
+        })
+    }
+
+    /// The path that new DATA goes to: the primary, or the next active one after it (RFC 9260, section 6.4.1); if none is
+    /// active, the one with the best chance (RFC 7829, sections 3.2, 4, and 4.1).
     pub(crate) fn for_data(&self) -> Option<PathId> {
+        // In the order in which retransmissions visit them, so that all data moves to one path.
         let primary = self.path(self.primary).filter(|path| path.is_usable());
-        let usable = || self.paths.iter().find(|path| path.is_usable());
-        let least_bad = || {
-            self.paths.iter().filter(|path| path.confirmed).min_by_key(|path| path.record.errors)
-        };
-        primary.or_else(usable).or_else(least_bad).map(|path| path.id)
+        primary
+            .map(|path| path.id)
+            .or_else(|| self.next_after(self.primary, Path::is_usable))
+            .or_else(|| self.best(self.failed))
     }
 
-    /// Where to retransmit what timed out on `failed`: another usable path if there is one (RFC 9260, section 6.4).
+    /// Where to retransmit what timed out on `failed`: another path if one fares as well (RFC 9260, section 6.4).
     pub(crate) fn for_retransmission(&self, failed: PathId) -> Option<PathId> {
-        // The one that failed comes last of those that are usable, and before those that are known to be down.
-        self.next_after(failed, Path::is_usable)
-            .or_else(|| self.next_after(failed, |path| path.confirmed))
-            .or(Some(failed))
+        // The one that failed may be the best still, but comes last of its equals.
+        self.best(failed).or(Some(failed))
     }
 
-    /// Counts a failure of a path and, unless it is only being probed, of the association (RFC 9260, 8.1, 8.2).
-    pub(crate) fn strike(&mut self, id: PathId, whole: bool) -> Struck {
+    /// A path that may carry data while `id` had better not.
+    pub(crate) fn usable_instead_of(&self, id: PathId) -> Option<PathId> {
+        match self.path(id) {
+            Some(path) if path.is_usable() => None,
+            _ => self.next_after(id, Path::is_usable),
+        }
+    }
+
+    /// The confirmed path that fares best, of several equal ones the next after `failed` in cyclic order, and `failed`
+    /// itself last: that is how divergence is found here (RFC 9260, 6.4.1).
+    ///
+    /// Active paths are all equal. If there are none, it is the potentially failed one with the fewest failures (RFC 7829,
+    /// 3.2, 4); if there are none of those either, the inactive one with the fewest (4.1, 3: dormant state).
+    fn best(&self, failed: PathId) -> Option<PathId> {
+        let at = self.paths.iter().position(|path| path.id == failed).map_or(0, |at| at + 1);
+        let (head, tail) = self.paths.split_at(at.min(self.paths.len()));
+        let rank = |path: &&Path| match path.state {
+            PathState::Active | PathState::Listed => (0, 0),
+            PathState::PotentiallyFailed => (1, path.record.errors),
+            PathState::Inactive | PathState::Unconfirmed => (2, path.record.errors),
+        };
+        tail.iter().chain(head).filter(|path| path.confirmed).min_by_key(rank).map(|path| path.id)
+    }
+
+    /// Counts a failure of a path and, unless it is only being probed, of the association (RFC 9260, 8.1, 8.2;
+    /// RFC 7829, 3.2).
+    pub(crate) fn strike(&mut self, now: Instant, id: PathId, whole: bool) -> Struck {
         if whole {
             self.errors = self.errors.saturating_add(1);
         }
+        self.failed = id;
         let Some(path) = self.path_mut(id) else { return Struck::Counted };
         // RFC 9260, 6.4: not the destination but the link of the source may have failed: routing may know a better one.
         path.local = None;
-        if path.state == PathState::Inactive {
-            // RFC 9260, 8.3: the counter of an inactive path is increased no more.
-            return Struck::Counted;
-        }
+        let settings = path.settings;
         path.record.errors = path.record.errors.saturating_add(1);
-        if path.record.errors <= path.settings.max_retrans {
+        if path.state == PathState::Inactive {
+            path.record.errors = path.record.errors.min(settings.most_errors());
             return Struck::Counted;
         }
-        path.state = PathState::Inactive;
-        Struck::Inactive
+        let errors = path.record.errors;
+        if errors > settings.max_retrans {
+            path.enter(now, PathState::Inactive);
+            return Struck::Inactive;
+        }
+        // RFC 7829, 3.2 (2)
+        let fails = settings.potentially_failed_max.is_some_and(|most| errors > most);
+        if fails && path.state == PathState::Active {
+            path.enter(now, PathState::PotentiallyFailed);
+            return Struck::PotentiallyFailed;
+        }
+        Struck::Counted
+    }
+
+    /// RFC 7829, 5: the path that carries data takes the place of a primary one that failed too often. The new one.
+    pub(crate) fn switch_primary(&mut self) -> Option<PathId> {
+        let primary = self.path(self.primary)?;
+        let most = primary.settings.primary_switchover_max?;
+        if primary.record.errors <= most {
+            return None;
+        }
+        let next = self.for_data().filter(|next| *next != self.primary)?;
+        self.primary = next;
+        Some(next)
     }
 
     /// Whether the association failed as a whole: Association.Max.Retrans was exceeded.
@@ -137,17 +223,18 @@ impl Paths {
         self.errors > config.retransmission.association_max
     }
 
-    /// A path answered: its failures are forgotten. Whether it had been inactive.
-    pub(crate) fn answered(&mut self, id: PathId) -> bool {
+    /// A path answered: its failures are forgotten, and it is active. The state that it left for that, if any.
+    pub(crate) fn answered(&mut self, now: Instant, id: PathId) -> Option<PathState> {
         self.errors = 0;
-        let Some(path) = self.path_mut(id) else { return false };
+        let path = self.path_mut(id)?;
         path.record.errors = 0;
-        if !path.confirmed || path.state == PathState::Active {
-            return false;
+        let before = path.state;
+        let failed = matches!(before, PathState::PotentiallyFailed | PathState::Inactive);
+        if !failed || !path.confirmed {
+            return None;
         }
-        let returned = path.state == PathState::Inactive;
-        path.state = PathState::Active;
-        returned
+        path.enter(now, PathState::Active);
+        Some(before)
     }
 
     /// The peer gave a sign of life that belongs to no path in particular.

@@ -7,6 +7,7 @@ use crate::config::RtoOptions;
 /// SRTT, RTTVAR and the RTO that follows from them, with its back-off.
 #[derive(Debug, Clone)]
 pub(crate) struct Rto {
+    bounds: RtoOptions,
     srtt: Option<Duration>,
     rttvar: Duration,
     rto: Duration,
@@ -14,8 +15,17 @@ pub(crate) struct Rto {
 
 impl Rto {
     /// RFC 9260, 6.3.1 (C1): RTO.Initial until a round trip was measured.
-    pub(crate) fn new(options: &RtoOptions) -> Self {
-        Self { srtt: None, rttvar: Duration::ZERO, rto: options.initial }
+    pub(crate) fn new(bounds: &RtoOptions) -> Self {
+        Self { bounds: *bounds, srtt: None, rttvar: Duration::ZERO, rto: bounds.initial }
+    }
+
+    /// Sets other bounds: the time-out in force moves between them, or to RTO.Initial if nothing was measured.
+    pub(crate) fn set_bounds(&mut self, bounds: &RtoOptions) {
+        if self.srtt.is_none() && self.bounds.initial != bounds.initial {
+            self.rto = bounds.initial;
+        }
+        self.bounds = *bounds;
+        self.rto = self.rto.clamp(bounds.min, bounds.max);
     }
 
     /// Sets the time-out to begin with, in the place of RTO.Initial.
@@ -33,8 +43,13 @@ impl Rto {
         self.srtt
     }
 
+    /// How much round trips vary; zero until one was measured.
+    pub(crate) fn rttvar(&self) -> Duration {
+        self.rttvar
+    }
+
     /// Takes a measured round trip in.
-    pub(crate) fn measure(&mut self, rtt: Duration, options: &RtoOptions) {
+    pub(crate) fn measure(&mut self, rtt: Duration) {
         let srtt = match self.srtt {
             None => {
                 // RFC 9260, 6.3.1 (C2)
@@ -51,12 +66,12 @@ impl Rto {
         self.rttvar = self.rttvar.max(GRANULARITY);
         self.srtt = Some(srtt);
         // RFC 9260, 6.3.1 (C6, C7)
-        self.rto = (srtt + self.rttvar * 4).clamp(options.min, options.max);
+        self.rto = (srtt + self.rttvar * 4).clamp(self.bounds.min, self.bounds.max);
     }
 
     /// RFC 9260, 6.3.3 (E2): doubles the time-out, up to RTO.Max.
-    pub(crate) fn back_off(&mut self, options: &RtoOptions) {
-        self.rto = self.rto.saturating_mul(2).min(options.max);
+    pub(crate) fn back_off(&mut self) {
+        self.rto = self.rto.saturating_mul(2).min(self.bounds.max);
     }
 }
 
@@ -72,7 +87,7 @@ mod tests {
         let options = Options::default().rto;
         let mut rto = Rto::new(&options);
         assert_eq!(rto.current(), Duration::from_secs(1));
-        rto.measure(Duration::from_millis(800), &options);
+        rto.measure(Duration::from_millis(800));
         assert_eq!(rto.srtt(), Some(Duration::from_millis(800)));
         assert_eq!(rto.current(), Duration::from_millis(2400));
     }
@@ -81,23 +96,39 @@ mod tests {
     fn later_measurements_weigh_an_eighth_and_a_quarter() {
         let options = Options::default().rto;
         let mut rto = Rto::new(&options);
-        rto.measure(Duration::from_millis(800), &options);
-        rto.measure(Duration::from_millis(1600), &options);
+        rto.measure(Duration::from_millis(800));
+        rto.measure(Duration::from_millis(1600));
         assert_eq!(rto.srtt(), Some(Duration::from_millis(900)));
         assert_eq!(rto.current(), Duration::from_millis(900 + 4 * 500));
+    }
+
+    #[test]
+    fn other_bounds_count_at_once_and_another_start_only_before_the_first_measurement() {
+        let second = Duration::from_secs(1);
+        let bounds = Options::default().rto;
+        let mut rto = Rto::new(&bounds);
+        rto.set_bounds(&RtoOptions { initial: second * 3, ..bounds });
+        assert_eq!(rto.current(), second * 3);
+        rto.back_off();
+        rto.set_bounds(&RtoOptions { initial: second * 3, max: second * 5, ..bounds });
+        assert_eq!(rto.current(), second * 5, "the back-off lasts, within the bounds");
+        rto.measure(Duration::from_millis(100));
+        assert_eq!(rto.current(), second);
+        rto.set_bounds(&RtoOptions { initial: second * 3, min: second * 2, max: second * 4 });
+        assert_eq!(rto.current(), second * 2);
     }
 
     #[test]
     fn the_time_out_stays_between_rto_min_and_rto_max() {
         let options = Options::default().rto;
         let mut rto = Rto::new(&options);
-        rto.measure(Duration::from_micros(100), &options);
+        rto.measure(Duration::from_micros(100));
         assert_eq!(rto.current(), options.min);
         for _ in 0..80 {
-            rto.back_off(&options);
+            rto.back_off();
         }
         assert_eq!(rto.current(), options.max);
-        rto.measure(Duration::from_micros(100), &options);
+        rto.measure(Duration::from_micros(100));
         assert_eq!(rto.current(), options.min, "a new measurement ends the back-off");
     }
 }

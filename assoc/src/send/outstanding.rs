@@ -197,14 +197,20 @@ impl Outstanding {
         }
     }
 
+    /// Whether something marked for retransmission is to go to the path.
+    pub(crate) fn has_lost_for(&self, path: PathId) -> bool {
+        let next = |number: &u64| self.chunks.get(self.offset(*number)).map(|sent| sent.next);
+        self.lost.iter().any(|number| next(number) == Some(path))
+    }
+
     /// RFC 9260, 6.3.3 (E3): everything in flight on a path whose T3-rtx expired is marked for
-    /// retransmission on `to`. Whether there was anything.
-    pub(crate) fn lose_path(&mut self, path: PathId, to: PathId, paths: &mut Paths) -> bool {
+    /// retransmission there. Whether there was anything.
+    pub(crate) fn lose_path(&mut self, path: PathId, paths: &mut Paths) -> bool {
         let mut any = false;
         for at in 0..self.chunks.len() {
             let Some(sent) = self.chunks.get_mut(at) else { break };
             if sent.fate == Fate::InFlight && sent.path == path {
-                self.mark_lost(at, to, paths);
+                self.mark_lost(at, path, paths);
                 any = true;
             }
         }

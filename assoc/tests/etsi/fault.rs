@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, z};
-use usctp_assoc::{AddressChange, AssociationState, Event, LostReason, PathState};
+use usctp_assoc::{
+    ActiveReason, AddressChange, AssociationState, Event, FailureReason, LostReason, PathState,
+};
 use usctp_chunk::{Abort, Cause, Chunk, ChunkType, Heartbeat};
 
 use crate::tester::{
@@ -68,7 +70,11 @@ fn fh_5_1_2_an_acknowledgement_clears_the_error_counters() {
 
 #[test]
 fn fh_5_2_1_a_path_that_fails_is_reported_and_data_goes_to_another_one() {
-    let mut t = multi_homed(|options| options.retransmission.path_max = 1);
+    let mut t = multi_homed(|options| {
+        options.retransmission.path_max = 1;
+        // RFC 9260 alone: with RFC 7829 data would move after the first failure.
+        options.failover.potentially_failed_max = None;
+    });
     t.user_sends("to the first");
     t.expects_at(z(1), &[ChunkType::DATA]);
     // RFC 9260, 6.4.1: a retransmission goes to another active address.
@@ -79,7 +85,10 @@ fn fh_5_2_1_a_path_that_fails_is_reported_and_data_goes_to_another_one() {
     assert_eq!(t.expects_within(secs(2), &[ChunkType::DATA]).destination, z(2));
     // Twice in a row is more than Path.Max.Retrans.
     assert_eq!(t.path(z(1)).state, PathState::Inactive);
-    let change = Event::PeerAddressChange { peer: z(1), change: AddressChange::Inactive };
+    let change = Event::PeerAddressChange {
+        peer: z(1),
+        change: AddressChange::Inactive(FailureReason::T3Expired),
+    };
     assert!(t.iut.events().contains(&change));
     t.says_from(z(2), &[t.sack(2)]);
     t.user_sends("to the second");
@@ -133,7 +142,10 @@ fn fh_5_2_3_a_heartbeat_ack_makes_a_path_active_again() {
     };
     assert_eq!(t.path(z(2)).state, PathState::Active, "{heard:?}");
     assert_eq!(t.path(z(2)).errors, 0);
-    let change = Event::PeerAddressChange { peer: z(2), change: AddressChange::Active };
+    let change = Event::PeerAddressChange {
+        peer: z(2),
+        change: AddressChange::Active(ActiveReason::HeartbeatAcked),
+    };
     assert!(t.iut.events().contains(&change));
 }
 

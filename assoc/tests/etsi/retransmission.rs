@@ -116,7 +116,7 @@ fn rt_11_7_t3_stops_when_everything_is_acknowledged() {
     t.says(&[t.sack(3)]);
     assert!(t.iut.events().contains(&Event::SenderDry));
     t.silence(secs(100));
-    assert_eq!((t.path(z(1)).errors, t.path(z(1)).retransmitted_chunks), (0, 0));
+    assert_eq!((t.path(z(1)).errors, t.path(z(1)).counts.retransmitted_chunks), (0, 0));
 }
 
 #[test]

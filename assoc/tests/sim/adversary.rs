@@ -30,7 +30,7 @@ fn what_is_lost_on_the_only_path_that_works_is_not_sent_to_one_that_is_down() {
     let name = "what_is_lost_on_the_only_path_that_works_is_not_sent_to_one_that_is_down";
     let mut ladder = Ladder::new(name);
     ladder.establishes(&[z(1), z(2)]);
-    while ladder.path(z(2)).state == PathState::Active {
+    while ladder.path(z(2)).state != PathState::Inactive {
         let heard = ladder.hears_within(secs(120));
         if heard.destination == z(1) {
             answer_heartbeats(&mut ladder, &heard);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, a, payload, z};
-use usctp_assoc::{AddressChange, AssociationState, Event, Message, PathState};
+use usctp_assoc::{ActiveReason, AddressChange, AssociationState, Event, Message, PathState};
 use usctp_chunk::{Chunk, ChunkType, Heartbeat, UnknownChunk};
 
 use crate::world::{config, ms, secs};
@@ -53,7 +53,10 @@ fn a_learned_address_is_probed_and_its_answer_confirms_it() {
     ladder.says(z(3), &[answer(nonce)]);
     assert_eq!(ladder.path(z(3)).state, PathState::Active);
     assert_eq!(ladder.path(z(4)).state, PathState::Unconfirmed);
-    let event = Event::PeerAddressChange { peer: z(3), change: AddressChange::Active };
+    let event = Event::PeerAddressChange {
+        peer: z(3),
+        change: AddressChange::Active(ActiveReason::Confirmed),
+    };
     assert!(ladder.events().contains(&event));
 }
 
@@ -116,7 +119,7 @@ fn a_replayed_answer_does_not_revive_a_dead_path() {
     ladder.says(z(3), &[answer(old.clone())]);
     assert_eq!(ladder.path(z(3)).state, PathState::Active);
     // z(1) answers everything from now on, z(3) nothing.
-    while ladder.path(z(3)).state == PathState::Active {
+    while ladder.path(z(3)).state != PathState::Inactive {
         let heard = ladder.hears_within(secs(120));
         if let (true, Some(info)) = (heard.destination == z(1), info(&heard)) {
             ladder.says(z(1), &[answer(info)]);

@@ -16,6 +16,7 @@ mod connectx;
 mod cookie;
 mod data;
 mod early_data;
+mod failover;
 mod init_ack;
 mod open;
 mod options;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
-use usctp_assoc::{AddressChange, AssociationState, Event, LostReason, PathState};
+use usctp_assoc::{
+    ActiveReason, AddressChange, AssociationState, Event, FailureReason, LostReason, PathState,
+};
 use usctp_chunk::{Chunk, ChunkType, Heartbeat};
 
 use crate::rfc::{
@@ -111,10 +113,14 @@ fn heartbeats_are_answered_from_cookie_echoed_until_shutdown() {
 #[test]
 fn a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing() {
     let name = "a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing";
-    let mut ladder = double(name);
+    // RFC 9260 alone: RFC 7829 counts on.
+    let mut ladder = double_with(name, |options| options.failover.potentially_failed_max = None);
     answers_at_first(&mut ladder, HOUR);
     assert_eq!(ladder.state(), AssociationState::Established);
-    assert_eq!(changes(&ladder, z(2)), [AddressChange::Inactive]);
+    assert_eq!(
+        changes(&ladder, z(2)),
+        [AddressChange::Inactive(FailureReason::HeartbeatUnanswered)]
+    );
     let dead = ladder.path(z(2));
     // RFC 9260, 8.3: the counter stands, and the HEARTBEATs go on.
     assert_eq!((dead.state, dead.errors, dead.rto), (PathState::Inactive, 6, secs(60)));
@@ -151,7 +157,14 @@ fn an_answer_revives_a_dead_path_and_measures_it() {
     ladder.says(z(2), &answers(&heard));
     let path = ladder.path(z(2));
     assert_eq!((path.state, path.errors, path.srtt), (PathState::Active, 0, Some(ms(400))));
-    assert_eq!(changes(&ladder, z(2)), [AddressChange::Inactive, AddressChange::Active]);
+    assert_eq!(
+        changes(&ladder, z(2)),
+        [
+            AddressChange::PotentiallyFailed(FailureReason::HeartbeatUnanswered),
+            AddressChange::Inactive(FailureReason::HeartbeatUnanswered),
+            AddressChange::Active(ActiveReason::HeartbeatAcked)
+        ]
+    );
 }
 
 /// What the application heard of the HEARTBEATs that it asked for.

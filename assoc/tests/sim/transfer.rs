@@ -6,7 +6,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_assoc::sim::{LinkSettings, Loss, Plan, Rate, Status, for_each_seed, payload, seed};
 use usctp_assoc::{
-    AddressChange, Association, AssociationId, AssociationState, Event, Message, PathState,
+    ActiveReason, AddressChange, Association, AssociationId, AssociationState, Event,
+    FailureReason, Message, PathState,
 };
 
 use crate::world::{HOUR, World, config, ms, secs};
@@ -283,8 +284,14 @@ fn a_dead_primary_is_reported_and_its_return_too() {
             }
             _ => None,
         })
-        .filter(|change| matches!(change, AddressChange::Inactive | AddressChange::Active))
+        .filter(|change| matches!(change, AddressChange::Inactive(_) | AddressChange::Active(_)))
         .collect();
-    assert_eq!(changes, [AddressChange::Inactive, AddressChange::Active]);
+    assert_eq!(
+        changes,
+        [
+            AddressChange::Inactive(FailureReason::HeartbeatUnanswered),
+            AddressChange::Active(ActiveReason::HeartbeatAcked)
+        ]
+    );
     assert_eq!(world.network.application(a, id).missing(), 0);
 }

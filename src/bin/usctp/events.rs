@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use usctp::{
-    AddressChange, Association, AssociationId, Error, Event, MovedOn, MtuReason, PathState, Received,
+    AddressChange, Association, AssociationId, Error, Event, MovedOn, MtuReason, PathState,
+    Received,
 };
 
 use crate::output::{Output, json_line, standard_output};
@@ -197,9 +198,10 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
         }
         Event::PeerAddressChange { peer, change } => match change {
             AddressChange::Unconfirmed => path(peer, "unconfirmed"),
-            AddressChange::Active => path(peer, "active"),
-            AddressChange::Inactive => path(peer, "inactive"),
-            AddressChange::Primary => Some(Line::Primary { association: id, address: peer }),
+            AddressChange::Active(_) => path(peer, "active"),
+            AddressChange::PotentiallyFailed(_) => path(peer, "potentially_failed"),
+            AddressChange::Inactive(_) => path(peer, "inactive"),
+            AddressChange::Primary(_) => Some(Line::Primary { association: id, address: peer }),
             AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
                 Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
             }

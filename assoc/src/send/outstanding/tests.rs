@@ -151,10 +151,13 @@ fn a_peer_that_takes_back_what_a_gap_block_covered_gets_it_again() {
 }
 
 #[test]
-fn what_times_out_is_marked_for_the_other_path_in_order() {
+fn what_times_out_is_marked_in_order_and_can_be_sent_elsewhere() {
     let mut b = Bench::new(4);
     b.sack(0, &[(3, 3)]);
-    assert!(b.outstanding.lose_path(PathId(0), PathId(1), &mut b.paths));
+    assert!(b.outstanding.lose_path(PathId(0), &mut b.paths));
+    assert!(b.outstanding.has_lost_for(PathId(0)));
+    b.outstanding.redirect_lost(PathId(0), PathId(1));
+    assert!(!b.outstanding.has_lost_for(PathId(0)) && b.outstanding.has_lost_for(PathId(1)));
     assert_eq!(b.flight(), 0);
     let lost: Vec<u64> = b.outstanding.lost.iter().copied().collect();
     assert_eq!(lost, [0, 1, 3]);

@@ -242,9 +242,12 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
                 AddressChange::Unconfirmed => {
                     Happening::Path { address: peer, state: "unconfirmed" }
                 }
-                AddressChange::Active => Happening::Path { address: peer, state: "active" },
-                AddressChange::Inactive => Happening::Path { address: peer, state: "inactive" },
-                AddressChange::Primary => Happening::Path { address: peer, state: "primary" },
+                AddressChange::Active(_) => Happening::Path { address: peer, state: "active" },
+                AddressChange::PotentiallyFailed(_) => {
+                    Happening::Path { address: peer, state: "potentially_failed" }
+                }
+                AddressChange::Inactive(_) => Happening::Path { address: peer, state: "inactive" },
+                AddressChange::Primary(_) => Happening::Path { address: peer, state: "primary" },
             },
             _ => return Ok(()),
         };

@@ -1,0 +1,870 @@
+//! Failing paths, exactly by the clock: when data leaves them, how they are probed, and when it returns (RFC 7829).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use usctp_assoc::sim::{Heard, Ladder, LinkSettings, Status, a, for_each_seed, payload, z};
+use usctp_assoc::{
+    ActiveReason, AddressChange, Association, AssociationState, Config, ConfigError, Event,
+    FailureReason, Message, NoticeKind, Options, PathSettings, PathSettingsError, PathState,
+    PrimaryReason, Quote,
+};
+use usctp_chunk::{Chunk, VerificationTag};
+
+use crate::rfc::{PMDCS, WIDE, request_heartbeat, sack, send};
+use crate::world::{HOUR, World, config, ms, secs};
+
+const HEARTBEATS: FailureReason = FailureReason::HeartbeatUnanswered;
+const T3: FailureReason = FailureReason::T3Expired;
+
+/// A ladder whose Z answers at once what it hears at some of its addresses, and has not heard the rest.
+struct Play {
+    ladder: Ladder,
+    alive: Vec<IpAddr>,
+    /// Which of A's chunks came to Z, the first being 1.
+    have: BTreeSet<u32>,
+    /// Everything that was sent to Z, heard or not.
+    heard: Vec<Heard>,
+}
+
+impl Play {
+    /// An RTO of a second until it is backed off, and no HEARTBEATs to paths that do well.
+    fn new(name: &str, paths: u8, change: impl FnOnce(&mut Options)) -> Self {
+        let options = config(|options| {
+            options.heartbeat.interval = Some(secs(24 * 3600));
+            options.retransmission.association_max = u16::MAX;
+            change(options);
+        });
+        Self::with(name, paths, options)
+    }
+
+    fn with(name: &str, paths: u8, config: Config) -> Self {
+        let ours: Vec<_> = (1..=paths).map(a).collect();
+        let theirs: Vec<_> = (1..=paths).map(z).collect();
+        let mut ladder = Ladder::with(name, config, &ours, &theirs);
+        ladder.establishes(&theirs);
+        Self { ladder, alive: theirs, have: BTreeSet::new(), heard: Vec::new() }
+    }
+
+    fn cut(&mut self, peer: IpAddr) {
+        self.alive.retain(|alive| *alive != peer);
+    }
+
+    fn restore(&mut self, peer: IpAddr) {
+        self.alive.push(peer);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.ladder.network.elapsed()
+    }
+
+    /// Runs for some time, at every moment of which something happens.
+    fn run(&mut self, time: Duration) {
+        let end = self.elapsed() + time;
+        self.listen();
+        while let Some(at) = self.ladder.network.next_at() {
+            let after = at - self.ladder.network.now();
+            if self.elapsed() + after > end {
+                break;
+            }
+            self.ladder.network.run_for(after);
+            self.listen();
+        }
+        self.ladder.network.run_for(end - self.elapsed());
+        self.listen();
+    }
+
+    /// Runs until a path is in a state.
+    fn run_until(&mut self, peer: IpAddr, state: PathState) {
+        self.listen();
+        while self.state(peer) != state {
+            let at = self.ladder.network.next_at().expect("something is to happen");
+            self.ladder.network.run_for(at - self.ladder.network.now());
+            self.listen();
+            assert!(self.elapsed() < HOUR * 24, "{peer} never became {state:?}");
+        }
+    }
+
+    fn listen(&mut self) {
+        loop {
+            let heard = self.ladder.hears_all();
+            if heard.is_empty() {
+                return;
+            }
+            for heard in heard {
+                if self.alive.contains(&heard.destination) {
+                    self.answer(&heard);
+                }
+                self.heard.push(heard);
+            }
+        }
+    }
+
+    fn answer(&mut self, heard: &Heard) {
+        let mut answers = Vec::new();
+        let numbers = numbers(&self.ladder, heard);
+        for chunk in &heard.chunks {
+            if let Chunk::Heartbeat(heartbeat) = chunk {
+                answers.push(Chunk::HeartbeatAck(heartbeat.clone()));
+            }
+        }
+        if !numbers.is_empty() {
+            self.have.extend(numbers);
+            answers.push(self.sack());
+        }
+        if !answers.is_empty() {
+            self.ladder.says(heard.destination, &answers);
+        }
+    }
+
+    fn sack(&self) -> Chunk {
+        let cumulative = (1..).take_while(|number| self.have.contains(number)).last().unwrap_or(0);
+        let beyond = self.have.iter().filter(|number| **number > cumulative);
+        let gaps: Vec<_> = beyond
+            .map(|number| {
+                let at = u16::try_from(number - cumulative).unwrap();
+                (at, at)
+            })
+            .collect();
+        sack(&self.ladder, cumulative, &gaps, WIDE)
+    }
+
+    /// When and where each DATA chunk was sent first, as seconds.
+    fn first_sent(&self) -> Vec<(u32, IpAddr, Duration)> {
+        let mut seen = BTreeSet::new();
+        let mut first = Vec::new();
+        for heard in &self.heard {
+            for number in numbers(&self.ladder, heard) {
+                if seen.insert(number) {
+                    first.push((number, heard.destination, heard.at));
+                }
+            }
+        }
+        first
+    }
+
+    fn heartbeats(&self, to: IpAddr, since: Duration) -> Vec<Duration> {
+        let sent = self.heard.iter().filter(|heard| heard.destination == to && heard.at >= since);
+        let heartbeats = sent
+            .filter(|heard| heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Heartbeat(_))));
+        heartbeats.map(|heard| heard.at - since).collect()
+    }
+
+    fn data(&self, to: IpAddr, since: Duration) -> Vec<Duration> {
+        let sent = self.heard.iter().filter(|heard| heard.destination == to && heard.at >= since);
+        let data = sent.filter(|heard| !numbers(&self.ladder, heard).is_empty());
+        data.map(|heard| heard.at - since).collect()
+    }
+
+    fn state(&self, peer: IpAddr) -> PathState {
+        self.ladder.path(peer).state
+    }
+
+    /// The changes of all addresses since a moment, with their times from there.
+    fn changes(&self, since: Duration) -> Vec<(Duration, IpAddr, AddressChange)> {
+        let events = self.ladder.network.events(self.ladder.ours).iter();
+        let changes = events.filter_map(|logged| match logged.event {
+            Event::PeerAddressChange { peer, change } if logged.at >= since => {
+                Some((logged.at - since, peer, change))
+            }
+            _ => None,
+        });
+        changes.collect()
+    }
+
+    fn with_association<T>(
+        &mut self,
+        act: impl FnOnce(&mut Association, std::time::Instant) -> T,
+    ) -> T {
+        let (ours, id) = (self.ladder.ours, self.ladder.id());
+        self.ladder.network.with(ours, id, act)
+    }
+
+    fn settings(&mut self, peer: IpAddr) -> PathSettings {
+        self.with_association(|association, _| association.path_settings(peer)).unwrap()
+    }
+
+    fn change(
+        &mut self,
+        peer: IpAddr,
+        change: impl FnOnce(&mut PathSettings),
+    ) -> Result<(), PathSettingsError> {
+        let mut settings = self.settings(peer);
+        change(&mut settings);
+        self.with_association(|association, now| association.set_path_settings(now, peer, settings))
+    }
+
+    /// Makes a path potentially failed, or inactive, by DATA that is lost there.
+    fn fail(&mut self, peer: IpAddr, state: PathState) {
+        while self.state(peer) != state {
+            self.ladder.sends("to be lost");
+            self.run(secs(130));
+        }
+    }
+}
+
+fn numbers(ladder: &Ladder, heard: &Heard) -> Vec<u32> {
+    crate::rfc::numbers(ladder, std::slice::from_ref(heard))
+}
+
+/// The sum of so many time-outs in a row, each twice the one before, up to a bound.
+fn time_outs(first: Duration, most: Duration, count: u16) -> Duration {
+    (0..u32::from(count)).map(|number| (first * 2_u32.pow(number)).min(most)).sum()
+}
+
+#[test]
+fn new_data_leaves_a_dead_path_when_its_threshold_and_its_rto_say_so() {
+    let name = "new_data_leaves_a_dead_path_when_its_threshold_and_its_rto_say_so";
+    let (pf, off) = (Some, None);
+    // RTO in ms and its bound, PotentiallyFailed.Max.Retrans, Path.Max.Retrans, and how many time-outs it takes.
+    for (rto, most, threshold, path_max, count, change) in [
+        (1_000, 60_000, pf(0), 5, 1, AddressChange::PotentiallyFailed(T3)),
+        (200, 60_000, pf(0), 5, 1, AddressChange::PotentiallyFailed(T3)),
+        (1_000, 60_000, pf(1), 5, 2, AddressChange::PotentiallyFailed(T3)),
+        (1_000, 1_500, pf(3), 5, 4, AddressChange::PotentiallyFailed(T3)),
+        // RFC 7829, 3.2 (1): it is inactive before it can be potentially failed.
+        (1_000, 60_000, pf(2), 2, 3, AddressChange::Inactive(T3)),
+        (1_000, 60_000, pf(7), 2, 3, AddressChange::Inactive(T3)),
+        (1_000, 60_000, pf(0), 0, 1, AddressChange::Inactive(T3)),
+        // RFC 9260 alone.
+        (1_000, 60_000, off, 5, 6, AddressChange::Inactive(T3)),
+        (300, 2_000, off, 3, 4, AddressChange::Inactive(T3)),
+    ] {
+        let mut play = Play::new(name, 2, |options| {
+            options.rto.initial = ms(rto);
+            options.rto.min = ms(rto);
+            options.rto.max = ms(most);
+            options.retransmission.path_max = path_max;
+            options.failover.potentially_failed_max = threshold;
+        });
+        let promised = time_outs(ms(rto), ms(most), count);
+        play.run(secs(10));
+        let cut = play.elapsed();
+        play.cut(z(1));
+        let mut sent = 0;
+        // The next message follows when the one before has come through.
+        while play.first_sent().last().is_none_or(|(_, to, _)| *to == z(1)) {
+            play.ladder.sends("again");
+            sent += 1;
+            while play.have.len() < sent {
+                play.run(ms(50));
+            }
+        }
+        let (_, _, at) = *play.first_sent().last().unwrap();
+        let case = format!("RTO {rto} to {most}, {threshold:?}, {path_max}");
+        assert_eq!(at - cut, promised, "{case}");
+        assert_eq!(play.changes(cut).first(), Some(&(promised, z(1), change)), "{case}");
+        // What timed out was sent again elsewhere after each RTO all the same (RFC 9260, 6.4).
+        assert_eq!(sent, usize::from(count) + 1, "{case}");
+    }
+}
+
+#[test]
+fn an_idle_path_that_fails_gets_a_heartbeat_in_each_rto_until_it_is_inactive() {
+    let name = "an_idle_path_that_fails_gets_a_heartbeat_in_each_rto_until_it_is_inactive";
+    let mut play = Play::new(name, 2, |_| {});
+    play.cut(z(2));
+    let begin = play.elapsed();
+    request_heartbeat(&mut play.ladder, z(2));
+    play.run(secs(200));
+    // RFC 7829, 3.2 (5, 6): the next one leaves when the one before is found missing, and the RTO doubles.
+    assert_eq!(play.heartbeats(z(2), begin), [0, 1, 3, 7, 15, 31].map(secs));
+    let changes = [
+        (secs(1), z(2), AddressChange::PotentiallyFailed(HEARTBEATS)),
+        // (8) Path.Max.Retrans is 5.
+        (secs(63), z(2), AddressChange::Inactive(HEARTBEATS)),
+    ];
+    assert_eq!(play.changes(begin), changes);
+    let path = play.ladder.path(z(2));
+    assert_eq!((path.errors, path.rto), (6, secs(60)));
+    let counts = path.counts;
+    assert_eq!((counts.heartbeats_sent, counts.heartbeats_unanswered), (6, 6));
+    assert_eq!(counts.state_changes, 2);
+    let changed = play.ladder.network.now() - counts.changed_at.unwrap();
+    assert_eq!(changed, secs(200 - 63));
+}
+
+#[test]
+fn an_idle_path_is_potentially_failed_when_its_threshold_is_exceeded() {
+    let name = "an_idle_path_is_potentially_failed_when_its_threshold_is_exceeded";
+    let mut play = Play::new(name, 2, |options| {
+        options.heartbeat.interval = Some(secs(20));
+        options.failover.potentially_failed_max = Some(2);
+    });
+    play.cut(z(2));
+    let begin = play.elapsed();
+    play.run_until(z(2), PathState::PotentiallyFailed);
+    // Until then, HB.interval and the RTO, backed off, lie between the HEARTBEATs (RFC 9260, 8.3).
+    let times = play.heartbeats(z(2), begin);
+    assert_eq!(times.len(), 4, "the fourth one leaves at once: {times:?}");
+    let found = play.elapsed() - begin;
+    assert_eq!(found - times[2], secs(4), "the third one is found missing after twice 2 s");
+    play.run(secs(30));
+    let times = play.heartbeats(z(2), begin + found);
+    assert_eq!(times, [secs(0), secs(8), secs(24)]);
+}
+
+#[test]
+fn data_goes_to_the_other_path_as_soon_as_a_heartbeat_is_missing() {
+    let name = "data_goes_to_the_other_path_as_soon_as_a_heartbeat_is_missing";
+    let mut play = Play::new(name, 2, |_| {});
+    play.cut(z(1));
+    request_heartbeat(&mut play.ladder, z(1));
+    play.run(secs(1));
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    let begin = play.elapsed();
+    play.ladder.sends("no time is lost");
+    play.run(secs(0));
+    assert_eq!(play.first_sent(), [(1, z(2), begin)]);
+    // RFC 7829, 3.2 (7)
+    play.restore(z(1));
+    play.run(secs(10));
+    assert_eq!(play.state(z(1)), PathState::Active);
+    let failing = AddressChange::PotentiallyFailed(HEARTBEATS);
+    let active = AddressChange::Active(ActiveReason::HeartbeatAcked);
+    assert_eq!(play.changes(begin), [(secs(0), z(1), failing), (secs(2), z(1), active)]);
+}
+
+#[test]
+fn data_returns_to_the_primary_path_unless_that_was_switched() {
+    let name = "data_returns_to_the_primary_path_unless_that_was_switched";
+    // Primary.Switchover.Max.Retrans, after how many failures it works, and where data goes in the end.
+    for (switchover, switches_at, then) in
+        [(None, None, z(1)), (Some(0), Some(1), z(2)), (Some(2), Some(3), z(2))]
+    {
+        let mut play =
+            Play::new(name, 2, |options| options.failover.primary_switchover_max = switchover);
+        play.run(secs(5));
+        let cut = play.elapsed();
+        play.cut(z(1));
+        play.ladder.sends("to be lost");
+        // T3-rtx after 1 s, HEARTBEATs missing after 2 s and 4 s more.
+        play.run(secs(8));
+        assert_eq!(play.ladder.path(z(1)).errors, 3);
+        play.restore(z(1));
+        // The next HEARTBEAT goes 15 s after the cut.
+        play.run(secs(8));
+        let mut changes = vec![(secs(1), z(1), AddressChange::PotentiallyFailed(T3))];
+        if let Some(at) = switches_at {
+            let primary = AddressChange::Primary(PrimaryReason::Switchover);
+            changes.push((time_outs(secs(1), HOUR, at), z(2), primary));
+        }
+        changes.push((secs(15), z(1), AddressChange::Active(ActiveReason::HeartbeatAcked)));
+        assert_eq!(play.changes(cut), changes, "{switchover:?}");
+        let now = play.elapsed();
+        play.ladder.sends("where now?");
+        play.run(secs(0));
+        assert_eq!(play.first_sent().last(), Some(&(2, then, now)), "{switchover:?}");
+        assert!(play.ladder.path(then).primary);
+        // A primary that was switched serves again when the other one fails (RFC 7829, 5, 3).
+        play.cut(then);
+        play.ladder.sends("and now?");
+        play.run(secs(1));
+        let other = if then == z(1) { z(2) } else { z(1) };
+        assert_eq!(play.data(other, now), [secs(1)]);
+    }
+}
+
+#[test]
+fn a_path_that_was_potentially_failed_starts_slowly() {
+    let name = "a_path_that_was_potentially_failed_starts_slowly";
+    let mut play = Play::new(name, 2, |_| {});
+    send(&mut play.ladder, 40, 1_000);
+    play.run(secs(1));
+    assert!(play.ladder.path(z(1)).cwnd > 10 * PMDCS);
+    play.cut(z(1));
+    send(&mut play.ladder, 40, 1_000);
+    play.run(secs(2));
+    play.restore(z(1));
+    play.run(secs(5));
+    let path = play.ladder.path(z(1));
+    assert_eq!((path.state, path.cwnd, path.flight), (PathState::Active, PMDCS, 0));
+    // RFC 7829, 3.2 (7), and RFC 9260, 7.2.3: one packet, until it is acknowledged.
+    play.cut(z(1));
+    let now = play.elapsed();
+    send(&mut play.ladder, 40, 1_000);
+    play.run(ms(900));
+    assert_eq!(play.data(z(1), now), [secs(0)]);
+    assert!(path.counts.t3_expiries == 1 && path.counts.bytes_sent > 40 * 1_016, "{path:?}");
+}
+
+#[test]
+fn late_acknowledgements_show_that_a_path_works_if_the_chunk_went_nowhere_else() {
+    let name = "late_acknowledgements_show_that_a_path_works_if_the_chunk_went_nowhere_else";
+    let mut play = Play::new(name, 2, |options| options.heartbeat.interval = None);
+    send(&mut play.ladder, 40, 1_000);
+    play.run(secs(1));
+    play.alive.clear();
+    send(&mut play.ladder, 12, 1_000);
+    play.run(ms(1_100));
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    let moved: Vec<_> = (play.heard.iter().filter(|heard| heard.destination == z(2)))
+        .flat_map(|heard| numbers(&play.ladder, heard))
+        .collect();
+    assert_eq!(moved, [41, 42, 43, 44], "as many as the second path's window takes");
+    // RFC 7829, 3.2 (9): this says nothing of the first path.
+    play.have.extend(41..=44);
+    let answer = play.sack();
+    play.ladder.says(z(1), &[answer]);
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    // (10): this does.
+    let now = play.elapsed();
+    let answer = sack(&play.ladder, 44, &[(8, 8)], WIDE);
+    play.ladder.says(z(1), &[answer]);
+    let active = AddressChange::Active(ActiveReason::DataAcked);
+    assert_eq!(play.changes(now), [(secs(0), z(1), active)]);
+    assert_eq!(play.ladder.path(z(1)).errors, 0);
+}
+
+#[test]
+fn of_potentially_failed_paths_the_one_with_the_fewest_failures_carries_data() {
+    let name = "of_potentially_failed_paths_the_one_with_the_fewest_failures_carries_data";
+    let mut play = Play::new(name, 3, |options| options.heartbeat.interval = None);
+    for peer in [z(1), z(2), z(3)] {
+        play.cut(peer);
+    }
+    let begin = play.elapsed();
+    play.ladder.sends("where to?");
+    play.run(secs(14));
+    // Each time-out counts one failure: the next one goes to the path after it that has fewer, or as few.
+    let visits = |peer| play.data(peer, begin);
+    assert_eq!(visits(z(1)), [secs(0), secs(3), secs(9)]);
+    assert_eq!(visits(z(2)), [secs(1), secs(5), secs(13)]);
+    assert_eq!(visits(z(3)), [secs(2), secs(7)]);
+    let errors: Vec<_> = play.ladder.paths().iter().map(|path| path.errors).collect();
+    assert_eq!(errors, [3, 2, 2]);
+    // RFC 7829, 3.2 (4): choosing one changes nothing of it.
+    assert!(play.ladder.paths().iter().all(|path| path.state == PathState::PotentiallyFailed));
+    // One that has failed more often does not get its turn.
+    play.change(z(3), |settings| settings.rto.max = secs(1)).unwrap();
+    for _ in 0..2 {
+        request_heartbeat(&mut play.ladder, z(3));
+        play.run(secs(1));
+    }
+    play.run(secs(4));
+    let errors: Vec<_> = play.ladder.paths().iter().map(|path| path.errors).collect();
+    assert_eq!(errors, [3, 3, 4]);
+    assert_eq!(play.data(z(1), begin).last(), Some(&secs(17)));
+}
+
+#[test]
+fn what_waits_for_a_failing_path_goes_to_one_that_answers_again() {
+    let name = "what_waits_for_a_failing_path_goes_to_one_that_answers_again";
+    let mut play = Play::new(name, 2, |_| {});
+    play.alive.clear();
+    send(&mut play.ladder, 3, 1_400);
+    let begin = play.elapsed();
+    // T3-rtx of the first path, then of the second: 1 leaves by the first again, 2 and 3 wait for it to get through.
+    play.run(ms(1_999));
+    play.restore(z(2));
+    play.run(ms(1));
+    assert_eq!(play.data(z(1), begin), [0, 0, 0, 2].map(secs));
+    // The HEARTBEAT to the second path is answered at once.
+    assert_eq!(
+        (play.state(z(1)), play.state(z(2))),
+        (PathState::PotentiallyFailed, PathState::Active)
+    );
+    assert_eq!(play.data(z(2), begin), [1, 1, 1, 2, 2].map(secs));
+    assert_eq!(play.have, BTreeSet::from([2, 3]));
+    play.run(secs(2));
+    assert_eq!(play.have.len(), 3, "1 follows when it times out");
+}
+
+#[test]
+fn in_dormant_state_data_and_heartbeats_go_on_and_either_ends_it() {
+    let name = "in_dormant_state_data_and_heartbeats_go_on_and_either_ends_it";
+    for by_data in [false, true] {
+        let mut play = Play::new(name, 2, |options| {
+            options.heartbeat.interval = if by_data { None } else { Some(secs(30)) };
+            options.retransmission.path_max = 1;
+            options.rto.max = secs(4);
+        });
+        play.alive.clear();
+        play.ladder.sends("is anybody there?");
+        play.run_until(z(1), PathState::Inactive);
+        play.run_until(z(2), PathState::Inactive);
+        play.run(secs(100));
+        // RFC 7829, 4.1 (3): they are told apart by their failures, up to ten times the threshold.
+        let errors: Vec<_> = play.ladder.paths().iter().map(|path| path.errors).collect();
+        assert!(errors.iter().all(|errors| (3..=20).contains(errors)), "{errors:?}");
+        let asleep = play.elapsed();
+        play.run(secs(100));
+        // (1): DATA goes out at each RTO, to both in turn as long as they fail alike.
+        let (first, second) = (play.data(z(1), asleep).len(), play.data(z(2), asleep).len());
+        assert!(first + second >= 24, "{first} and {second}");
+        assert_eq!(play.ladder.state(), AssociationState::Established);
+        // (2): being chosen does not change the state.
+        assert!(play.ladder.paths().iter().all(|path| path.state == PathState::Inactive));
+        play.run(secs(1_000));
+        assert!(play.ladder.paths().iter().all(|path| path.errors <= 20));
+        play.restore(z(2));
+        play.run(secs(100));
+        assert_eq!(play.have.len(), 1, "it came through");
+        if by_data {
+            // What went to both says nothing of either (3.2, 9).
+            play.ladder.sends("this one went there alone");
+            play.run(secs(100));
+        }
+        let why = if by_data { ActiveReason::DataAcked } else { ActiveReason::HeartbeatAcked };
+        let changes = play.changes(asleep);
+        let (_, peer, change) = *changes.last().unwrap();
+        assert_eq!((peer, change), (z(2), AddressChange::Active(why)), "{changes:?}");
+        assert_eq!(play.have.len(), 1 + usize::from(by_data));
+    }
+}
+
+#[test]
+fn without_potential_failure_data_stays_until_the_path_is_inactive_and_counts_no_further() {
+    let name =
+        "without_potential_failure_data_stays_until_the_path_is_inactive_and_counts_no_further";
+    let mut play = Play::new(name, 2, |options| {
+        options.failover.potentially_failed_max = None;
+        options.heartbeat.interval = None;
+    });
+    play.cut(z(1));
+    let begin = play.elapsed();
+    play.fail(z(1), PathState::Inactive);
+    let changes = play.changes(begin);
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].1, changes[0].2), (z(1), AddressChange::Inactive(T3)));
+    assert_eq!(play.heartbeats(z(1), begin), []);
+    let count = play.data(z(1), begin).len();
+    assert_eq!(count, 6, "RFC 9260, 8.2");
+    for _ in 0..3 {
+        request_heartbeat(&mut play.ladder, z(1));
+        play.run(secs(100));
+    }
+    assert_eq!(play.ladder.path(z(1)).errors, 6, "RFC 9260, 8.3");
+}
+
+#[test]
+fn a_primary_path_that_is_inactive_is_switched_without_potential_failure_too() {
+    let name = "a_primary_path_that_is_inactive_is_switched_without_potential_failure_too";
+    let mut play = Play::new(name, 2, |options| {
+        options.failover.potentially_failed_max = None;
+        options.failover.primary_switchover_max = Some(1);
+        options.retransmission.path_max = 1;
+    });
+    play.cut(z(1));
+    let begin = play.elapsed();
+    play.fail(z(1), PathState::Inactive);
+    let changes: Vec<_> =
+        play.changes(begin).into_iter().map(|(_, at, change)| (at, change)).collect();
+    let primary = AddressChange::Primary(PrimaryReason::Switchover);
+    assert_eq!(changes, [(z(1), AddressChange::Inactive(T3)), (z(2), primary)]);
+}
+
+#[test]
+fn no_heartbeat_goes_to_a_failing_path_where_heartbeats_are_off() {
+    let name = "no_heartbeat_goes_to_a_failing_path_where_heartbeats_are_off";
+    let mut play = Play::new(name, 2, |_| {});
+    play.change(z(1), |settings| settings.heartbeat_interval = None).unwrap();
+    play.cut(z(1));
+    play.ladder.sends("to be lost");
+    play.run(secs(100));
+    // RFC 7829, 3.2 (5)
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    assert_eq!(play.heartbeats(z(1), secs(0)), []);
+    // Switched on, the first one is due in an RTO.
+    play.restore(z(1));
+    let now = play.elapsed();
+    play.change(z(1), |settings| settings.heartbeat_interval = Some(secs(30))).unwrap();
+    play.run(secs(5));
+    assert_eq!(play.heartbeats(z(1), now), [secs(2)]);
+    assert_eq!(play.state(z(1)), PathState::Active);
+}
+
+#[test]
+fn a_heartbeat_is_not_missed_where_data_went_since() {
+    let name = "a_heartbeat_is_not_missed_where_data_went_since";
+    let mut play = Play::new(name, 2, |_| {});
+    play.cut(z(1));
+    request_heartbeat(&mut play.ladder, z(1));
+    play.run(ms(500));
+    // The HEARTBEAT was lost, nothing else.
+    play.restore(z(1));
+    play.ladder.sends("and yet it works");
+    play.run(secs(5));
+    assert_eq!(play.state(z(1)), PathState::Active);
+    let path = play.ladder.path(z(1));
+    assert_eq!((path.errors, path.counts.heartbeats_unanswered), (0, 1));
+}
+
+#[test]
+fn potential_failure_can_be_kept_from_the_application() {
+    let name = "potential_failure_can_be_kept_from_the_application";
+    let mut play = Play::new(name, 2, |options| options.failover.expose_potentially_failed = false);
+    let begin = play.elapsed();
+    play.cut(z(1));
+    play.ladder.sends("to be lost");
+    play.run(secs(2));
+    play.ladder.sends("elsewhere at once");
+    play.run(secs(0));
+    assert_eq!(play.first_sent()[1].1, z(2));
+    assert_eq!((play.state(z(1)), play.changes(begin)), (PathState::Active, vec![]));
+    play.restore(z(1));
+    play.run(secs(10));
+    assert_eq!(play.changes(begin), []);
+    play.cut(z(1));
+    play.fail(z(1), PathState::Inactive);
+    let changes: Vec<_> = play.changes(begin).into_iter().map(|(_, _, change)| change).collect();
+    assert!(matches!(changes[..], [AddressChange::Inactive(_)]), "{changes:?}");
+    // At run time, from now on.
+    play.restore(z(1));
+    request_heartbeat(&mut play.ladder, z(1));
+    play.run(secs(0));
+    play.cut(z(1));
+    play.with_association(|association, _| association.expose_potentially_failed(true));
+    play.ladder.sends("to be lost");
+    play.run(secs(2));
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+}
+
+#[test]
+fn parameters_of_a_path_can_be_read_and_set_for_it_alone_or_for_all() {
+    let name = "parameters_of_a_path_can_be_read_and_set_for_it_alone_or_for_all";
+    let mut play = Play::new(name, 2, |_| {});
+    let before = play.settings(z(1));
+    let options = Options::default();
+    assert_eq!((before.max_retrans, before.potentially_failed_max), (5, Some(0)));
+    assert_eq!((before.primary_switchover_max, before.rto), (None, options.rto));
+    play.change(z(1), |settings| {
+        settings.potentially_failed_max = Some(1);
+        settings.max_retrans = 2;
+        settings.rto.min = ms(300);
+        settings.rto.max = secs(10);
+    })
+    .unwrap();
+    assert_eq!(play.settings(z(2)), before);
+    assert_eq!(play.settings(z(1)).rto.max, secs(10));
+    // The next measurement is bounded anew.
+    request_heartbeat(&mut play.ladder, z(1));
+    play.run(secs(1));
+    assert_eq!((play.ladder.path(z(1)).rto, play.ladder.path(z(2)).rto), (ms(300), secs(1)));
+    let cut = play.elapsed();
+    play.alive.clear();
+    for peer in [z(1), z(2)] {
+        request_heartbeat(&mut play.ladder, peer);
+    }
+    play.run(secs(2));
+    assert_eq!(play.state(z(1)), PathState::Active, "one failure is allowed now");
+    request_heartbeat(&mut play.ladder, z(1));
+    play.run(secs(1));
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    play.run(secs(2));
+    let changes: Vec<_> =
+        play.changes(cut).into_iter().filter(|(_, peer, _)| *peer == z(1)).collect();
+    let failing = AddressChange::PotentiallyFailed(HEARTBEATS);
+    let inactive = AddressChange::Inactive(HEARTBEATS);
+    assert_eq!(changes, [(ms(2_600), z(1), failing), (ms(3_800), z(1), inactive)]);
+    play.with_association(|association, now| association.set_all_path_settings(now, before))
+        .unwrap();
+    assert_eq!((play.settings(z(1)), play.settings(z(2))), (before, before));
+}
+
+#[test]
+fn parameters_out_of_their_range_change_nothing() {
+    let mut play = Play::new("parameters_out_of_their_range_change_nothing", 1, |_| {});
+    let before = play.settings(z(1));
+    type Change = fn(&mut PathSettings);
+    let bad: [(Change, &str); 6] = [
+        (|settings| settings.rto.min = secs(0), "rto.min"),
+        (|settings| settings.rto.max = secs(0), "rto.max"),
+        (|settings| settings.rto.initial = HOUR, "rto.initial"),
+        (|settings| settings.heartbeat_interval = Some(HOUR * 25), "heartbeat.interval"),
+        (
+            |settings| {
+                settings.potentially_failed_max = Some(3);
+                settings.primary_switchover_max = Some(2);
+            },
+            "failover.primary_switchover_max",
+        ),
+        // RFC 7829, 5 (1): without potential failure, Path.Max.Retrans is what counts.
+        (
+            |settings| {
+                settings.potentially_failed_max = None;
+                settings.primary_switchover_max = Some(4);
+            },
+            "failover.primary_switchover_max",
+        ),
+    ];
+    for (change, option) in bad {
+        match play.change(z(1), change) {
+            Err(PathSettingsError::Config(ConfigError { option: named, .. })) => {
+                assert_eq!(named, option);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(play.settings(z(1)), before);
+    }
+    let set = |association: &mut Association, now| {
+        association.set_path_settings(now, z(9), before).unwrap_err()
+    };
+    assert!(matches!(play.with_association(set), PathSettingsError::NoSuchPath(_)));
+    let mut options = Options::default();
+    options.failover.potentially_failed_max = Some(1);
+    options.failover.primary_switchover_max = Some(0);
+    Config::new(options).unwrap_err();
+}
+
+/// Lets A hear from the network about its last packet to the first path.
+fn told(play: &mut Play, kind: NoticeKind, change: impl FnOnce(&mut Quote)) {
+    let heard = play.heard.iter().rev().find(|heard| heard.destination == z(1)).unwrap();
+    let (mut quote, packet) = (Quote::parse(&heard.bytes).unwrap(), heard);
+    change(&mut quote);
+    play.ladder.is_told_with(kind, packet, quote);
+}
+
+#[test]
+fn an_unreachable_destination_is_a_hint_that_moves_data_and_is_looked_into_at_once() {
+    let name = "an_unreachable_destination_is_a_hint_that_moves_data_and_is_looked_into_at_once";
+    for kind in [NoticeKind::Unreachable, NoticeKind::SendFailed] {
+        let mut play = Play::new(name, 2, |_| {});
+        play.run(secs(5));
+        play.cut(z(1));
+        let cut = play.elapsed();
+        play.ladder.sends("lost");
+        play.run(ms(10));
+        // However often it is said, it counts once, and not for the association.
+        for _ in 0..20 {
+            told(&mut play, kind, |_| {});
+            play.run(ms(1));
+        }
+        let failing = AddressChange::PotentiallyFailed(FailureReason::Unreachable);
+        assert_eq!(play.changes(cut), [(ms(10), z(1), failing)]);
+        assert_eq!(play.ladder.path(z(1)).errors, 1);
+        assert_eq!(play.heartbeats(z(1), cut), [ms(10)]);
+        play.ladder.sends("elsewhere");
+        play.run(secs(0));
+        assert_eq!(play.first_sent().last().map(|(_, to, _)| *to), Some(z(2)));
+        assert_eq!(play.ladder.state(), AssociationState::Established);
+    }
+}
+
+#[test]
+fn a_hint_that_is_wrong_costs_a_round_trip() {
+    let name = "a_hint_that_is_wrong_costs_a_round_trip";
+    let mut play = Play::new(name, 2, |_| {});
+    play.run(secs(5));
+    play.ladder.sends("arrives");
+    play.run(secs(0));
+    let now = play.elapsed();
+    for _ in 0..20 {
+        told(&mut play, NoticeKind::Unreachable, |_| {});
+        play.run(ms(10));
+    }
+    let failing = AddressChange::PotentiallyFailed(FailureReason::Unreachable);
+    let active = AddressChange::Active(ActiveReason::HeartbeatAcked);
+    assert_eq!(play.changes(now), [(ms(0), z(1), failing), (ms(0), z(1), active)]);
+    assert_eq!(play.heartbeats(z(1), now).len(), 1, "one in each RTO");
+}
+
+#[test]
+fn a_forged_hint_changes_nothing() {
+    let mut play = Play::new("a_forged_hint_changes_nothing", 2, |_| {});
+    play.run(secs(5));
+    play.ladder.sends("lost");
+    play.run(ms(10));
+    let before = play.ladder.paths();
+    let forgeries: [fn(&mut Quote); 3] = [
+        |quote| quote.verification_tag = VerificationTag(quote.verification_tag.0 ^ 1),
+        |quote| quote.source_port ^= 1,
+        |quote| quote.verification_tag = VerificationTag::ZERO,
+    ];
+    for forge in forgeries {
+        told(&mut play, NoticeKind::Unreachable, forge);
+        assert_eq!(play.ladder.paths(), before);
+        assert!(play.ladder.hears_all().is_empty());
+    }
+}
+
+#[test]
+fn a_hint_never_makes_a_path_inactive_and_leaves_the_only_path_active() {
+    let name = "a_hint_never_makes_a_path_inactive_and_leaves_the_only_path_active";
+    for (paths, path_max) in [(1, 5), (2, 0)] {
+        let mut play = Play::new(name, paths, |options| options.retransmission.path_max = path_max);
+        play.run(secs(5));
+        play.ladder.sends("a message");
+        play.run(ms(10));
+        told(&mut play, NoticeKind::Unreachable, |_| {});
+        let path = play.ladder.path(z(1));
+        assert_eq!((path.state, path.errors), (PathState::Active, 0));
+        play.run(ms(10));
+        assert_eq!(play.ladder.path(z(1)).counts.heartbeats_sent, 1);
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_order_holds_while_paths_come_and_go() {
+    let name = "nothing_is_lost_and_order_holds_while_paths_come_and_go";
+    for_each_seed(30, |seed| {
+        let config = config(|options| {
+            options.rto.min = ms(200);
+            options.rto.max = secs(2);
+            options.heartbeat.interval = Some(secs(1));
+            options.retransmission.association_max = 100;
+            options.failover.potentially_failed_max = [Some(0), Some(1), None][seed as usize % 3];
+            options.failover.primary_switchover_max = (seed % 2 == 0).then_some(5);
+        });
+        let link = LinkSettings::with_latency(ms(10));
+        let mut world = World::new(name, seed, 2, &config, &link);
+        let (id, theirs) = world.establish();
+        let (a, z) = (world.a, world.z);
+        // Each link goes down and comes back every few seconds, the two of them at different times.
+        for number in 0..2_usize {
+            let (one, other) = (world.ours[number], world.theirs[number]);
+            for round in 0..10 {
+                let at = world.network.elapsed() + secs(3 * round) + ms(1_400 * number as u64);
+                for (at, status) in [(at, Status::Down), (at + secs(1), Status::Up)] {
+                    world.network.at(at, move |network| {
+                        network.alter_both(one, other, |link| link.status = status);
+                    });
+                }
+            }
+        }
+        let messages = |count| (0..count).map(|number| Message::new(0, payload(number, 3_000)));
+        for _ in 0..30 {
+            world.network.offer(a, id, messages(20));
+            world.network.offer(z, theirs, messages(10));
+            world.network.run_for(secs(1));
+        }
+        world.network.close_when_sent(a, id);
+        world.run_until_ended(id);
+        world.assert_graceful(id);
+        for (host, id) in [(a, id), (z, theirs)] {
+            assert_eq!(world.network.application(host, id).missing(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_cut_under_load_is_seen_within_the_rto_in_both_directions() {
+    let name = "a_cut_under_load_is_seen_within_the_rto_in_both_directions";
+    let mut world = World::new(name, 0, 2, &config(|_| {}), &LinkSettings::with_latency(ms(10)));
+    let (id, theirs) = world.establish();
+    let (a, z) = (world.a, world.z);
+    world.network.run_for(secs(5));
+    for (host, id) in [(a, id), (z, theirs)] {
+        let messages = (0..3_000).map(|number| Message::new(0, payload(number, 2_000)));
+        world.network.offer(host, id, messages);
+    }
+    world.network.run_for(ms(300));
+    let cut = world.network.elapsed();
+    let (one, other) = (world.ours[0], world.theirs[0]);
+    world.network.alter_both(one, other, |link| link.status = Status::Down);
+    world.network.run_for(secs(3));
+    for (host, peer) in [(a, other), (z, one)] {
+        let failing = AddressChange::PotentiallyFailed(T3);
+        let event = Event::PeerAddressChange { peer, change: failing };
+        let log = world.network.events(host);
+        let found = log.iter().find(|logged| logged.event == event).expect("it was seen");
+        // Acknowledgements that were under way may have restarted T3-rtx.
+        let after = found.at - cut;
+        assert!(after > ms(980) && after <= secs(1) + ms(20), "{after:?}");
+    }
+    world.network.run_for(secs(60));
+    for (host, id) in [(a, id), (z, theirs)] {
+        assert_eq!(world.network.application(host, id).missing(), 0);
+    }
+}
