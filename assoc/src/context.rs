@@ -49,16 +49,27 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// Its local addresses.
     pub(crate) sources: AddressSet,
-    /// Whether INIT and INIT ACK list them.
-    pub(crate) lists: bool,
-    /// If they do not, the only one that packets leave from: the peer's answer went there.
+    /// Which of the endpoint's addresses these are.
+    pub(crate) tells: Tells,
+    /// If the peer is told of none, the only one that packets leave from: the peer's answer went there.
     pub(crate) only: Option<IpAddr>,
+}
+
+/// What INIT and INIT ACK list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// What the endpoint is bound to.
+    Bound,
+    /// What the application chose.
+    Chosen,
+    /// Nothing.
+    Nothing,
 }
 
 impl Identity {
     /// The peer speaks to this address, so it knows it.
     pub(crate) fn answered_at(&mut self, local: IpAddr) {
-        self.only = Some(local).filter(|_| !self.lists);
+        self.only = Some(local).filter(|_| self.tells == Tells::Nothing);
     }
 }
 

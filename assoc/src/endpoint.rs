@@ -12,7 +12,7 @@ use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, VerificationTag}
 
 use crate::association::Association;
 use crate::config::Config;
-use crate::context::{Context, Identity, Statistics};
+use crate::context::{Context, Identity, Statistics, Tells};
 use crate::cookie::KeyRing;
 use crate::event::{AssociationId, Event, Role};
 use crate::negotiate::LocalOffer;
@@ -455,7 +455,7 @@ impl Endpoint {
                 local_tag,
                 role,
                 sources: AddressSet::default(),
-                lists: true,
+                tells: Tells::Bound,
                 only: None,
             },
             paths: Paths::new(peers, PathState::Listed, &self.config),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::Endpoint;
+use crate::context::Tells;
 use crate::event::AssociationId;
 use crate::wire::{AddressSet, is_link_local};
 
@@ -71,10 +72,14 @@ impl Endpoint {
         Some(self.address_set(self.table.view(id)?.ctx.me.sources))
     }
 
-    /// The addresses that the peer of an association was told of.
+    /// What an association tells its peer again if that restarts; `None` for what is bound then.
     pub(super) fn told_by(&self, id: AssociationId) -> Option<Vec<IpAddr>> {
         let me = self.table.view(id)?.ctx.me;
-        Some(if me.lists { self.address_set(me.sources).to_vec() } else { Vec::new() })
+        match me.tells {
+            Tells::Bound => None,
+            Tells::Chosen => Some(self.address_set(me.sources).to_vec()),
+            Tells::Nothing => Some(Vec::new()),
+        }
     }
 
     /// The addresses that a packet may leave from if it has no source.

@@ -10,6 +10,7 @@ use super::Endpoint;
 use super::listen::fitting;
 use crate::association::{Association, Setup};
 use crate::config::{Advertise, ConnectOptions};
+use crate::context::Tells;
 use crate::error::ConnectError;
 use crate::event::{AddressChange, AssociationId, Event, LostReason, RemovedReason, Role};
 use crate::negotiate::LocalOffer;
@@ -96,11 +97,15 @@ impl Endpoint {
         let tag = self.fresh_tag();
         let near = addresses.iter().any(|address| is_link_local(*address));
         let offer = self.init_offer(tag, listed, near, &options);
-        let (sources, lists) = (offer.sources, !offer.addresses.is_empty());
+        let tells = match &options.advertise {
+            Advertise::Bound => Tells::Bound,
+            _ if offer.addresses.is_empty() => Tells::Nothing,
+            _ => Tells::Chosen,
+        };
+        let sources = offer.sources;
         let setup = Setup::new(now, offer, addresses.len(), &options, &self.config);
         let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);
-        ctx.me.sources = sources;
-        ctx.me.lists = lists || options.advertise == Advertise::Bound;
+        (ctx.me.sources, ctx.me.tells) = (sources, tells);
         ctx.paths.iter_mut().zip(zones).for_each(|(path, zone)| path.zone = zone);
         ctx.events.extend(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");

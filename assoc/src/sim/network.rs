@@ -343,11 +343,17 @@ impl Network {
         }
     }
 
-    /// Puts a packet on the link it takes. A packet without a source takes the host's first link to its destination.
+    /// Puts a packet on the link it takes. A packet without a source takes the first link to its destination that it may.
     fn put(&mut self, host: HostId, transmit: &Transmit, payload: Bytes) {
         let destination = transmit.destination;
-        let addresses = &self.host(host).addresses;
-        let routed = addresses.iter().find(|own| self.links.contains_key(&(**own, destination)));
+        let addresses = match &self.host(host).node {
+            Node::Endpoint(member) => member.endpoint.address_set(transmit.sources),
+            Node::Wire(_) => &self.host(host).addresses,
+        };
+        let fits = |own: &&IpAddr| own.is_ipv4() == destination.is_ipv4();
+        let leads = |own: &&IpAddr| self.links.contains_key(&(**own, destination));
+        // Routing knows of no filter: where no link leads, any will do.
+        let routed = addresses.iter().find(leads).or_else(|| addresses.iter().find(fits));
         let Some(source) = transmit.source.or(routed.copied()) else {
             let notice = (self.now, NoticeKind::SendFailed);
             return self.notice(host, notice, destination, None, &payload);

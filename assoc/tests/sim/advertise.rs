@@ -136,18 +136,6 @@ fn a_peer_that_is_told_nothing_hears_from_the_address_it_answered_and_no_other()
 }
 
 #[test]
-fn a_failing_path_is_tried_from_the_other_advertised_address() {
-    let name = "a_failing_path_is_tried_from_the_other_advertised_address";
-    let mut ladder = with(name, &[a(1), a(2), a(3)]);
-    let told = [a(2), a(3)];
-    ladder.connectx_with(&[z(1)], advertise(Advertise::Explicit(told.to_vec())));
-    let first = ladder.expects(z(1), &[ChunkType::INIT]);
-    let second = ladder.expects_within(secs(1), z(1), &[ChunkType::INIT]);
-    assert_ne!(first.source, second.source);
-    assert_eq!(first.bytes, second.bytes);
-}
-
-#[test]
 fn the_init_ack_of_a_restart_lists_what_the_init_did() {
     let name = "the_init_ack_of_a_restart_lists_what_the_init_did";
     for (how, listed) in [
