@@ -25,7 +25,7 @@ use support::suite::{Outcome, Suite};
 use support::topology::Family::{self, V4, V6};
 use transfer::Transfer;
 use usctp::lab::{End, Lab, Link, Prefix, Route, Rule, Way};
-use usctp::{Options, PathState};
+use usctp::{ActiveReason, AddressChange, Options, PathState};
 
 fn main() -> ExitCode {
     let mut suite = Suite::enter("failover");
@@ -40,6 +40,10 @@ fn main() -> ExitCode {
     for (name, families) in BOTH {
         let test = move |lab: &Lab| total_outage(lab, families);
         suite.in_lab(format!("all_links_are_cut_and_the_second_comes_back_over_{name}"), test);
+        let test = move |lab: &Lab| states(lab, families);
+        suite.in_lab(format!("each_state_of_a_failing_path_is_told_in_its_turn_over_{name}"), test);
+        let test = move |lab: &Lab| switchover(lab, families);
+        suite.in_lab(format!("with_switchover_the_second_path_stays_primary_over_{name}"), test);
     }
     suite.run()
 }
@@ -350,6 +354,50 @@ fn total_outage(lab: &Lab, families: &[Family]) -> Outcome<()> {
         "-".into(),
     ]);
     Ok(())
+}
+
+/// RFC 7829: a path is potentially failed before it is inactive, and leaves both when it answers.
+fn states(lab: &Lab, families: &[Family]) -> Outcome<()> {
+    let scene = Scene::new(lab, families, false)?;
+    let options = options();
+    let promise = Promise::of(&options, 1);
+    let transfer = Transfer::begin(&scene, &options)?;
+    transfer.changes(0);
+    scene.links[0].cut()?;
+    transfer.until("the first path is inactive", promise.inactive + GRACE, |now| {
+        now.path(0).state == PathState::Inactive
+    })?;
+    transfer.until_caught_up(promise.switch + GRACE)?;
+    // A machine that is loaded may let a round trip take longer than RTO.Min before anything is cut: what counts is how
+    // it ends.
+    let changes = transfer.changes(0);
+    let [.., before, last] = changes[..] else { return Err(format!("{changes:?}").into()) };
+    assert!(matches!(before, AddressChange::PotentiallyFailed(_)), "{changes:?}");
+    assert!(matches!(last, AddressChange::Inactive(_)), "{changes:?}");
+    scene.links[0].restore()?;
+    transfer.until("all paths are active again", promise.active + GRACE, Transfer::is_whole)?;
+    let changes = transfer.changes(0);
+    assert!(changes.contains(&AddressChange::Active(ActiveReason::HeartbeatAcked)), "{changes:?}");
+    transfer.end()
+}
+
+/// RFC 7829, section 5: the path that takes over becomes the primary for good.
+fn switchover(lab: &Lab, families: &[Family]) -> Outcome<()> {
+    let scene = Scene::new(lab, families, false)?;
+    let mut options = options();
+    options.failover.primary_switchover_max = Some(options.retransmission.path_max);
+    let promise = Promise::of(&options, 1);
+    let transfer = Transfer::begin(&scene, &options)?;
+    scene.links[0].cut()?;
+    transfer.until("the second path is primary", promise.inactive + GRACE, |now| {
+        now.primary() == Some(1)
+    })?;
+    transfer.until_caught_up(promise.switch + GRACE)?;
+    scene.links[0].restore()?;
+    transfer.until("all paths are active again", promise.active + GRACE, Transfer::is_whole)?;
+    transfer.until_used(1, promise.switch + GRACE)?;
+    assert_eq!(transfer.primary(), Some(1));
+    transfer.end()
 }
 
 /// A row of the table in `docs/failover.md`.

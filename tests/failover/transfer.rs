@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use usctp::{
-    Association, ConnectOptions, Error, Message, Options, PathState, PathStatus, Received, Socket,
-    Stack,
+    AddressChange, Association, ConnectOptions, Error, Event, Message, Options, PathState,
+    PathStatus, Received, Socket, Stack,
 };
 
 use crate::scene::Scene;
@@ -87,7 +87,27 @@ impl Transfer {
 
     /// Bytes of DATA that went over a link, or were meant to.
     pub(crate) fn bytes_sent(&self, link: usize) -> u64 {
-        self.path(link).bytes_sent
+        self.path(link).counts.bytes_sent
+    }
+
+    /// The link of the primary path.
+    pub(crate) fn primary(&self) -> Option<usize> {
+        self.association.paths().iter().position(|path| path.primary)
+    }
+
+    /// What our end has told of the path over a link since this was last asked.
+    pub(crate) fn changes(&self, link: usize) -> Vec<AddressChange> {
+        let address = self.path(link).peer;
+        let mut changes = Vec::new();
+        while let Ok(event) = self.association.try_event() {
+            match event {
+                Event::PeerAddressChange { peer, change } if peer == address => {
+                    changes.push(change)
+                }
+                _ => {}
+            }
+        }
+        changes
     }
 
     /// Whether every path of both ends is active.
