@@ -20,7 +20,10 @@ use support::peer::{Peer, usrsctp};
 use support::suite::{Outcome, Suite};
 use support::topology::{COMBINATIONS, Family, Topology};
 use usctp::lab::Lab;
-use usctp::{AddressChange, Association, Event, Message, MovedOn, Options, RemovedReason};
+use usctp::{
+    AddressChange, Association, Event, Message, MovedOn, Options, PathState, PathStatus,
+    RemovedReason,
+};
 
 fn main() -> ExitCode {
     let mut suite = Suite::enter("interop_multihomed");
@@ -198,17 +201,11 @@ fn cut_under_load(lab: &Lab, family: Family, transport: Transport) -> Outcome<()
 
 /// Restores the first link once we have given up the address on it.
 fn mend_when_inactive(association: &Association, hosts: &Topology, first: IpAddr) -> Outcome<()> {
-    loop {
-        // In its braces there may be a reason.
-        match association.event_timeout(PATIENCE)? {
-            Event::PeerAddressChange { peer, change: AddressChange::Inactive { .. } }
-                if peer == first =>
-            {
-                return Ok(hosts.links[0].restore()?);
-            }
-            _ => {}
-        }
+    let given_up = |path: &PathStatus| path.peer == first && path.state == PathState::Inactive;
+    while !association.paths().iter().any(given_up) {
+        association.event_timeout(PATIENCE)?;
     }
+    Ok(hosts.links[0].restore()?)
 }
 
 /// Starts the sender with the timers of [`options`].
