@@ -17,8 +17,8 @@ use support::ours::{SOON, program};
 use support::suite::{Outcome, Suite};
 use usctp::lab::{Host, Lab, Link, LinkOptions, Prefix, Route};
 use usctp::{
-    AddressChange, Association, ConnectOptions, Event, LostReason, Message, MovedOn, OnRefused,
-    Options, PathState, RemovedReason, Socket, Stack,
+    ActiveReason, AddressChange, Association, ConnectOptions, Event, LostReason, Message, MovedOn,
+    OnRefused, Options, PathState, RemovedReason, Socket, Stack,
 };
 
 const PORT: u16 = 7000;
@@ -250,12 +250,15 @@ fn superset(lab: &Lab, mix: Mix) -> Outcome<()> {
     assert_eq!(peers(&association), [stage.first(), stage.second()]);
     let change = |change| Event::PeerAddressChange { peer: stage.second(), change };
     let until = Instant::now() + SOON;
-    while !events.contains(&change(AddressChange::Active)) {
+    while !events.contains(&change(AddressChange::Active(ActiveReason::Confirmed))) {
         assert!(Instant::now() < until, "{events:?}");
         events.push(association.event_timeout(SOON)?);
     }
     let place = |event| events.iter().position(|told| *told == event);
-    assert!(place(change(AddressChange::Unconfirmed)) < place(change(AddressChange::Active)));
+    assert!(
+        place(change(AddressChange::Unconfirmed))
+            < place(change(AddressChange::Active(ActiveReason::Confirmed)))
+    );
     stage.use_and_close(&association)
 }
 

@@ -102,7 +102,7 @@ impl Transfer {
         while let Ok(event) = self.association.try_event() {
             match event {
                 Event::PeerAddressChange { peer, change } if peer == address => {
-                    changes.push(change)
+                    changes.push(change);
                 }
                 _ => {}
             }

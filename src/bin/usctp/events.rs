@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use usctp::{
-    AddressChange, Association, AssociationId, Error, Event, MovedOn, MtuReason, PathState,
-    Received,
+    ActiveReason, AddressChange, Association, AssociationId, Error, Event, FailureReason, MovedOn,
+    MtuReason, PathState, PrimaryReason, Received,
 };
 
 use crate::output::{Output, json_line, standard_output};
@@ -36,8 +36,8 @@ pub(crate) enum Line {
     MovedOn { address: IpAddr, reason: &'static str },
     Dropped { address: IpAddr, reason: &'static str },
     CommUp(CommUp),
-    Path { association: u64, address: IpAddr, state: &'static str },
-    Primary { association: u64, address: IpAddr },
+    Path { association: u64, address: IpAddr, state: &'static str, reason: &'static str },
+    Primary { association: u64, address: IpAddr, reason: &'static str },
     PathMtu { association: u64, address: IpAddr, mtu: usize, reason: &'static str },
     Restart { association: u64 },
     RemoteError { association: u64, cause: String },
@@ -170,7 +170,8 @@ impl Reporter {
 
 fn line(association: &Association, event: &Event) -> Option<Line> {
     let id = association.id().0;
-    let path = |address, state| Some(Line::Path { association: id, address, state });
+    let path =
+        |address, state, reason| Some(Line::Path { association: id, address, state, reason });
     match *event {
         Event::ListedTwice { index, peer } => Some(Line::ListedTwice { address: peer, index }),
         Event::Tried { peer, attempt } => Some(Line::Tried { address: peer, attempt }),
@@ -197,11 +198,19 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
             Some(Line::CommLost { association: id, reason })
         }
         Event::PeerAddressChange { peer, change } => match change {
-            AddressChange::Unconfirmed => path(peer, "unconfirmed"),
-            AddressChange::Active(_) => path(peer, "active"),
-            AddressChange::PotentiallyFailed(_) => path(peer, "potentially_failed"),
-            AddressChange::Inactive(_) => path(peer, "inactive"),
-            AddressChange::Primary(_) => Some(Line::Primary { association: id, address: peer }),
+            AddressChange::Unconfirmed => path(peer, "unconfirmed", "learned"),
+            AddressChange::Active(reason) => path(peer, "active", active_reason(reason)),
+            AddressChange::PotentiallyFailed(reason) => {
+                path(peer, "potentially_failed", failure_reason(reason))
+            }
+            AddressChange::Inactive(reason) => path(peer, "inactive", failure_reason(reason)),
+            AddressChange::Primary(reason) => {
+                let reason = match reason {
+                    PrimaryReason::Chosen => "chosen",
+                    PrimaryReason::Switchover => "switchover",
+                };
+                Some(Line::Primary { association: id, address: peer, reason })
+            }
             AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
                 Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
             }
@@ -221,11 +230,30 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
 }
 
 /// A state of a path as the lines say it.
+fn active_reason(reason: ActiveReason) -> &'static str {
+    match reason {
+        ActiveReason::Confirmed => "confirmed",
+        ActiveReason::HeartbeatAcked => "HEARTBEAT acknowledged",
+        ActiveReason::DataAcked => "DATA acknowledged",
+        ActiveReason::Restarted => "peer restarted",
+    }
+}
+
+fn failure_reason(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::T3Expired => "DATA not acknowledged",
+        FailureReason::HeartbeatUnanswered => "HEARTBEAT not answered",
+        FailureReason::T2Expired => "SHUTDOWN not answered",
+        FailureReason::Unreachable => "unreachable",
+    }
+}
+
 pub(crate) fn state_name(state: PathState) -> &'static str {
     match state {
         PathState::Listed => "listed",
         PathState::Unconfirmed => "unconfirmed",
         PathState::Active => "active",
+        PathState::PotentiallyFailed => "potentially_failed",
         PathState::Inactive => "inactive",
         _ => "unknown",
     }
@@ -260,11 +288,11 @@ impl fmt::Display for Line {
                 up.streams_in,
                 up.streams_out
             ),
-            Self::Path { association, address, state } => {
-                write!(f, "association {association}: {address} is {state}")
+            Self::Path { association, address, state, reason } => {
+                write!(f, "association {association}: {address} is {state} ({reason})")
             }
-            Self::Primary { association, address } => {
-                write!(f, "association {association}: {address} is primary")
+            Self::Primary { association, address, reason } => {
+                write!(f, "association {association}: {address} is the primary path ({reason})")
             }
             Self::PathMtu { association, address, mtu, reason } => {
                 write!(f, "association {association}: {address} takes {mtu} bytes ({reason})")

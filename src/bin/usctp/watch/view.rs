@@ -91,13 +91,13 @@ impl Row {
             cwnd: path.cwnd,
             flight: path.flight,
             rates: VecDeque::new(),
-            bytes_sent: path.bytes_sent,
+            bytes_sent: path.counts.bytes_sent,
         }
     }
 
     fn update(&mut self, path: &PathStatus, since: Duration) {
         // A peer that restarts has paths that begin anew.
-        let bytes = path.bytes_sent.saturating_sub(self.bytes_sent);
+        let bytes = path.counts.bytes_sent.saturating_sub(self.bytes_sent);
         let rate = bytes as f64 * 8.0 / since.as_secs_f64().max(0.001);
         let rates = std::mem::take(&mut self.rates);
         *self = Self { rates, ..Self::new(path) };
