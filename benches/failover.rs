@@ -212,6 +212,7 @@ impl Run {
         options.rto.max = Duration::from_millis(parameters.rto_max);
         options.retransmission.path_max = parameters.path_max;
         options.heartbeat.interval = Some(Duration::from_millis(parameters.heartbeat));
+        options.failover.potentially_failed_max = self.threshold;
         options
     }
 
