@@ -42,7 +42,8 @@ pub use usctp_assoc::{
     FailureReason, HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, MtuReason,
     NoSuchPath, OnRefused, Options, PathCounts, PathMtuError, PathSettings, PathSettingsError,
     PathState, PathStatus, PmtudOptions, PmtudState, PrimaryReason, RACE_INTERVAL, Received,
-    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, Statistics,
+    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, SendOptions,
+    Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

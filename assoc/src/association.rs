@@ -176,8 +176,7 @@ impl Association {
     /// # Errors
     /// [`SendError::WouldBlock`] if the send buffer is full: [`Event::Writable`] follows once it has room.
     /// Else what is wrong with the message, or that the association is closing.
-    pub fn send(&mut self, now: Instant, message: Message) -> Result<(), SendError> {
-        let _ = now;
+    pub fn send(&mut self, now: Instant, mut message: Message) -> Result<(), SendError> {
         self.judge(&message)?;
         let limit = self.ctx.config.limits.send_buffer;
         if self.send_buffered() + outbox::cost(message.payload.len()) > limit {
@@ -186,6 +185,7 @@ impl Association {
         }
         self.ctx.statistics.messages_sent += 1;
         self.ctx.statistics.bytes_sent += message.payload.len() as u64;
+        message.taken(now);
         self.ctx.outbox.push(message);
         if let State::Open(tcb) = &mut self.state {
             tcb.sender.open_burst(&self.ctx.config);
@@ -333,10 +333,12 @@ impl Association {
         if let State::Open(tcb) = &mut self.state {
             tcb.cut_partial_deliveries(&mut self.ctx);
             let lost = outbox::whole_messages(tcb.sender.drain());
-            self.ctx.events.extend(lost.into_iter().map(Event::SendFailed));
+            let failed = |message| Event::SendFailed { message, sent: true };
+            self.ctx.events.extend(lost.into_iter().map(failed));
         }
         let Context { outbox, events, .. } = &mut self.ctx;
-        events.extend(outbox.drain().map(Event::SendFailed));
+        let failed = |message| Event::SendFailed { message, sent: false };
+        events.extend(outbox.drain().map(failed));
     }
 
     fn judge(&self, message: &Message) -> Result<(), SendError> {

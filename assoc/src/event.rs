@@ -123,8 +123,14 @@ pub enum Event {
     Writable,
     /// Everything sent so far was acknowledged.
     SenderDry,
-    /// A message that had not been acknowledged when the association ended.
-    SendFailed(Message),
+    /// A message that was not acknowledged when the association ended or the peer restarted, that was for a stream the peer
+    /// does not have, or whose lifetime was over before any of it was sent.
+    SendFailed {
+        /// The message, with its context.
+        message: Message,
+        /// Whether any of it had been sent: then the peer may have received it (RFC 9260, sections 11.1.14 and 11.1.15).
+        sent: bool,
+    },
     /// The peer's Adaptation Layer Indication (RFC 5061, section 4.2.6); comes next to `CommUp`.
     AdaptationIndication(u32),
     /// The rest of a message that was being delivered in parts on this stream will not come; what had come of it and

@@ -1,5 +1,8 @@
 //! The border to the application: messages to send and messages received.
 
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use usctp_chunk::{Ppid, StreamId};
 
@@ -16,6 +19,24 @@ pub struct Message {
     pub immediate: bool,
     /// The bytes; at least one.
     pub payload: Bytes,
+    /// What few messages ask for; the methods set it.
+    pub options: Option<Box<SendOptions>>,
+}
+
+/// What few messages ask for (RFC 9260, section 11.1.5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendOptions {
+    /// The application's own mark, which comes back if the message fails.
+    pub context: u32,
+    /// How long the message may wait for being sent: after that it fails, unless its first part has left.
+    pub lifetime: Option<Duration>,
+    /// The peer's address it is to be sent to in the place of the primary path, while that is active.
+    pub destination: Option<IpAddr>,
+    /// Whether it must not wait for more to fill a packet with, even if Nagle's algorithm is on.
+    pub unbundled: bool,
+    /// When the lifetime is over.
+    pub(crate) expires: Option<Instant>,
 }
 
 impl Message {
@@ -27,6 +48,7 @@ impl Message {
             unordered: false,
             immediate: false,
             payload: payload.into(),
+            options: None,
         }
     }
 
@@ -35,6 +57,46 @@ impl Message {
     pub fn ppid(mut self, ppid: u32) -> Self {
         self.ppid = Ppid(ppid);
         self
+    }
+
+    /// The same message with a mark of the application's that comes back if it fails.
+    #[must_use]
+    pub fn context(self, context: u32) -> Self {
+        self.with(|options| options.context = context)
+    }
+
+    /// The same message, that fails if its first part has not left within this time.
+    #[must_use]
+    pub fn lifetime(self, lifetime: Duration) -> Self {
+        self.with(|options| options.lifetime = Some(lifetime))
+    }
+
+    /// The same message, to be sent to this address of the peer while that is active.
+    #[must_use]
+    pub fn destination(self, peer: IpAddr) -> Self {
+        self.with(|options| options.destination = Some(peer))
+    }
+
+    /// The same message, that does not wait for others to be bundled with.
+    #[must_use]
+    pub fn unbundled(self) -> Self {
+        self.with(|options| options.unbundled = true)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut SendOptions)) -> Self {
+        set(self.options.get_or_insert_default());
+        self
+    }
+
+    /// It begins to wait.
+    pub(crate) fn taken(&mut self, now: Instant) {
+        if let Some(options) = &mut self.options {
+            options.expires = options.lifetime.and_then(|lifetime| now.checked_add(lifetime));
+        }
+    }
+
+    pub(crate) fn mark(&self) -> u32 {
+        self.options.as_ref().map_or(0, |options| options.context)
     }
 
     /// The same message, free to overtake others of its stream.

@@ -1,6 +1,8 @@
 //! Messages that have no TSN yet, and the stream sequence numbers they will get.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Data, DataFlags, Sequence, Ssn, StreamId, Tsn};
@@ -48,9 +50,39 @@ impl Outbox {
         fits && self.begun.is_none()
     }
 
-    /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9).
-    pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<Data> {
+    /// The address that the next DATA chunk is to go to, if the application wants one.
+    pub(crate) fn wanted(&self) -> Option<IpAddr> {
+        self.queue.front()?.options.as_ref()?.destination
+    }
+
+    /// Whether the next message must not wait for others.
+    pub(crate) fn is_urgent(&self) -> bool {
+        let options = self.queue.front().and_then(|message| message.options.as_ref());
+        options.is_some_and(|options| options.unbundled)
+    }
+
+    /// Whether the lifetime of the next message is over and none of it was sent (RFC 9260, section 11.1.5).
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        let options = self.queue.front().and_then(|message| message.options.as_ref());
+        let expires = options.and_then(|options| options.expires);
+        expires.is_some_and(|expires| expires <= now) && self.begun.is_none()
+    }
+
+    /// Takes the next message out if it is stale.
+    pub(crate) fn take_stale(&mut self, now: Instant) -> Option<Message> {
+        if !self.is_stale(now) {
+            return None;
+        }
+        let message = self.queue.pop_front()?;
+        self.bytes -= cost(message.payload.len());
+        Some(message)
+    }
+
+    /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9), and the context of its
+    /// message.
+    pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<(Data, u32)> {
         let message = self.queue.front_mut()?;
+        let context = message.mark();
         let payload = if message.payload.len() > limit {
             message.payload.split_to(limit)
         } else {
@@ -69,7 +101,7 @@ impl Outbox {
         let ssn = self.ssn(stream, unordered);
         self.begun = (!ending).then_some(ssn);
         let flags = DataFlags { immediate, unordered, beginning, ending };
-        Some(Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload })
+        Some((Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload }, context))
     }
 
     /// Everything left, for the application to be told that it was not sent.
@@ -125,14 +157,16 @@ impl Outbox {
 }
 
 /// Puts DATA chunks together to the messages they are whole of; the rest of them is left out.
-pub(crate) fn whole_messages(chunks: impl Iterator<Item = Data>) -> Vec<Message> {
+pub(crate) fn whole_messages(chunks: impl Iterator<Item = (Data, u32)>) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut begun: Option<(Message, BytesMut)> = None;
-    for data in chunks {
+    for (data, context) in chunks {
         let DataFlags { immediate, unordered, beginning, ending } = data.flags;
         if beginning {
             let Data { stream, ppid, .. } = data;
-            let message = Message { stream, ppid, unordered, immediate, payload: Bytes::new() };
+            let message =
+                Message { stream, ppid, unordered, immediate, ..Message::new(0, Bytes::new()) };
+            let message = if context == 0 { message } else { message.context(context) };
             begun = Some((message, BytesMut::new()));
         }
         let Some((_, payload)) = &mut begun else { continue };
@@ -157,7 +191,7 @@ mod tests {
 
     fn chunks(outbox: &mut Outbox, limit: usize) -> Vec<(u16, u16, bool, bool, usize)> {
         std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit))
-            .map(|data| {
+            .map(|(data, _)| {
                 let Sequence::Ssn(ssn) = data.sequence else { panic!("DATA was asked for") };
                 let DataFlags { beginning, ending, .. } = data.flags;
                 (data.stream.0, ssn.value(), beginning, ending, data.payload.len())

@@ -148,7 +148,7 @@ impl Sender {
             path.congestion.note_fully_used(!room);
             return (room && self.burst > 0).then_some(to);
         }
-        let to = paths.for_data()?;
+        let to = path_for_new(outbox, paths)?;
         let limit = self.fragment_limit(paths);
         let path = paths.path_mut(to)?;
         let Some(len) = outbox.next_len(limit) else {
@@ -305,8 +305,8 @@ impl Sender {
         }
     }
 
-    /// The payload of every chunk that was not acknowledged.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Data> + '_ {
+    /// Every chunk that was not acknowledged, with the context of its message.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Data, u32)> + '_ {
         self.outstanding.drain()
     }
 
@@ -355,9 +355,10 @@ impl Sender {
         paths: &mut Paths,
         written: &mut Written,
     ) {
-        if paths.for_data() != Some(to) {
+        if path_for_new(outbox, paths) != Some(to) {
             return;
         }
+        let wanted = outbox.wanted();
         let limit = self.fragment_limit(paths);
         let Some(path) = paths.path_mut(to) else { return };
         while let Some(len) = outbox.next_len(limit) {
@@ -370,7 +371,11 @@ impl Sender {
             if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
                 return;
             }
-            let Some(mut data) = outbox.next_chunk(self.outstanding.next_tsn(), limit) else {
+            if outbox.wanted() != wanted || outbox.is_stale(now) {
+                return;
+            }
+            let next = outbox.next_chunk(self.outstanding.next_tsn(), limit);
+            let Some((mut data, context)) = next else {
                 return;
             };
             data.flags.immediate |= self.closing;
@@ -384,7 +389,7 @@ impl Sender {
             path.record.probe.get_or_insert(Probe { number, sent_at: now });
             sent_on(path, now, chunk_len(&data));
             path.record.used_at = Some(now);
-            self.outstanding.push(data, to);
+            self.outstanding.push(data, to, context);
             self.outstanding.note_packet(number, packet.len());
             written.chunks += 1;
         }
@@ -420,7 +425,11 @@ impl Sender {
 
     /// RFC 9260, 6.1: whether what is left had better wait for more to fill a packet with (Nagle).
     fn waits_for_more(&self, outbox: &Outbox, limit: usize) -> bool {
-        self.nagle && !self.closing && !self.outstanding.is_empty() && outbox.payload() < limit
+        self.nagle
+            && !self.closing
+            && !outbox.is_urgent()
+            && !self.outstanding.is_empty()
+            && outbox.payload() < limit
     }
 
     fn credit_paths(
@@ -504,6 +513,13 @@ impl Sender {
             self.window_probe.outstanding = false;
         }
     }
+}
+
+/// Where new DATA goes: where the application wants it if that is active, else where all of it goes.
+fn path_for_new(outbox: &Outbox, paths: &Paths) -> Option<PathId> {
+    let wanted = outbox.wanted().and_then(|peer| paths.find(peer));
+    let usable = |id: &PathId| paths.path(*id).is_some_and(Path::is_usable);
+    wanted.filter(usable).or_else(|| paths.for_data())
 }
 
 /// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).

@@ -182,7 +182,7 @@ fn is_droppable(event: &Event) -> bool {
         | Event::CommLost(_)
         | Event::PeerShutdown
         | Event::ShutdownComplete
-        | Event::SendFailed(_) => false,
+        | Event::SendFailed { .. } => false,
         other => once(other) == 0,
     }
 }
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_flood_of_changes_drops_the_oldest_changes_and_nothing_else() {
         let mut queue = EventQueue::default();
-        let failed = Event::SendFailed(Message::new(0, "undelivered"));
+        let failed = Event::SendFailed { message: Message::new(0, "undelivered"), sent: false };
         queue.push(failed.clone());
         for n in 0..1000 {
             queue.push(change(n));

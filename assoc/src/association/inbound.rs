@@ -262,7 +262,8 @@ impl Association {
     /// Messages for streams that the peer does not want cannot be sent.
     pub(super) fn reject_streams(&mut self, negotiated: Negotiated) {
         let beyond = self.ctx.outbox.take_beyond(negotiated.outbound_streams);
-        self.ctx.events.extend(beyond.into_iter().map(Event::SendFailed));
+        let failed = |message| Event::SendFailed { message, sent: false };
+        self.ctx.events.extend(beyond.into_iter().map(failed));
     }
 }
 

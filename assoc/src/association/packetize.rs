@@ -8,6 +8,7 @@ use usctp_chunk::{Chunk, CommonHeader, Heartbeat, PacketBuilder, Shutdown, Verif
 use super::setup::CookieWait;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
+use crate::event::Event;
 use crate::path::{COMMON_HEADER, PathId};
 use crate::wire::Transmit;
 
@@ -130,6 +131,10 @@ impl Tcb {
     fn data_destination(&mut self, now: Instant, ctx: &mut Context) -> Option<PathId> {
         if !self.sends_data() {
             return None;
+        }
+        while let Some(message) = ctx.outbox.take_stale(now) {
+            ctx.tell(Event::SendFailed { message, sent: false });
+            self.tell_of_room(ctx);
         }
         let Context { paths, outbox, .. } = ctx;
         self.sender.destination(now, outbox, paths)

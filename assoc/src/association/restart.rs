@@ -223,7 +223,7 @@ impl Association {
 /// What was sent to a peer that is gone is given back to the application, and the streams begin anew.
 fn give_back(tcb: &mut Tcb, ctx: &mut Context) {
     let lost = outbox::whole_messages(tcb.sender.drain());
-    ctx.events.extend(lost.into_iter().map(Event::SendFailed));
+    ctx.events.extend(lost.into_iter().map(|message| Event::SendFailed { message, sent: true }));
     ctx.outbox.restart();
     for path in ctx.paths.iter_mut() {
         path.forget_flight();

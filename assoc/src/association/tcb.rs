@@ -275,7 +275,7 @@ impl Tcb {
 
     /// Wakes a sender that was refused, once the send buffer has room: because of an acknowledgement, or because
     /// messages were taken out for which there is no stream, or whose association the peer has forgotten.
-    fn tell_of_room(&self, ctx: &mut Context) {
+    pub(super) fn tell_of_room(&self, ctx: &mut Context) {
         let held = ctx.outbox.bytes() + self.sender.cost();
         // Half of it, so that a sender is not woken for each message.
         if ctx.send_refused && held <= ctx.config.limits.send_buffer / 2 {

@@ -31,6 +31,8 @@ pub(crate) struct Outstanding {
 #[derive(Debug)]
 struct Sent {
     data: Data,
+    /// The application's mark of its message.
+    context: u32,
     /// Where it went last.
     path: PathId,
     /// Where it is to go if it is lost.
@@ -133,11 +135,12 @@ impl Outstanding {
     }
 
     /// A new chunk went out.
-    pub(crate) fn push(&mut self, data: Data, path: PathId) {
+    pub(crate) fn push(&mut self, data: Data, path: PathId, context: u32) {
         self.cost += cost(data.payload.len());
         self.in_flight += data.payload.len();
         self.chunks.push_back(Sent {
             data,
+            context,
             path,
             next: path,
             fate: Fate::InFlight,
@@ -305,9 +308,9 @@ impl Outstanding {
     }
 
     /// The payload of every chunk that was not acknowledged, for the application to be told.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Data> + '_ {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Data, u32)> + '_ {
         self.lost.clear();
-        self.chunks.drain(..).map(|sent| sent.data)
+        self.chunks.drain(..).map(|sent| (sent.data, sent.context))
     }
 
     fn pop(&mut self, paths: &mut Paths, tallies: &mut Vec<Tally>) {

@@ -152,7 +152,7 @@ impl Member {
                     application.blocked = false;
                     turn.came_up.push(association);
                 }
-                Event::SendFailed(message) if is_open(&self.endpoint, association) => {
+                Event::SendFailed { message, .. } if is_open(&self.endpoint, association) => {
                     application.ledger.gave_back(message);
                 }
                 Event::PartialDeliveryAborted(stream) => drop(application.parts.remove(stream)),

@@ -47,7 +47,7 @@ fn fh_5_1_1_a_peer_that_acknowledges_nothing_is_reported_unreachable() {
     assert_eq!(sent, 1 + 3);
     t.is(Closed);
     assert_eq!(t.lost(), Some(LostReason::TooManyRetransmissions));
-    assert!(t.iut.events().iter().any(|event| matches!(event, Event::SendFailed(_))));
+    assert!(t.iut.events().iter().any(|event| matches!(event, Event::SendFailed { .. })));
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn at_2_15_the_user_aborts_and_the_peer_is_told_why() {
     assert_eq!(causes(&[heard]), [Cause::UserInitiatedAbort(Bytes::from_static(b"tired"))]);
     t.is(Closed);
     assert_eq!(t.lost(), Some(LostReason::LocalAbort));
-    let failed = Event::SendFailed(Message::new(0, "never acknowledged"));
+    let failed = Event::SendFailed { message: Message::new(0, "never acknowledged"), sent: true };
     assert!(t.iut.events().contains(&failed));
     t.silence(secs(100));
 }

@@ -98,6 +98,6 @@ fn an_abort_tells_the_peer_its_reason_and_gives_back_what_was_not_acknowledged()
     assert_eq!(world.end(a, id), Some(LostReason::LocalAbort));
     let lost = world.end(z, theirs);
     assert!(matches!(lost, Some(LostReason::PeerAborted { reason: told, .. }) if told == reason));
-    let failed = Event::SendFailed(Message::new(0, "never acknowledged"));
+    let failed = Event::SendFailed { message: Message::new(0, "never acknowledged"), sent: true };
     assert!(world.network.events(a).iter().any(|logged| logged.event == failed));
 }

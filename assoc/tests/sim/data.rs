@@ -384,7 +384,7 @@ fn a_peer_that_falls_silent_is_given_up_after_association_max_retrans() {
         .map(|logged| logged.event.clone())
         .collect();
     assert_eq!(lost, [Event::CommLost(LostReason::TooManyRetransmissions)]);
-    let failed = Event::SendFailed(Message::new(0, "into the void"));
+    let failed = Event::SendFailed { message: Message::new(0, "into the void"), sent: true };
     assert!(ladder.events().contains(&failed));
 }
 

@@ -96,7 +96,8 @@ fn messages_that_went_to_a_peer_that_began_anew_meanwhile_are_given_back() {
     ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[z(1), z(2)])]);
     let answer = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
     ladder.says(z(1), &[Chunk::CookieEcho(answer.cookie())]);
-    let given = ladder.events().into_iter().filter(|event| matches!(event, Event::SendFailed(_)));
+    let given =
+        ladder.events().into_iter().filter(|event| matches!(event, Event::SendFailed { .. }));
     assert_eq!(given.count(), 2, "they may have arrived, so they are not sent a second time");
     assert_eq!(ladder.state(), AssociationState::Established);
     assert_eq!(ladder.paths().iter().map(|path| path.flight).sum::<usize>(), 16 + 8);

@@ -37,6 +37,7 @@ mod rfc_sending;
 mod rfc_setup;
 mod rfc_timers;
 mod robustness;
+mod send_options;
 mod throughput;
 mod timetable;
 mod transfer;

@@ -86,7 +86,11 @@ fn messages_go_only_to_streams_that_were_agreed_on() {
     ladder.says(z(1), &[Chunk::CookieAck]);
     // RFC 9260, 6.5: every DATA chunk MUST carry a valid stream identifier.
     assert!(ladder.hears_all().is_empty());
-    assert!(ladder.events().contains(&Event::SendFailed(Message::new(5, "for stream 5"))));
+    assert!(
+        ladder
+            .events()
+            .contains(&Event::SendFailed { message: Message::new(5, "for stream 5"), sent: false })
+    );
     let refused = ladder.network.send(ours, id, Message::new(2, "x")).unwrap_err();
     assert_eq!(refused, SendError::NoSuchStream { stream: 2, streams: 2 });
     ladder.network.send(ours, id, Message::new(1, "x")).unwrap();

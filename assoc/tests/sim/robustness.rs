@@ -398,7 +398,7 @@ impl Run {
                         breaks += usize::from(given_back > 0);
                         assert!(given_back == 0 || self.tally[0] > 0, "nobody began anew");
                     }
-                    Event::SendFailed(_) => given_back += 1,
+                    Event::SendFailed { .. } => given_back += 1,
                     Event::Restart => breaks += 1,
                     Event::CommLost(_) | Event::ShutdownComplete => ends.push(&logged.event),
                     _ => {}

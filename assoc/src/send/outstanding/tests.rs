@@ -28,7 +28,7 @@ impl Bench {
             let data = data(initial().plus(n));
             let path = paths.path_mut(PathId(0)).unwrap();
             path.congestion.on_sent(base(), chunk_len(&data));
-            outstanding.push(data, PathId(0));
+            outstanding.push(data, PathId(0), 0);
         }
         Self { outstanding, paths, tallies: Vec::new() }
     }
