@@ -88,6 +88,27 @@ fn messages_for_different_addresses_share_no_packet() {
 }
 
 #[test]
+fn every_path_on_which_the_peer_takes_back_what_it_reported_gets_its_timer() {
+    let name = "every_path_on_which_the_peer_takes_back_what_it_reported_gets_its_timer";
+    let mut ladder = Ladder::new(name);
+    ladder.establishes(&[z(1), z(2), z(3)]);
+    for peer in [z(1), z(2), z(3)] {
+        takes(&mut ladder, Message::new(0, "x").unordered().destination(peer));
+    }
+    assert_eq!(hears_numbers(&mut ladder), [1, 2, 3]);
+    acks(&mut ladder, 0, &[(2, 3)]);
+    assert_eq!((ladder.path(z(2)).flight, ladder.path(z(3)).flight), (0, 0));
+    // RFC 9260, 6.3.2 (R4)
+    acks(&mut ladder, 0, &[]);
+    let flights = [z(1), z(2), z(3)].map(|peer| ladder.path(peer).flight);
+    assert_eq!(flights, [20, 20, 20]);
+    ladder.network.run_for(ms(1_100));
+    let mut again = hears_numbers(&mut ladder);
+    again.sort_unstable();
+    assert_eq!(again, [1, 2, 3]);
+}
+
+#[test]
 fn a_message_for_an_address_that_fails_goes_where_data_goes() {
     let name = "a_message_for_an_address_that_fails_goes_where_data_goes";
     let mut ladder = Ladder::new(name);
