@@ -207,7 +207,7 @@ impl Sender {
             Ok(None) => Ok(None),
             Ok(Some(acked)) => {
                 self.credit_paths(now, &tallies, paths, answered);
-                self.detect_losses(now, acked, paths);
+                self.detect_losses(now, acked, &tallies, paths);
                 self.update_window(sack.a_rwnd);
                 Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
             }
@@ -331,7 +331,7 @@ impl Sender {
             }
             let (len, payload) = (chunk_len(data), data.payload.len());
             let earliest = self.outstanding.is_earliest_on(to, number);
-            self.outstanding.resent(number);
+            self.outstanding.resent(now, number);
             self.outstanding.note_packet(number, uncut(paths.path(to), packet.len()));
             self.rwnd = self.rwnd.saturating_sub(payload);
             written.chunks += 1;
@@ -389,7 +389,7 @@ impl Sender {
             path.record.probe.get_or_insert(Probe { number, sent_at: now });
             sent_on(path, now, chunk_len(&data));
             path.record.used_at = Some(now);
-            self.outstanding.push(data, to, context);
+            self.outstanding.push(now, data, to, context);
             self.outstanding.note_packet(number, packet.len());
             written.chunks += 1;
         }
@@ -464,7 +464,7 @@ impl Sender {
         }
     }
 
-    fn detect_losses(&mut self, now: Instant, acked: Acked, paths: &mut Paths) {
+    fn detect_losses(&mut self, now: Instant, acked: Acked, tallies: &[Tally], paths: &mut Paths) {
         if acked.has_reneged {
             // RFC 9260, 6.3.2 (R4): on whatever paths it was.
             for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
@@ -478,7 +478,7 @@ impl Sender {
         }
         let in_fast_recovery = self.recovery.exit.is_some();
         let mut struck: Vec<PathId> = Vec::new();
-        self.outstanding.count_misses(acked, paths, in_fast_recovery, |paths, id| {
+        self.outstanding.count_misses(acked, tallies, paths, in_fast_recovery, |paths, id| {
             if let Some(path) = paths.path_mut(id) {
                 path.record.counts.fast_retransmits += 1;
             }

@@ -26,6 +26,8 @@ pub(crate) struct Outstanding {
     /// Cost of all chunks to the send buffer, and payload of those in flight, in bytes.
     cost: usize,
     in_flight: usize,
+    /// How many transmissions of chunks there were.
+    transmissions: u64,
 }
 
 #[derive(Debug)]
@@ -40,8 +42,11 @@ struct Sent {
     fate: Fate,
     /// Missing reports (RFC 9260, section 7.2.4).
     misses: u8,
-    /// Retransmitted already, so neither fit for another fast retransmission nor for Karn's algorithm.
+    /// Retransmitted already, so that missing reports count only by what was sent after that.
     again: bool,
+    /// Which transmission it was last, of all that were made, and when.
+    order: u64,
+    sent_at: Instant,
     /// Sent on another path before, so that nobody knows which of them the acknowledgement speaks for.
     moved: bool,
     /// The bytes of the SCTP packet that it went out in, as far as it reached; 0 where IP may have cut that.
@@ -69,7 +74,19 @@ pub(crate) struct Tally {
     pub(crate) measured_from: Option<Instant>,
     /// The largest SCTP packet that certainly arrived, in bytes.
     pub(crate) largest: usize,
+    /// The latest transmission among them.
+    pub(crate) newest: Option<Transmission>,
     seen: bool,
+}
+
+/// One sending of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transmission {
+    /// Its place among all of the association.
+    pub(crate) order: u64,
+    pub(crate) sent_at: Instant,
+    /// Whether the chunk had been sent before, so that the acknowledgement may be for that.
+    pub(crate) again: bool,
 }
 
 /// The outcome of a SACK.
@@ -98,6 +115,7 @@ impl Outstanding {
             gapped_until: 0,
             cost: 0,
             in_flight: 0,
+            transmissions: 0,
         }
     }
 
@@ -135,7 +153,8 @@ impl Outstanding {
     }
 
     /// A new chunk went out.
-    pub(crate) fn push(&mut self, data: Data, path: PathId, context: u32) {
+    pub(crate) fn push(&mut self, now: Instant, data: Data, path: PathId, context: u32) {
+        self.transmissions += 1;
         self.cost += cost(data.payload.len());
         self.in_flight += data.payload.len();
         self.chunks.push_back(Sent {
@@ -146,6 +165,8 @@ impl Outstanding {
             fate: Fate::InFlight,
             misses: 0,
             again: false,
+            order: self.transmissions,
+            sent_at: now,
             moved: false,
             packet: 0,
         });
@@ -173,11 +194,14 @@ impl Outstanding {
     }
 
     /// A chunk marked for retransmission went out again.
-    pub(crate) fn resent(&mut self, number: u64) {
+    pub(crate) fn resent(&mut self, now: Instant, number: u64) {
         self.lost.remove(&number);
+        self.transmissions += 1;
         let at = self.offset(number);
         if let Some(sent) = self.chunks.get_mut(at) {
             sent.fate = Fate::InFlight;
+            sent.order = self.transmissions;
+            sent.sent_at = now;
             sent.moved |= sent.path != sent.next;
             sent.path = sent.next;
             self.in_flight += sent.data.payload.len();
@@ -282,9 +306,14 @@ impl Outstanding {
 
     /// Counts a missing report for each chunk that the SACK leaves out (RFC 9260, section 7.2.4); those
     /// with the third one are marked for retransmission. Calls `hit` with their path.
+    ///
+    /// A chunk that was retransmitted is missing again only if something sent after that, on the same path, is newly
+    /// acknowledged: HTNA in the order of sending. RFC 9260, 7.2.4 (5), would leave its second loss to T3-rtx; FreeBSD
+    /// does not either.
     pub(crate) fn count_misses(
         &mut self,
         acked: Acked,
+        tallies: &[Tally],
         paths: &mut Paths,
         in_fast_recovery: bool,
         mut hit: impl FnMut(&mut Paths, PathId),
@@ -293,9 +322,10 @@ impl Outstanding {
         // Cumulative TSN Ack Point moved, all that are reported missing.
         let all = in_fast_recovery && acked.advanced;
         let before = if all { self.gapped_until } else { acked.missing_before };
-        for at in 0..before.min(self.chunks.len()) {
+        for at in 0..self.gapped_until.min(self.chunks.len()) {
             let Some(sent) = self.chunks.get_mut(at) else { break };
-            if sent.fate != Fate::InFlight || sent.again {
+            let missing = if sent.again { overtaken(sent, tallies) } else { at < before };
+            if sent.fate != Fate::InFlight || !missing {
                 continue;
             }
             sent.misses = sent.misses.saturating_add(1);
@@ -432,11 +462,21 @@ impl Outstanding {
     }
 }
 
+/// Whether something sent later on the path of a chunk is newly acknowledged.
+fn overtaken(sent: &Sent, tallies: &[Tally]) -> bool {
+    let newest = |tally: &Tally| tally.newest.is_some_and(|newest| newest.order > sent.order);
+    tallies.iter().any(|tally| tally.path == sent.path && newest(tally))
+}
+
 /// Notes a newly acknowledged chunk for its path and takes it out of flight there.
 fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) {
     let len = chunk_len(&sent.data);
     let tally = tally_for(sent.path, tallies);
     tally.bytes += len;
+    if tally.newest.is_none_or(|newest| newest.order < sent.order) {
+        let Sent { order, sent_at, again, .. } = *sent;
+        tally.newest = Some(Transmission { order, sent_at, again });
+    }
     // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
     if !sent.moved {
         tally.credited += len;
@@ -467,6 +507,7 @@ fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
                 earliest: false,
                 measured_from: None,
                 largest: 0,
+                newest: None,
                 seen: false,
             });
             tallies.len() - 1

@@ -254,16 +254,16 @@ fn t3_is_restarted_by_the_earliest_chunk_only() {
     let mut ladder = single("t3_is_restarted_by_the_earliest_chunk_only");
     let start = ladder.network.elapsed();
     let since = |ladder: &Ladder| ladder.network.elapsed() - start;
-    send(&mut ladder, 4, 1_000);
-    assert_eq!(hears_numbers(&mut ladder), [1, 2, 3, 4]);
+    send(&mut ladder, 8, 500);
+    assert_eq!(hears_numbers(&mut ladder), [1, 2, 3, 4, 5, 6, 7, 8]);
     wait(&mut ladder, ms(200));
     for last in 2..=4 {
         acks(&mut ladder, 0, &[(2, last)]);
     }
     assert_eq!(hears_numbers(&mut ladder), [1]);
     wait(&mut ladder, ms(200));
-    send(&mut ladder, 4, 1_000);
-    assert_eq!(hears_numbers(&mut ladder), [5, 6, 7, 8]);
+    send(&mut ladder, 2, 500);
+    assert_eq!(hears_numbers(&mut ladder), [9, 10]);
     for last in 6..=8 {
         acks(&mut ladder, 0, &[(2, 4), (6, last)]);
     }

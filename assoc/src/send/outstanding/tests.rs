@@ -28,7 +28,7 @@ impl Bench {
             let data = data(initial().plus(n));
             let path = paths.path_mut(PathId(0)).unwrap();
             path.congestion.on_sent(base(), chunk_len(&data));
-            outstanding.push(data, PathId(0), 0);
+            outstanding.push(base(), data, PathId(0), 0);
         }
         Self { outstanding, paths, tallies: Vec::new() }
     }
@@ -51,7 +51,13 @@ impl Bench {
 
     /// The numbers marked for retransmission after the misses of a SACK were counted.
     fn misses(&mut self, acked: Acked, in_fast_recovery: bool) -> Vec<u64> {
-        self.outstanding.count_misses(acked, &mut self.paths, in_fast_recovery, |_, _| {});
+        self.outstanding.count_misses(
+            acked,
+            &self.tallies,
+            &mut self.paths,
+            in_fast_recovery,
+            |_, _| {},
+        );
         self.outstanding.lost.iter().copied().collect()
     }
 }
@@ -163,14 +169,45 @@ fn what_times_out_is_marked_in_order_and_can_be_sent_elsewhere() {
     assert_eq!(lost, [0, 1, 3]);
     let (number, path, data) = b.outstanding.first_lost().unwrap();
     assert_eq!((number, path, data.tsn), (0, PathId(1), initial()));
-    b.outstanding.resent(0);
+    b.outstanding.resent(base(), 0);
     assert_eq!(b.outstanding.first_lost().unwrap().0, 1);
-    // Once retransmitted, missing reports do not mark it again.
+    // Once retransmitted, reports about what was sent before do not mark it again.
     for n in 4..7 {
         let acked = Acked { advanced: false, missing_before: n, has_reneged: false };
         b.misses(acked, false);
     }
     assert_eq!(b.outstanding.lost.iter().copied().collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after_it() {
+    let mut b = Bench::new(8);
+    for n in 2..=4 {
+        let acked = b.sack(0, &[(2, n)]).unwrap();
+        b.misses(acked, false);
+    }
+    b.outstanding.resent(base(), 0);
+    for n in 5..=8 {
+        let acked = b.sack(0, &[(2, n)]).unwrap();
+        assert!(b.misses(acked, true).is_empty(), "{n} was sent before the retransmission");
+    }
+    for n in 8..12 {
+        b.outstanding.push(base(), data(initial().plus(n)), PathId(0));
+    }
+    for (n, expected) in [(9, vec![]), (10, vec![]), (11, vec![0])] {
+        let acked = b.sack(0, &[(2, n)]).unwrap();
+        assert_eq!(b.misses(acked, true), expected, "{n}");
+    }
+    // So is one that T3-rtx sent again, by another retransmission that went after it.
+    let mut b = Bench::new(6);
+    b.outstanding.lose_path(PathId(0), &mut b.paths);
+    for number in 0..6 {
+        b.outstanding.resent(base(), number);
+    }
+    for (n, expected) in [(2, vec![]), (3, vec![]), (4, vec![0])] {
+        let acked = b.sack(0, &[(2, n)]).unwrap();
+        assert_eq!(b.misses(acked, false), expected, "{n}");
+    }
 }
 
 #[test]
