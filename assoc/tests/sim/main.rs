@@ -40,5 +40,6 @@ mod robustness;
 mod throughput;
 mod timetable;
 mod transfer;
+mod unconfirmed;
 mod withdrawal;
 mod world;
