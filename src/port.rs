@@ -108,6 +108,15 @@ impl Responder {
     /// (this is logged as a warning): packets out of the blue are then left without an answer by
     /// this process. When the holder ends, another may take the role by calling this again.
     pub fn claim() -> Option<Self> {
+        Self::claim_by(bind_patiently)
+    }
+
+    /// The same without waiting for a moment: for a thread that others wait for, and that asks again later.
+    pub fn claim_at_once() -> Option<Self> {
+        Self::claim_by(bind)
+    }
+
+    fn claim_by(bind: fn(&str) -> io::Result<UnixDatagram>) -> Option<Self> {
         if kernel_speaks_sctp() {
             tracing::warn!(
                 "the kernel speaks SCTP too: it takes packets to ports of this stack for strays and answers them \
@@ -117,7 +126,7 @@ impl Responder {
             );
             return None;
         }
-        bind_patiently("usctp/responder").ok().map(|name| Self { _name: name })
+        bind("usctp/responder").ok().map(|name| Self { _name: name })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::event::{
     ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, Role,
 };
 use crate::outbox::Outbox;
-use crate::path::{PathId, PathState, Paths, Struck};
+use crate::path::{Heartbeat, PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
 use crate::wire::AddressSet;
 
@@ -133,6 +133,16 @@ impl Context {
         }
     }
 
+    /// Ends the HEARTBEATs of all paths; of those that the application asked for, it hears that nothing came.
+    pub(crate) fn end_heartbeats(&mut self, end: impl Fn(&mut Heartbeat) -> bool) {
+        let paths = self.paths.iter_mut();
+        let awaited: Vec<PathId> =
+            paths.filter_map(|path| end(&mut path.heartbeat).then_some(path.id)).collect();
+        for id in awaited {
+            self.tell_heartbeat(id, None);
+        }
+    }
+
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
     pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
         self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)
@@ -201,6 +211,6 @@ impl Context {
         }
         // RFC 9260, 8.3: RTO plus HB.interval, with a jitter of half the RTO to either side.
         let jitter = self.rng.random_range(Duration::ZERO..=rto);
-        path.heartbeat.schedule(now, interval + rto / 2 + jitter);
+        path.heartbeat.schedule(now, interval.saturating_add(rto / 2 + jitter));
     }
 }

@@ -79,7 +79,12 @@ impl SharedEndpoint {
             inner.check_open()?;
             let mut accepted = self.accepted.write().unwrap_or_else(PoisonError::into_inner);
             inner.bind_more(addresses)?;
-            accepted.extend(addresses.iter().map(IpAddr::to_canonical));
+            for address in addresses.iter().map(IpAddr::to_canonical) {
+                // One that was unbound before is in it still.
+                if !accepted.contains(&address) {
+                    accepted.push(address);
+                }
+            }
             Ok(())
         })
     }

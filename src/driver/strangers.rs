@@ -50,11 +50,12 @@ impl Strangers {
         if !self.hears_ip || self.responder.is_some() || self.asked.is_some_and(is_early) {
             return false;
         }
-        self.asked = Some(now);
+        let is_first = self.asked.replace(now).is_none();
         if kernel_speaks_sctp() {
             return false;
         }
-        self.responder = Responder::claim();
+        // Later on, there are associations that wait for this thread.
+        self.responder = if is_first { Responder::claim() } else { Responder::claim_at_once() };
         self.responder.is_some()
     }
 

@@ -9,6 +9,7 @@ use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::event::{ActiveReason, Event, LostReason};
+use crate::path::Heartbeat;
 
 impl Tcb {
     /// The application wants to close.
@@ -37,9 +38,7 @@ impl Tcb {
             _ => return,
         }
         // RFC 9260, 8.3: no HEARTBEATs after SHUTDOWN or SHUTDOWN ACK.
-        for path in ctx.paths.iter_mut() {
-            path.heartbeat.discontinue();
-        }
+        ctx.end_heartbeats(Heartbeat::discontinue);
     }
 
     /// SHUTDOWN left; the whole close is bounded from now on.

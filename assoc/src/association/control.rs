@@ -49,9 +49,13 @@ impl Control {
         self.pending.front().map(|(to, _)| *to)
     }
 
-    /// Writes what is bound for a path, until one does not fit; one that fits no packet is thrown away.
-    pub(crate) fn write(&mut self, to: PathId, packet: &mut PacketBuilder<'_>) {
+    /// Writes what is bound for a path, until one does not fit beside `reserved` bytes for what is to follow; one that fits
+    /// no packet is thrown away.
+    pub(crate) fn write(&mut self, to: PathId, packet: &mut PacketBuilder<'_>, reserved: usize) {
         while let Some((_, chunk)) = self.pending.front().filter(|(path, _)| *path == to) {
+            if chunk.encoded_len() + reserved > packet.remaining() && !packet.is_empty() {
+                return;
+            }
             if !packet.push(chunk) && !packet.is_empty() {
                 return;
             }

@@ -9,7 +9,7 @@ use super::setup::CookieWait;
 use super::tcb::{CookieEchoed, Phase, Tcb};
 use crate::context::Context;
 use crate::event::Event;
-use crate::path::{COMMON_HEADER, PathId};
+use crate::path::{COMMON_HEADER, PathId, heartbeat};
 use crate::wire::Transmit;
 
 impl CookieWait {
@@ -82,7 +82,7 @@ impl Tcb {
         write(ctx, to, tag, out, |packet, ctx| {
             // RFC 9260, 5.1 (C): DATA may go with the cookie, and only with it until COOKIE ACK.
             let with_cookie = self.write_cookie_echo(now, to, packet, ctx);
-            self.control.write(to, packet);
+            self.control.write(to, packet, room_for_nonce(to, ctx));
             self.write_closing(now, to, packet, ctx);
             self.write_sack(to, with_data, packet, ctx);
             write_heartbeat(now, to, packet, ctx);
@@ -171,15 +171,23 @@ impl Tcb {
         if !echoed.due || echoed.path != to {
             return false;
         }
-        packet.push(&Chunk::CookieEcho(echoed.cookie.clone()));
+        let echo = Chunk::CookieEcho(echoed.cookie.clone());
+        if let Some(path) = ctx.paths.path_mut(to).filter(|path| !path.confirmed) {
+            // RFC 9260, 5.4: an unconfirmed address gets the cookie only together with a nonce in a packet that fits the
+            // MTU, and nothing else. T1-cookie finds another address, or gives up.
+            let fits = echo.encoded_len() + heartbeat::CHUNK_LEN <= packet.remaining();
+            if fits {
+                path.heartbeat.request();
+                packet.push(&echo);
+            }
+            echoed.sent(now, ctx);
+            return fits;
+        }
+        packet.push(&echo);
         if !echoed.unrecognized.is_empty() && packet.len() <= usize::from(ctx.config.path_mtu) {
             packet.push(&Chunk::Error(echoed.unrecognized.clone()));
         }
         echoed.sent(now, ctx);
-        if let Some(path) = ctx.paths.path_mut(to).filter(|path| !path.confirmed) {
-            // RFC 9260, 5.4: an unconfirmed address gets the cookie only together with a nonce.
-            path.heartbeat.request();
-        }
         true
     }
 
@@ -254,6 +262,12 @@ impl CookieEchoed {
             self.t1.start(now, path.rto.current());
         }
     }
+}
+
+/// RFC 9260, 5.4: what answers and acknowledges leaves room for the nonce that an unconfirmed address is to get with it.
+fn room_for_nonce(to: PathId, ctx: &Context) -> usize {
+    let path = ctx.paths.path(to).filter(|path| !path.confirmed && path.heartbeat.is_due());
+    path.map_or(0, |_| heartbeat::CHUNK_LEN)
 }
 
 fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx: &mut Context) {

@@ -15,7 +15,7 @@ use crate::cookie::{Cookie, Ties};
 use crate::event::{ActiveReason, Event};
 use crate::negotiate::PeerOffer;
 use crate::outbox;
-use crate::path::{PathId, PathState, Rto};
+use crate::path::{Heartbeat, PathId, PathState, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -128,7 +128,7 @@ impl Association {
             // No new association now: SHUTDOWN ACK again, and the reason for it.
             closing.due = true;
             let causes = [Cause::CookieReceivedWhileShuttingDown].into_iter().collect();
-            let to = arrival.path.unwrap_or_else(|| self.ctx.paths.primary());
+            let to = self.ctx.confirmed(arrival.path).unwrap_or(closing.path);
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
@@ -206,10 +206,10 @@ impl Association {
     fn reset_paths(&mut self, now: Instant) -> Vec<(PathId, PathState)> {
         let mut returned = Vec::new();
         self.ctx.paths.forget_errors();
+        self.ctx.end_heartbeats(Heartbeat::stop);
         for path in self.ctx.paths.iter_mut() {
             path.rto = Rto::new(&path.settings.rto);
             path.t3.stop();
-            path.heartbeat.stop();
             path.record = Default::default();
             if path.confirmed && path.state != PathState::Active {
                 returned.push((path.id, path.state));

@@ -168,7 +168,7 @@ impl CookieWait {
                 self.ask_again(id, ctx);
             }
         } else if !self.is_exhausted() {
-            let next = ctx.paths.next_after(self.current, |path| path.record.mark.is_none());
+            let next = ctx.paths.next_after(self.current, is_open);
             self.turn_to(next.unwrap_or(self.current), MovedOn::Timeout, ctx);
         }
         self.is_over().then(|| Ending::lost(LostReason::SetupTimeout))
@@ -189,7 +189,8 @@ impl CookieWait {
         if let Some(path) = ctx.paths.path_mut(id) {
             path.record.mark.get_or_insert(mark);
         }
-        if ctx.paths.iter().all(|path| path.record.mark == Some(SetupMark::SendFailed)) {
+        let failed = |path: &Path| path.record.mark == Some(SetupMark::SendFailed);
+        if ctx.paths.iter().filter(|path| path.confirmed || path.id == id).all(failed) {
             return Some(Ending::lost(LostReason::Unreachable));
         }
         if self.is_racing() {
@@ -204,7 +205,7 @@ impl CookieWait {
             return None;
         }
         // When all are out, T1-init goes on and starts the next round.
-        let next = ctx.paths.next_after(id, |path| path.record.mark.is_none())?;
+        let next = ctx.paths.next_after(id, is_open)?;
         if !self.is_exhausted() {
             self.turn_to(next, MovedOn::Unreachable, ctx);
         }
@@ -225,8 +226,9 @@ impl CookieWait {
         if self.setup.on_refused == OnRefused::Fail {
             return Some(refused);
         }
-        let fresh = ctx.paths.next_after(id, |path| path.record.mark.is_none());
-        let left = || ctx.paths.next_after(id, |path| path.record.mark != Some(SetupMark::Refused));
+        let fresh = ctx.paths.next_after(id, is_open);
+        let is_left = |path: &Path| path.confirmed && path.record.mark != Some(SetupMark::Refused);
+        let left = || ctx.paths.next_after(id, is_left);
         let Some(next) = fresh.or_else(left) else { return Some(refused) };
         if self.is_racing() {
             self.t1.retain(|(asked, _)| *asked != id);
@@ -323,9 +325,8 @@ impl CookieWait {
 
     /// The addresses that were not tried yet, in the caller's order.
     fn entrants(&self, ctx: &Context) -> impl Iterator<Item = PathId> {
-        let waits = |path: &&Path| {
-            path.record.inits == 0 && path.record.mark.is_none() && !self.due.contains(&path.id)
-        };
+        let waits =
+            |path: &&Path| path.record.inits == 0 && is_open(path) && !self.due.contains(&path.id);
         ctx.paths.iter().filter(waits).map(|path| path.id)
     }
 
@@ -346,6 +347,12 @@ impl CookieWait {
             self.due.push_back(id);
         }
     }
+}
+
+/// Whether an address may be asked in this round. After a stale cookie there may be learned ones: an unconfirmed one gets
+/// no INIT (RFC 9260, 5.4).
+fn is_open(path: &Path) -> bool {
+    path.confirmed && path.record.mark.is_none()
 }
 
 fn tell_moved_on(from: PathId, reason: MovedOn, ctx: &mut Context) {
@@ -384,7 +391,9 @@ pub(crate) fn settle_addresses(
         ctx.paths.remove(id);
     }
     for path in ctx.paths.iter_mut() {
-        path.state = PathState::Active;
+        if path.confirmed {
+            path.state = PathState::Active;
+        }
         path.record.mark = None;
     }
     let reach = ctx.paths.iter().map(|path| Scope::of(path.peer)).fold(Scope::of(source), Ord::min);

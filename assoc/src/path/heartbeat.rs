@@ -58,14 +58,16 @@ impl Heartbeat {
         !self.due && std::mem::take(&mut self.awaited)
     }
 
-    /// Forgets everything.
-    pub(crate) fn stop(&mut self) {
-        *self = Self::default();
+    /// Forgets everything. Whether the application waited for an outcome.
+    pub(crate) fn stop(&mut self) -> bool {
+        std::mem::take(self).awaited
     }
 
-    /// Ends all sending, as closing does (RFC 9260, section 8.3); what was sent may still be answered.
-    pub(crate) fn discontinue(&mut self) {
-        *self = Self { outstanding: self.outstanding, ..Self::default() };
+    /// Ends all sending, as closing does (RFC 9260, section 8.3); what was sent may still be answered. Whether the
+    /// application waited for an outcome.
+    pub(crate) fn discontinue(&mut self) -> bool {
+        let outstanding = self.outstanding;
+        std::mem::replace(self, Self { outstanding, ..Self::default() }).awaited
     }
 
     /// Whether one was sent, and neither answered nor given up.
@@ -135,5 +137,7 @@ pub(crate) fn path_of(info: &[u8]) -> Option<PathId> {
     u16::try_from(u32::from_be_bytes(*path)).ok().map(PathId)
 }
 
+/// The length of a HEARTBEAT chunk in bytes: its header, that of its parameter, and the Heartbeat Info.
+pub(crate) const CHUNK_LEN: usize = 4 + 4 + INFO_LEN;
 // Nonce, path, time.
 const INFO_LEN: usize = 8 + 4 + 8;

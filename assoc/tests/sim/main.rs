@@ -41,5 +41,6 @@ mod send_options;
 mod throughput;
 mod timetable;
 mod transfer;
+mod unconfirmed;
 mod withdrawal;
 mod world;

@@ -291,6 +291,10 @@ fn heartbeats_and_the_failure_threshold_can_be_chosen_for_a_path_alone() {
         assert!(association.change_heartbeat(now, z(9), None).is_err());
         assert!(association.set_failure_threshold(z(9), 1).is_err());
     });
+    // Beyond what a clock can count: never again, and no panic.
+    ladder.network.with(ours, id, |association, now| {
+        association.change_heartbeat(now, z(1), Some(Duration::MAX)).unwrap();
+    });
     // HB.interval 5 s and an RTO of 1 s: within 6.5 s; path 1 is left in peace, and one loss ends path 2.
     let heartbeat = ladder.expects_within(Duration::from_secs(7), z(2), &[ChunkType::HEARTBEAT]);
     assert!(heartbeat.at > Duration::from_secs(5));

@@ -8,7 +8,7 @@ use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
 use usctp_assoc::{
     ActiveReason, AddressChange, AssociationState, Event, FailureReason, LostReason, PathState,
 };
-use usctp_chunk::{Chunk, ChunkType, Heartbeat};
+use usctp_chunk::{Chunk, ChunkType, Heartbeat, VerificationTag};
 
 use crate::rfc::{
     FULL, WIDE, acks, double, double_with, grow, hears_numbers, numbers, request_heartbeat, sack,
@@ -197,6 +197,26 @@ fn a_heartbeat_that_was_asked_for_is_reported_answered_or_lost_and_no_other_is()
     assert_eq!(results(&ladder).len(), 1, "it may still be answered");
     wait(&mut ladder, ms(1));
     assert_eq!(results(&ladder)[1..], [(z(2), None)]);
+}
+
+#[test]
+fn a_heartbeat_that_was_asked_for_is_reported_when_a_close_or_a_restart_forgets_it() {
+    let name = "a_heartbeat_that_was_asked_for_is_reported_when_a_close_or_a_restart_forgets_it";
+    let mut ladder = double(name);
+    request_heartbeat(&mut ladder, z(2));
+    ladder.expects(z(2), &[ChunkType::HEARTBEAT]);
+    ladder.peer_tag = VerificationTag(0x0ace_0ace);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[z(1), z(2)])]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    assert_eq!(results(&ladder), [(z(2), None)], "the peer that was asked is gone");
+    ladder.hears_all();
+    request_heartbeat(&mut ladder, z(1));
+    ladder.expects(z(1), &[ChunkType::HEARTBEAT]);
+    ladder.shuts_down();
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN]);
+    // Nobody waits for what is outstanding any more (RFC 9260, 8.3).
+    assert_eq!(results(&ladder)[1..], [(z(1), None)]);
 }
 
 #[test]
