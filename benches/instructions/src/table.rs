@@ -10,10 +10,11 @@ const TOLERANCE: f64 = 5.0;
 /// What was counted: workload, unit, instructions for one unit.
 pub(crate) type Measured = (&'static str, &'static str, f64);
 
-/// The kept figures, and the compiler that they belong to.
+/// The kept figures, and the compiler and the machine that they belong to.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     compiler: String,
+    machine: String,
     figures: Vec<(String, f64)>,
 }
 
@@ -27,6 +28,7 @@ impl Table {
             match value.parse() {
                 Ok(figure) => table.figures.push((key.to_owned(), figure)),
                 Err(_) if key == "compiler" => table.compiler = value.trim_matches('"').to_owned(),
+                Err(_) if key == "machine" => table.machine = value.trim_matches('"').to_owned(),
                 Err(_) => {}
             }
         }
@@ -37,10 +39,12 @@ impl Table {
     pub(crate) fn write(measured: &[Measured]) -> ExitCode {
         let mut text = String::from(
             "# Instructions for one unit of each workload, both ends together (callgrind, release profile).\n\
-             # Written by `USCTP_WRITE=1 benches/instructions/run`. The figures belong to this compiler:\n",
+             # Written by `USCTP_WRITE=1 benches/instructions/run`. The figures belong to this compiler\n\
+             # and to a machine that has these, on which the C library's own loops depend:\n",
         );
         let mut add = |line: String| writeln!(text, "{line}").unwrap();
         add(format!("compiler = \"{}\"", compiler()));
+        add(format!("machine = \"{}\"", machine()));
         for (name, unit, instructions) in measured {
             add(format!("\n# unit: {unit}\n\"{name}\" = {instructions:.0}"));
         }
@@ -48,10 +52,10 @@ impl Table {
         ExitCode::SUCCESS
     }
 
-    /// Prints all, and fails if one has grown too much under the same compiler.
+    /// Prints all, and fails if one has grown too much under the same compiler on such a machine.
     pub(crate) fn compare(&self, measured: &[Measured]) -> ExitCode {
-        let compiler = compiler();
-        let is_comparable = compiler == self.compiler;
+        let here = [compiler(), machine()];
+        let is_comparable = here == [&*self.compiler, &*self.machine];
         let mut has_grown = false;
         for &(name, unit, instructions) in measured {
             let kept = self.figures.iter().find(|(key, _)| key == name).map(|(_, figure)| *figure);
@@ -69,7 +73,8 @@ impl Table {
             }
         }
         if !is_comparable {
-            println!("The table is of {}, this is {compiler}: nothing is judged.", self.compiler);
+            println!("This is {}; the table", here.join(", "));
+            println!("is of {}, {}: nothing is judged.", self.compiler, self.machine);
             return ExitCode::SUCCESS;
         }
         if has_grown {
@@ -89,7 +94,29 @@ fn path() -> PathBuf {
 
 /// The version and the architecture, in a line.
 fn compiler() -> String {
-    let output = Command::new("rustc").arg("--version").output();
-    let version = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    format!("{}, {}", version.unwrap_or_default(), std::env::consts::ARCH)
+    format!("{}, {}", version_of("rustc"), std::env::consts::ARCH)
+}
+
+/// What else decides how many instructions are counted: callgrind, the C library, and which of the C library's ways to
+/// copy and compare the processor allows.
+fn machine() -> String {
+    let processor = if has_avx2() { "with AVX2" } else { "without AVX2" };
+    format!("{}, {}, {processor}", version_of("valgrind"), version_of("ldd"))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx2() -> bool {
+    false
+}
+
+/// The first line of what a program says of its version.
+fn version_of(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
 }
