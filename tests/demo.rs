@@ -62,6 +62,7 @@ fn check(lines: &[Value], transport: &str) {
     let inactive = last["inactive_ms"].as_f64().unwrap();
     assert!((600.0..15_000.0).contains(&inactive), "{inactive}");
     assert!(failover < inactive, "{failover} {inactive}");
+    assert!(last["longest_silence_ms"].as_f64().unwrap() > 50.0, "{last}");
     assert_eq!(all(lines, "failover")[0]["failover_ms"], failover);
     assert_eq!(all(lines, "restored").len(), 1);
 }
