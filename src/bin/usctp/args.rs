@@ -43,6 +43,14 @@ Examples:
   usctp connect --port 3868 192.0.2.1 --count 1000000 --watch
                                                         see the paths while generated messages go out";
 
+const PERF_EXAMPLES: &str = "\
+Examples:
+  usctp perf --server --port 5001                        on one host, and on the other one of:
+  usctp perf --port 5001 192.0.2.1 198.51.100.1          goodput, for ten seconds
+  usctp perf --port 5001 192.0.2.1 --mode latency --json
+  usctp perf --port 5001 192.0.2.1 198.51.100.1 --time 60 --watch
+                                                         see the paths; cut one";
+
 const DECODE_EXAMPLES: &str = "\
 Examples:
   usctp decode demo.pcapng
@@ -63,6 +71,7 @@ pub(crate) enum Command {
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(DecodeOptions),
     /// Measure goodput, latency or set-ups against a `usctp perf --server`
+    #[command(after_help = PERF_EXAMPLES)]
     Perf(PerfOptions),
     /// Open an association and send HEARTBEATs to every address of the peer
     #[command(after_help = PING_EXAMPLES)]
@@ -308,6 +317,11 @@ pub(crate) struct PerfOptions {
     /// The greatest IP packet to send, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(512..))]
     pub(crate) path_mtu: u16,
+    /// Show a live view of the paths in place of the lines; q ends it
+    ///
+    /// Not in mode setup, where no association stays. Idle paths get a HEARTBEAT each second, so that the view is up to date.
+    #[arg(long, conflicts_with_all = ["json", "server"])]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) network: NetworkOptions,
 }

@@ -5,22 +5,33 @@ mod histogram;
 mod report;
 mod server;
 
+use std::time::Duration;
+
 use usctp::Options;
 
 use self::client::Client;
 use self::report::Reporter;
 use self::server::Server;
-use crate::args::PerfOptions;
-use crate::exit::Failure;
+use crate::args::{PerfMode, PerfOptions};
+use crate::exit::{Failure, Status};
 use crate::network;
+use crate::watch::Watch;
 
 /// The payload protocol identifier of messages that the server sends back ("echo" in ASCII); others it only counts.
 const ECHO: u32 = 0x6563_686f;
 
 /// Serves until interrupted, or measures for as long as the options say.
 pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
+    if options.watch {
+        if options.mode == PerfMode::Setup {
+            let message =
+                "--watch shows the paths of one association, and in mode setup none stays";
+            return Err(Failure::new(Status::Usage, message));
+        }
+        Watch::check()?;
+    }
     let stack = network::open(&options.network)?;
-    let interrupts = network::interrupts()?;
+    let (quit, interrupts) = network::interrupts_and_sender()?;
     let reporter = Reporter::new(options.network.json);
     if options.server {
         let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;
@@ -33,9 +44,14 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
         [] => stack.bind_towards(0, &peers, endpoint_options(options))?,
         local => stack.bind(0, local, endpoint_options(options))?,
     };
-    Client::new(options, &socket, &peers, reporter, interrupts).measure()
+    Client::new(options, &socket, &peers, reporter, interrupts).measure(quit)
 }
 
 fn endpoint_options(options: &PerfOptions) -> Options {
-    Options { path_mtu: options.path_mtu, ..network::endpoint_options(&options.network) }
+    let mut endpoint = network::endpoint_options(&options.network);
+    endpoint.path_mtu = options.path_mtu;
+    if options.watch {
+        endpoint.heartbeat.interval = Some(Duration::from_secs(1));
+    }
+    endpoint
 }

@@ -24,7 +24,7 @@ use crate::exit::Failure;
 /// How long one look at the events may take.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long the failover may take before the play goes on without it.
+/// How long the failover, and giving the dead path up, may take before the play goes on without it.
 const FAILOVER_BOUND: Duration = Duration::from_secs(15);
 
 /// How long a restored link is waited for before the association is closed.
@@ -61,6 +61,8 @@ pub(crate) struct Act {
     pub(crate) began: Option<Instant>,
     /// The cut.
     pub(crate) cut: Option<Cut>,
+    /// When new messages left that path: it was potentially failed (RFC 7829), or inactive at once.
+    pub(crate) left: Option<Instant>,
     /// When that path was declared inactive.
     pub(crate) inactive: Option<Instant>,
     /// When data flowed again over the other one.
@@ -260,7 +262,11 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
     fn on_path(&mut self, address: IpAddr, state: &'static str) {
         let cut = self.act.cut.is_some_and(|cut| cut.address == address);
         match state {
-            "inactive" if cut => self.act.inactive = self.act.inactive.or(Some(Instant::now())),
+            "potentially_failed" if cut => self.act.left = self.act.left.or(Some(Instant::now())),
+            "inactive" if cut => {
+                self.act.inactive = self.act.inactive.or(Some(Instant::now()));
+                self.act.left = self.act.left.or(self.act.inactive);
+            }
             "active" if cut && self.act.restored.is_some() => {
                 self.act.active_again = self.act.active_again.or(Some(Instant::now()));
             }
@@ -274,17 +280,16 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
         Ok(self.story.tell_at(at, Happening::Cut { link: link + 1, address, sent })?)
     }
 
-    /// Data flows again for good: the first message that arrived after the dead path was declared inactive, or that
-    /// moment itself if nothing was left to arrive.
+    /// Data flows again for good: the first message that arrived after the dead path was left, or that moment itself if
+    /// nothing was left to arrive.
     fn find_failover(&mut self, association: &Association) -> Result<(), Failure> {
-        let (Some(cut), Some(inactive), None) =
-            (self.act.cut, self.act.inactive, self.act.failed_over)
+        let (Some(cut), Some(left), None) = (self.act.cut, self.act.left, self.act.failed_over)
         else {
             return Ok(());
         };
         let idle = association.send_buffered() == 0;
-        let flows = self.progress.first_after(inactive);
-        let Some(at) = flows.or(idle.then_some(inactive)) else { return Ok(()) };
+        let flows = self.progress.first_after(left);
+        let Some(at) = flows.or(idle.then_some(left)) else { return Ok(()) };
         self.act.failed_over = Some(at);
         let failover_ms = milliseconds(at.saturating_duration_since(cut.at));
         let [first, second] = self.stage.addresses().server;
@@ -292,10 +297,10 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
         Ok(self.story.tell_at(at, Happening::Failover { address, failover_ms })?)
     }
 
-    /// Whether the failover is over, or is waited for no longer.
+    /// Whether the failover is over and the dead path was given up, or neither is waited for any longer.
     fn has_failed_over(&self) -> bool {
         let late = self.act.cut.is_some_and(|cut| cut.at.elapsed() > FAILOVER_BOUND);
-        self.act.failed_over.is_some() || late
+        (self.act.failed_over.is_some() && self.act.inactive.is_some()) || late
     }
 
     fn restore(&mut self) -> Result<(), Failure> {

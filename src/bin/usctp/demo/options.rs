@@ -10,8 +10,8 @@ pub(crate) const IN_WORDS: &str = "RTO 0.5 s at first, then 0.2 to 0.5 s; Path.M
 
 /// The options of both endpoints.
 ///
-/// A path is given up after Path.Max.Retrans + 1 time-outs in a row: here after 0.2 + 0.4 + 0.5 s of silence, with the
-/// parameters of RFC 9260 after a minute. SACKs may be delayed by less than the shortest RTO only.
+/// New messages leave a path at its first time-out (RFC 7829): here after 0.2 s of silence. It is given up after
+/// Path.Max.Retrans + 1 time-outs in a row: here after 0.2 + 0.4 + 0.5 s, with the parameters of RFC 9260 after a minute. SACKs may be delayed by less than the shortest RTO only.
 pub(crate) fn endpoint() -> Options {
     let defaults = Options::default();
     Options {

@@ -33,8 +33,12 @@ pub(crate) struct Report {
     received: u64,
     sha256: String,
     sha256_match: bool,
-    /// From the cut to the first message that arrived after the dead path was given up.
+    /// From the cut to the first message that arrived after the dead path was left (potentially failed, RFC 7829).
     failover_ms: Option<f64>,
+    /// The longest time without a message that arrived, between the cut and the restoration.
+    longest_silence_ms: Option<f64>,
+    /// From the cut until the dead path was given up (inactive, RFC 9260, section 8.2).
+    inactive_ms: Option<f64>,
     /// From the restoration of the link to the HEARTBEAT ACK that made its path active again.
     active_again_ms: Option<f64>,
     dropped: Vec<IpAddr>,
@@ -96,6 +100,8 @@ impl Report {
             sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
             sha256_match: outcome.sha256_match,
             failover_ms,
+            longest_silence_ms: longest_silence(act, deliveries).map(milliseconds),
+            inactive_ms: between(act.cut.map(|cut| cut.at), act.inactive),
             active_again_ms: between(act.restored, act.active_again),
             dropped,
             transport: outcome.transport,
@@ -133,6 +139,12 @@ impl Report {
                 writeln!(f, "  {bad}not seen{bad:#}")?;
             }
         }
+        if let Some(time) = self.longest_silence_ms {
+            writeln!(f, "  {time:.0} ms was the longest time without a message that arrived")?;
+        }
+        if let Some(time) = self.inactive_ms {
+            writeln!(f, "  {time:.0} ms from the cut until the path was given up as inactive")?;
+        }
         if let Some(time) = self.active_again_ms {
             writeln!(
                 f,
@@ -149,8 +161,8 @@ impl Report {
         let Goodput { before_bps, during_bps, after_bps } = &self.goodput;
         for (when, rate) in [
             ("before the cut", before_bps),
-            ("until the failover", during_bps),
-            ("after it", after_bps),
+            ("cut to failover", during_bps),
+            ("after the failover", after_bps),
         ] {
             writeln!(f, "  {:<20} {}", when, rate.map_or("-".to_owned(), human_rate))?;
         }
@@ -207,6 +219,14 @@ impl Goodput {
             after_bps: rate(resumed, last),
         }
     }
+}
+
+/// From one message to the next; the first of them may have come before the cut.
+fn longest_silence(act: &Act, deliveries: &[(Instant, u64)]) -> Option<Duration> {
+    let (cut, end) = (act.cut?.at, act.restored?);
+    let pairs = deliveries.iter().zip(deliveries.iter().skip(1));
+    let after = pairs.filter(|((_, _), (next, _))| *next > cut && *next <= end);
+    after.map(|((at, _), (next, _))| next.duration_since((*at).max(cut))).max()
 }
 
 /// What was told of each listed address, in the order of the list.

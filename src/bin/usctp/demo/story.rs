@@ -229,7 +229,9 @@ impl fmt::Display for Happening {
                 "link {link} ({address}) is cut after {}: what is sent to it reaches nobody",
                 HumanBytes(*sent)
             ),
-            Self::Path { address, state } => write!(f, "path {address} is {state}"),
+            Self::Path { address, state } => {
+                write!(f, "path {address} is {}", state.replace('_', " "))
+            }
             Self::Failover { address, failover_ms } => {
                 write!(f, "failover: traffic goes to {address}, {failover_ms:.0} ms after the cut")
             }

@@ -1,16 +1,20 @@
 //! The client: sends, exchanges or connects for as long as it is told to, and reports each second.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedReceiver;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender};
 use usctp::{Association, Bytes, ConnectOptions, Error, Message, Socket};
 
 use super::ECHO;
 use super::histogram::Histogram;
 use super::report::{Figures, Line, Reporter, Volume};
 use crate::args::{PerfMode, PerfOptions};
+use crate::events;
 use crate::exit::Failure;
+use crate::watch::{Snapshot, Watch};
 
 /// How long a measurement takes unless it is told.
 const TIME: Duration = Duration::from_secs(10);
@@ -88,20 +92,65 @@ impl<'a> Client<'a> {
     }
 
     /// Measures what the options say, and prints the summary.
-    pub(super) fn measure(mut self) -> Result<(), Failure> {
+    ///
+    /// With a live view, `quit` gets what is pressed to end it.
+    pub(super) fn measure(mut self, quit: UnboundedSender<()>) -> Result<(), Failure> {
         let figures = match self.options.mode {
-            PerfMode::Bulk => self.bulk(),
-            PerfMode::Latency => self.latency(),
             PerfMode::Setup => self.setup(),
+            mode => self.exchange(mode, quit),
         }?;
         self.reporter.tell(&Line::Summary(figures))?;
         if self.interrupted > 0 { Err(Failure::interrupted()) } else { Ok(()) }
     }
 
-    /// Sends until the end; the time is counted until the last byte was acknowledged.
-    fn bulk(&mut self) -> Result<Figures, Failure> {
-        let association = self.connect()?;
+    /// Measures within one association.
+    fn exchange(&mut self, mode: PerfMode, quit: UnboundedSender<()>) -> Result<Figures, Failure> {
+        let association = Arc::new(self.connect()?);
+        let watch = match self.options.watch {
+            true => Some(self.watch(&association, quit)?),
+            false => None,
+        };
+        self.reporter.set_log(watch.as_ref().map(Watch::log));
         self.tell_up(&association)?;
+        let figures = match mode {
+            PerfMode::Latency => self.latency(&association),
+            _ => self.bulk(&association),
+        };
+        // The terminal is given back before the summary.
+        drop(watch);
+        self.reporter.set_log(None);
+        figures
+    }
+
+    /// Begins the live view.
+    fn watch(
+        &self,
+        association: &Arc<Association>,
+        quit: UnboundedSender<()>,
+    ) -> Result<Watch, Failure> {
+        let addresses: Vec<String> =
+            self.options.addresses.iter().map(ToString::to_string).collect();
+        let title = format!("usctp perf --port {} {}", self.options.port, addresses.join(" "));
+        let seen = Arc::clone(association);
+        let look = move || {
+            let statistics = seen.statistics();
+            let bytes = statistics.bytes_sent + statistics.bytes_received;
+            Snapshot { paths: seen.paths(), bytes }
+        };
+        let watch = Watch::start(title, look, quit)?;
+        let (reporter, heard) = (events::Reporter::with_log(watch.log()), Arc::clone(association));
+        let listen = move || {
+            while let Ok(event) = heard.next_event() {
+                // It writes to the log of the view, which does not fail.
+                let _ = reporter.event(&heard, &event);
+            }
+        };
+        thread::Builder::new().name("events".to_owned()).spawn(listen)?;
+        Ok(watch)
+    }
+
+    /// Sends until the end; the time is counted until the last byte was acknowledged.
+    fn bulk(&mut self, association: &Association) -> Result<Figures, Failure> {
         let payload = payload(self.options.size.unwrap_or(BULK_SIZE));
         let (mut sent, mut told) = (Sent::default(), Sent::default());
         let mut clock = Clock::start(self.options);
@@ -128,21 +177,19 @@ impl<'a> Client<'a> {
             }
             now = Instant::now();
             if let Some(time) = clock.interval(now) {
-                let figures = figures(&association, &mut sent, told, time);
+                let figures = figures(association, &mut sent, told, time);
                 told = sent;
                 self.reporter.tell(&Line::Second(figures))?;
             }
         }
-        let path_mtu = path_mtu(&association);
-        self.close(&association, &mut sent)?;
+        let path_mtu = path_mtu(association);
+        self.close(association, &mut sent)?;
         let volume = Volume::new(clock.begun.elapsed(), sent.bytes, sent.messages);
         Ok(Figures::Bulk { volume, retransmitted: sent.retransmitted, path_mtu })
     }
 
     /// Sends a message when the answer to the one before is there.
-    fn latency(&mut self) -> Result<Figures, Failure> {
-        let association = self.connect()?;
-        self.tell_up(&association)?;
+    fn latency(&mut self, association: &Association) -> Result<Figures, Failure> {
         let payload = payload(self.options.size.unwrap_or(LATENCY_SIZE));
         let (mut all, mut interval, mut count) = (Histogram::default(), Histogram::default(), 0);
         let mut clock = Clock::start(self.options);
@@ -151,7 +198,7 @@ impl<'a> Client<'a> {
             let message = self.message(count, payload.clone()).ppid(ECHO);
             let begun = now;
             association.send(message)?;
-            if !self.await_answer(&association, &clock)? {
+            if !self.await_answer(association, &clock)? {
                 break;
             }
             now = Instant::now();
@@ -167,7 +214,7 @@ impl<'a> Client<'a> {
         }
         all.add(&interval);
         let time = now.duration_since(clock.begun);
-        self.close(&association, &mut Sent::default())?;
+        self.close(association, &mut Sent::default())?;
         Ok(Figures::latency(time, &all))
     }
 

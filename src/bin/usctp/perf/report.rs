@@ -10,12 +10,14 @@ use serde::Serialize;
 use super::histogram::Histogram;
 use crate::exit::Failure;
 use crate::output::{Output, json_line, standard_output};
+use crate::watch::Log;
 
 /// Writes lines as they come.
 pub(super) struct Reporter {
     json: bool,
     started: Instant,
     out: Output,
+    log: Option<Log>,
 }
 
 /// A line; the fields are those of the JSON object.
@@ -117,11 +119,20 @@ fn rate(count: f64, time: Duration) -> f64 {
 impl Reporter {
     /// Times count from now.
     pub(super) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), out: standard_output() }
+        Self { json, started: Instant::now(), out: standard_output(), log: None }
+    }
+
+    /// From now on lines go to the log of a live view; without one, to standard output again.
+    pub(super) fn set_log(&mut self, log: Option<Log>) {
+        self.log = log;
     }
 
     /// Writes a line at once.
     pub(super) fn tell(&mut self, line: &Line) -> Result<(), Failure> {
+        if let Some(log) = &self.log {
+            log.add(&line.to_string());
+            return Ok(());
+        }
         if self.json {
             // Microseconds are as exact as it gets.
             let at_ms = self.started.elapsed().as_micros() as f64 / 1e3;
