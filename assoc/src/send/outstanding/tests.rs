@@ -192,7 +192,7 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
         assert!(b.misses(acked, true).is_empty(), "{n} was sent before the retransmission");
     }
     for n in 8..12 {
-        b.outstanding.push(base(), data(initial().plus(n)), PathId(0));
+        b.outstanding.push(base(), data(initial().plus(n)), PathId(0), 0);
     }
     for (n, expected) in [(9, vec![]), (10, vec![]), (11, vec![0])] {
         let acked = b.sack(0, &[(2, n)]).unwrap();
