@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
-use support::ours::{SOON, program};
+use support::ours::{SOON, once_free, program};
 use support::suite::{Outcome, Suite};
 use usctp::lab::{Host, Lab, Link, LinkOptions, Prefix};
 use usctp::{
@@ -107,10 +107,14 @@ impl<'a> Side<'a> {
     fn open_with(host: &'a Host, udp: bool, port: u16, bound: &[&str], options: Options) -> Self {
         let bound = addresses(bound);
         let (stack, socket) = host.run(move || {
-            let builder = Stack::builder().linger(Duration::from_millis(500));
-            let builder = if udp { builder.udp(9899) } else { builder.raw() };
-            let stack = builder.open().unwrap();
-            let socket = stack.bind(port, &bound, options).unwrap();
+            let open = || {
+                let builder = Stack::builder().linger(Duration::from_millis(500));
+                let builder = if udp { builder.udp(9899) } else { builder.raw() };
+                builder.open()
+            };
+            let stack = once_free(open, Error::is_address_in_use).unwrap();
+            let bind = || stack.bind(port, &bound, options.clone());
+            let socket = once_free(bind, Error::is_address_in_use).unwrap();
             (Arc::new(stack), Arc::new(socket))
         });
         Self { host, socket, stack }
@@ -312,7 +316,8 @@ fn ask(asked: IpAddr, port: u16, udp: bool, patience: Duration) -> Option<(IpAdd
     let mut buffer = [0; 2048];
     if udp {
         let any = if asked.is_ipv4() { "0.0.0.0:9899" } else { "[::]:9899" };
-        let socket = UdpSocket::bind(any).unwrap();
+        let is_in_use = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+        let socket = once_free(|| UdpSocket::bind(any), is_in_use).unwrap();
         socket.set_read_timeout(Some(patience)).unwrap();
         socket.send_to(&init(4000, port), (asked, 9899)).unwrap();
         let (len, source) = socket.recv_from(&mut buffer).ok()?;
@@ -538,7 +543,10 @@ fn two_stacks(lab: &Lab) -> Outcome<()> {
     let ours = ["10.1.0.1/24", "fd01::1/64"];
     let _link = link(&near, &far, "link1", [&ours, &["10.1.0.2/24", "fd01::2/64"]])?;
     let servers = [PORT, PORT + 1].map(|port| Side::echo(&far, false, port, &[]));
-    let clients = [0, 0].map(|port| Side::open(&near, false, port, &[]));
+    // So slow that an INIT is sent and answered once.
+    let mut slow = options();
+    (slow.rto.initial, slow.rto.max) = (SOON / 2, SOON);
+    let clients = [0, 0].map(|port| Side::open_with(&near, false, port, &[], slow.clone()));
     let mut associations = Vec::new();
     for (index, client) in (0..).zip(&clients) {
         for server in [PORT, PORT + 1] {

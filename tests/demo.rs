@@ -114,7 +114,11 @@ fn a_user_without_privilege_has_raw_ip_where_user_namespaces_are_allowed() {
     }
     // A place that others may read, unlike many a home directory.
     let copy = std::env::temp_dir().join(format!("usctp-demo-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_usctp"), &copy).unwrap();
+    // By another process: while this one writes, a child that another test is just starting would hold the file open for
+    // writing as well, and a file that is written cannot be run.
+    let mut install = Command::new("install");
+    install.args(["-m", "755", env!("CARGO_BIN_EXE_usctp")]).arg(&copy);
+    assert!(install.status().unwrap().success());
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&copy);
     command.args(["demo", "--json", "--bytes", "8000000"]).stdin(Stdio::null());

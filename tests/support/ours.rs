@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use usctp::{Association, ConnectOptions, Connecting, Options, Socket, Stack};
+use usctp::{Association, ConnectOptions, Connecting, Error, Options, Socket, Stack};
 
 use super::suite::Outcome;
 use super::topology::Ends;
@@ -62,10 +62,14 @@ impl Ours {
         options: Options,
     ) -> Outcome<Self> {
         let capture = Capture::new();
-        let builder = Stack::builder().capture(&capture.0);
-        let builder = if transport.is_udp() { builder.udp(9899) } else { builder.raw() };
-        let stack = builder.open()?;
-        let socket = stack.bind(port, addresses, options)?;
+        let open = || {
+            let builder = Stack::builder().capture(&capture.0);
+            let builder = if transport.is_udp() { builder.udp(9899) } else { builder.raw() };
+            builder.open()
+        };
+        let stack = once_free(open, Error::is_address_in_use)?;
+        let bind = || stack.bind(port, addresses, options.clone());
+        let socket = once_free(bind, Error::is_address_in_use)?;
         Ok(Self { stack, socket, capture })
     }
 
@@ -100,6 +104,23 @@ impl Ours {
     /// Closes everything and lets tshark judge every packet that was sent.
     pub(crate) fn close_and_check(self, hosts: &impl Ends) -> Outcome<()> {
         self.close().check(hosts)
+    }
+}
+
+/// Opens what an earlier part of a test, or an earlier test, had open on the same port: a child that another test of this
+/// process is just starting may hold a copy of the old socket until it has become its program.
+pub(crate) fn once_free<T, E>(
+    mut open: impl FnMut() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let end = Instant::now() + SOON;
+    loop {
+        match open() {
+            Err(error) if is_in_use(&error) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
     }
 }
 
