@@ -176,7 +176,7 @@ fn open(
 fn quick() -> Options {
     let mut options = Options::default();
     options.rto.min = Duration::from_millis(200);
-    options.rto.initial = Duration::from_millis(500);
+    options.rto.initial = Duration::from_secs(1);
     options.heartbeat.interval = Some(Duration::from_millis(500));
     options
 }

@@ -54,13 +54,22 @@ fn pair(lab: &Lab, loss: Option<Loss>) -> Outcome<(Host, Host, Link)> {
 fn socket(host: &Host, address: &str) -> Outcome<UdpSocket> {
     let address: IpAddr = address.parse()?;
     let socket = host.run(move || UdpSocket::bind((address, 7)))?;
-    // The kernel asks for a neighbour again after 1 s: one that has just come up may miss the first question.
-    socket.set_read_timeout(Some(Duration::from_millis(1500)))?;
     Ok(socket)
 }
 
-/// Whether what `from` sends arrives at `to`.
+/// Whether what `from` sends arrives at `to`. The kernel asks for a neighbour again after 1 s: one that has just come up
+/// may miss the first question.
 fn carries(from: &UdpSocket, to: &UdpSocket) -> Outcome<bool> {
+    arrives(from, to, Duration::from_secs(10))
+}
+
+/// Whether nothing arrives at `to` of what `from` sends.
+fn loses(from: &UdpSocket, to: &UdpSocket) -> Outcome<bool> {
+    Ok(!arrives(from, to, Duration::from_millis(500))?)
+}
+
+fn arrives(from: &UdpSocket, to: &UdpSocket, patience: Duration) -> Outcome<bool> {
+    to.set_read_timeout(Some(patience))?;
     from.send_to(b"hello", to.local_addr()?)?;
     let mut buffer = [0; 16];
     Ok(to.recv_from(&mut buffer).is_ok_and(|(length, _)| &buffer[..length] == b"hello"))
@@ -82,7 +91,7 @@ fn cut_and_restore(lab: &Lab) -> Outcome<()> {
         let (one, two) = (socket(&near, one)?, socket(&far, two)?);
         assert!(carries(&one, &two)?);
         link.cut()?;
-        assert!(!carries(&one, &two)? && !carries(&two, &one)?);
+        assert!(loses(&one, &two)? && loses(&two, &one)?);
         link.restore()?;
         assert!(carries(&one, &two)? && carries(&two, &one)?);
     }
@@ -161,7 +170,7 @@ fn rules(lab: &Lab) -> Outcome<()> {
     let (one, two) = (raw_socket(&near, "10.1.0.1")?, raw_socket(&far, "10.1.0.2")?);
     let check = |from: &Socket, mut to: &Socket, length: usize, passes: bool, rule| {
         // The kernel asks for a neighbour again after 1 s.
-        let patience = Duration::from_millis(if passes { 2500 } else { 100 });
+        let patience = Duration::from_millis(if passes { 10_000 } else { 100 });
         to.set_read_timeout(Some(patience))?;
         from.send_to(&vec![0; length], &to.local_addr()?)?;
         assert_eq!(to.read(&mut [0; 1500]).is_ok(), passes, "{length} with {rule:?}");
@@ -196,7 +205,7 @@ fn too_big(lab: &Lab) -> Outcome<()> {
     assert_eq!(getsockopt(&socket, sockopt::IpMtu)?, 1500);
     let begun = Instant::now();
     while getsockopt(&socket, sockopt::IpMtu)? != 1300 {
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(20));
         // Refused once it knows: nothing is sent any more.
         let _ = socket.send(&[0; 1400]);
         std::thread::sleep(Duration::from_millis(10));

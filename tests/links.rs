@@ -61,9 +61,9 @@ impl Receiver {
         Self { inbox: Inbox::new(), never, datagrams: Vec::new(), notices: Vec::new() }
     }
 
-    /// Receives until `done`, 5 seconds at the longest.
+    /// Receives until `done`, 20 seconds at the longest.
     fn until(&mut self, links: &Links, done: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(20);
         while !done(self) {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "got {} datagrams, {:?}", self.datagrams.len(), self.notices);
@@ -635,7 +635,8 @@ fn a_full_socket_is_waited_for_within_bounds_and_then_drops_as_a_network_does() 
         let transmits = vec![transmit(None, "10.9.0.2".parse().unwrap(), 1_400); 10_000];
         let (mut notices, start) = (Vec::new(), Instant::now());
         links.send(&bytes, &transmits, &mut notices);
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        // The queue would be empty after 4 hours.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         assert_eq!(notices, []);
         let counters = links.counters();
         assert_eq!(counters.sent + counters.send_drops, 10_000);
