@@ -34,6 +34,8 @@ pub(crate) struct Receiver {
 struct Window {
     limit: usize,
     advertised: usize,
+    /// Bytes of payload that came since then.
+    come: usize,
     /// Bytes the application took since then.
     taken: usize,
     /// The running mean of the payload of a DATA chunk, in bytes.
@@ -62,7 +64,7 @@ impl Receiver {
             map: TsnMap::new(peer_initial_tsn),
             ack: Ack::new(),
             reassembly: Reassembly::default(),
-            window: Window { limit, advertised: limit, taken: 0, mean: USUAL_CHUNK },
+            window: Window { limit, advertised: limit, come: 0, taken: 0, mean: USUAL_CHUNK },
             streams,
             source: None,
         }
@@ -164,8 +166,16 @@ impl Receiver {
     /// The window to advertise in a SACK that goes out now.
     pub(crate) fn advertise(&mut self, inbox: &Inbox) -> u32 {
         self.window.advertised = self.open_window(inbox);
-        self.window.taken = 0;
+        (self.window.come, self.window.taken) = (0, 0);
         u32::try_from(self.window.advertised).unwrap_or(u32::MAX)
+    }
+
+    /// A SHUTDOWN went out in the place of a SACK. It acknowledges and says nothing of the window, so that for the peer what
+    /// came still takes up room.
+    pub(crate) fn shutdown_sent(&mut self) {
+        self.window.advertised = self.window.advertised.saturating_sub(self.window.come);
+        self.window.come = 0;
+        self.sack_sent();
     }
 
     /// A SACK (or, for what it can say, a SHUTDOWN) went out.
@@ -217,6 +227,7 @@ impl Receiver {
 
 impl Window {
     fn note_chunk(&mut self, len: usize) {
+        self.come += len;
         self.mean = (self.mean * 7 + len).div_ceil(8);
     }
 

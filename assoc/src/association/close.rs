@@ -50,7 +50,7 @@ impl Tcb {
             self.receiver.request_sack();
         } else {
             // SHUTDOWN itself acknowledges what came in sequence.
-            self.receiver.sack_sent();
+            self.receiver.shutdown_sent();
         }
     }
 
