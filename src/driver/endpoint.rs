@@ -233,7 +233,7 @@ impl SharedEndpoint {
         let is_near =
             |destination| self.is_bound_to_all && Scope::of(destination) <= Scope::LinkLocal;
         // Taken out, since routing is asked by system calls; only the one thread that sends is here.
-        let mut sources = std::mem::take(&mut *self.lock_sources());
+        let mut sources = self.lock_sources().take_out();
         let mut is_lost = false;
         for transmit in batch.transmits.iter_mut().filter(|transmit| transmit.source.is_none()) {
             let Transmit { destination, zone, sources: set, .. } = *transmit;
@@ -246,7 +246,7 @@ impl SharedEndpoint {
                 is_lost |= transmit.source.is_none();
             }
         }
-        *self.lock_sources() = sources;
+        self.lock_sources().put_back(sources);
         if is_lost {
             batch.refuse(refused, |transmit| {
                 transmit.source.is_none() && !is_near(transmit.destination)

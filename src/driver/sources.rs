@@ -18,6 +18,8 @@ type Way = (AddressSet, IpAddr, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     known: HashMap<Way, (IpAddr, Instant)>,
+    /// Everything was to be forgotten, also what is taken out at the moment.
+    is_outdated: bool,
 }
 
 impl Sources {
@@ -54,6 +56,20 @@ impl Sources {
     /// Forgets everything: addresses have changed.
     pub(crate) fn forget_all(&mut self) {
         self.known.clear();
+        self.is_outdated = true;
+    }
+
+    /// Takes out what is known, to be used without the lock.
+    pub(crate) fn take_out(&mut self) -> Self {
+        self.is_outdated = false;
+        std::mem::take(self)
+    }
+
+    /// Puts back what was taken out, unless it was to be forgotten meanwhile.
+    pub(crate) fn put_back(&mut self, sources: Self) {
+        if !self.is_outdated {
+            *self = sources;
+        }
     }
 }
 
@@ -87,6 +103,23 @@ mod tests {
         // Nor does an answer that is old come back when there is none any more.
         assert_eq!(sources.towards(destination, now + LIFETIME, || None), None);
         assert_eq!(sources.towards(destination, now, || None), None);
+    }
+
+    #[test]
+    fn what_is_taken_out_when_addresses_change_is_forgotten_too() {
+        let mut sources = Sources::default();
+        let now = Instant::now();
+        let [destination, first, second] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
+        let way = (AddressSet::default(), destination, 0);
+        sources.forget_all();
+        let mut out = sources.take_out();
+        assert_eq!(out.towards(way, now, || Some(first)), Some(first));
+        sources.put_back(out);
+        let mut out = sources.take_out();
+        assert_eq!(out.towards(way, now, || panic!("it is known")), Some(first));
+        sources.forget_all();
+        sources.put_back(out);
+        assert_eq!(sources.take_out().towards(way, now, || Some(second)), Some(second));
     }
 
     #[test]

@@ -183,6 +183,8 @@ fn a_cookie_echo_that_is_never_answered_ends_the_attempt() {
     ladder.network.run_for(crate::world::HOUR);
     let echoes = ladder.hears_all();
     assert_eq!(echoes.len(), 9, "Max.Init.Retransmits is 8");
+    let gaps = echoes.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs());
+    assert_eq!(gaps.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60], "RFC 9260, 6.3.3 (E2)");
     assert!(ladder.events().iter().any(|event| matches!(event, Event::CommLost(_))));
 }
 

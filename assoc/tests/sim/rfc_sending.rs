@@ -111,6 +111,15 @@ fn an_acknowledgement_rides_before_data_and_leaves_it_room() {
     let heard = ladder.hears_all();
     assert!(heard.iter().all(|heard| heard.bytes.len() <= 1480), "{heard:?}");
     assert_eq!(chunks(&heard)[0].payload.len(), FULL);
+    // Nor does what is sent again beside an acknowledgement that waits.
+    wait(&mut ladder, ms(700));
+    ladder.says(z(1), &[data(1003, 3, "BE", "4")]);
+    assert!(ladder.hears_all().is_empty());
+    wait(&mut ladder, ms(150));
+    let heard = ladder.hears_all();
+    assert!(heard.iter().all(|heard| heard.bytes.len() <= 1480), "{heard:?}");
+    assert_eq!(heard.iter().map(|heard| heard.chunks.len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(chunks(&heard)[0].payload.len(), FULL);
 }
 
 #[test]

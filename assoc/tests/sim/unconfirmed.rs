@@ -4,7 +4,8 @@ use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
 use usctp_assoc::{AssociationState, ConnectOptions, PathState};
 use usctp_chunk::{
-    Cause, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, RawParameter, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, RawParameter,
+    VerificationTag,
 };
 
 use crate::world::{config, secs};
@@ -115,4 +116,30 @@ fn after_a_stale_cookie_a_learned_address_stays_unconfirmed_and_gets_no_init() {
     ladder.says(z(1), &[ladder.init_ack(&listed)]);
     assert_eq!(ladder.path(z(3)).state, PathState::Unconfirmed);
     assert_eq!(ladder.path(z(2)).state, PathState::Active);
+}
+
+#[test]
+fn the_owner_of_an_address_that_a_peer_only_claims_ends_that_association_and_may_open_its_own() {
+    let name = "the_owner_of_an_address_that_a_peer_only_claims_ends_that_association_and_may_open_its_own";
+    let (mut ladder, _) = opened(Ladder::new(name));
+    // RFC 5062, section 2: z(3) is another host, which lists z(4) as well and is refused.
+    let claimed = ladder.peer_tag;
+    ladder.peer_tag = VerificationTag(0x0bad_cafe);
+    let init = ladder.init(&[z(3), z(4)]);
+    ladder.says_with_tag(VerificationTag::ZERO, z(3), std::slice::from_ref(&init));
+    ladder.expects(z(3), &[ChunkType::ABORT]);
+    // To it, the HEARTBEAT of the association that it has no part in is out of the blue.
+    let probe = loop {
+        let heard = ladder.hears_within(secs(20));
+        if heard.destination == z(3) {
+            break heard;
+        }
+    };
+    assert_eq!(probe.header.verification_tag, claimed);
+    let abort = Abort { tag_reflected: true, causes: Causes::default() };
+    ladder.says_with_tag(claimed, z(3), &[Chunk::Abort(abort)]);
+    assert_eq!(ladder.state(), AssociationState::Closed);
+    ladder.hears_all();
+    ladder.says_with_tag(VerificationTag::ZERO, z(3), &[init]);
+    ladder.expects(z(3), &[ChunkType::INIT_ACK]);
 }
