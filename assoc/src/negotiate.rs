@@ -7,6 +7,7 @@ use usctp_chunk::{
     AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, Tsn, VerificationTag,
 };
 
+use crate::scope::is_unicast;
 use crate::wire::AddressSet;
 
 /// What this side offers; the same for every INIT of an association.
@@ -204,14 +205,6 @@ impl PeerOffer {
         } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
             self.link_local.push(address);
         }
-    }
-}
-
-/// Whether an address can be a host's own and reached without knowing an interface.
-pub(crate) fn is_unicast(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
     }
 }
 

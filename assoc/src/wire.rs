@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use usctp_chunk::VerificationTag;
 
-use crate::negotiate::is_unicast;
+use crate::scope::is_unicast;
 
 /// The ECN field of the IP header a packet travelled under (RFC 3168, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

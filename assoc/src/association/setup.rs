@@ -11,9 +11,9 @@ use super::{Arrival, Ending};
 use crate::config::{Compat, Config, ConnectOptions, OnRefused};
 use crate::context::Context;
 use crate::event::{AddressChange, Event, LostReason, MovedOn, RemovedReason};
-use crate::negotiate::{LocalOffer, PeerOffer, is_unicast};
+use crate::negotiate::{LocalOffer, PeerOffer};
 use crate::path::{Path, PathId, PathState, SetupMark};
-use crate::scope::Scope;
+use crate::scope::{Scope, is_unicast};
 use crate::timer::{Timer, earliest};
 
 /// What the set-up needs until the association is established.

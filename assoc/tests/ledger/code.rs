@@ -69,15 +69,22 @@ impl Code {
                 let name = words.iter().find(|word| !["pub", "super", "crate"].contains(word));
                 items.extend(name.map(|name| (*name).to_owned()));
             }
-            // Tests with a harness of their own are named in a list.
-            let call = line.strip_prefix("suite.").or_else(|| line.strip_prefix("add("));
-            if let Some(test) = call.and_then(|call| call.split('"').nth(1)) {
-                self.tests.insert(test.to_owned());
+            // Tests with a harness of their own are named by strings.
+            if source.contains("Suite::enter(") {
+                let named = line.split('"').skip(1).step_by(2).filter(|text| is_sentence(text));
+                self.tests.extend(named.map(str::to_owned));
             }
             is_test = line == "#[test]" || (is_test && (line.starts_with("#[") || line.is_empty()));
         }
         self.items.insert(name, items);
     }
+}
+
+/// Whether it is the name of a test: words with underscores between.
+fn is_sentence(text: &str) -> bool {
+    let is_name =
+        text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+    is_name && text.matches('_').count() >= 2
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {

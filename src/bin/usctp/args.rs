@@ -187,6 +187,8 @@ pub(crate) struct ConnectOptions {
     )]
     pub(crate) race: Option<std::time::Duration>,
     /// After the end of input, wait for the peer to close
+    ///
+    /// Without it the association is closed then, and answers that the peer has not sent yet do not come.
     #[arg(long)]
     pub(crate) wait: bool,
     /// Show a live view of the paths instead of the messages received; q ends it

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
+use futures::channel::mpsc::{Receiver, UnboundedReceiver};
 use futures::executor::block_on;
 use futures::future::{self, FutureExt};
 use futures::stream::StreamExt;
@@ -15,7 +15,7 @@ use usctp::{Association, Bytes, Error, Event, Message};
 use crate::args::{ConnectOptions, MessageOptions, OnRefused};
 use crate::events::{Line, Reporter};
 use crate::exit::Failure;
-use crate::watch::{Snapshot, Watch};
+use crate::watch::Watch;
 use crate::{input, network};
 
 /// Connects, sends, receives, closes.
@@ -38,7 +38,10 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     // Detached, so that one loop takes the events of the set-up and of what follows it.
     let association = Arc::new(socket.connectx(&peers, connect_options(options))?.detach());
     let watch = match options.watch {
-        true => Some(watch(options, &association, quit)?),
+        true => {
+            let named = ("connect", options.port, options.addresses.as_slice());
+            Some(Watch::association(&association, named, quit)?)
+        }
         false => None,
     };
     let reporter = match &watch {
@@ -47,23 +50,6 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     };
     let client = Client { options, association: &association, reporter: &reporter };
     block_on(client.talk(interrupts))
-}
-
-/// Begins the live view.
-fn watch(
-    options: &ConnectOptions,
-    association: &Arc<Association>,
-    quit: UnboundedSender<()>,
-) -> Result<Watch, Failure> {
-    let addresses: Vec<String> = options.addresses.iter().map(ToString::to_string).collect();
-    let title = format!("usctp connect --port {} {}", options.port, addresses.join(" "));
-    let association = Arc::clone(association);
-    let look = move || {
-        let statistics = association.statistics();
-        let bytes = statistics.bytes_sent + statistics.bytes_received;
-        Snapshot { paths: association.paths(), bytes }
-    };
-    Watch::start(title, look, quit)
 }
 
 fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {

@@ -1,5 +1,6 @@
 //! `usctp demo`: two hosts of two links each, a dead address, a link cut halfway, and what became of every byte.
 
+mod act;
 mod conductor;
 mod loopback;
 mod namespaces;

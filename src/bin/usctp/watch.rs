@@ -13,18 +13,19 @@ use std::time::{Duration, Instant};
 use futures::channel::mpsc::UnboundedSender;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::{DefaultTerminal, restore, try_init};
-use usctp::PathStatus;
+use usctp::{Association, PathStatus};
 
 use self::view::View;
+use crate::args::PeerAddress;
 use crate::exit::{Failure, Status};
 
 /// What is to be seen at a moment.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+struct Snapshot {
     /// Every address of the peer.
-    pub(crate) paths: Vec<PathStatus>,
+    paths: Vec<PathStatus>,
     /// Payload bytes since the beginning, as the application counts them.
-    pub(crate) bytes: u64,
+    bytes: u64,
 }
 
 /// A running view; dropping it gives the terminal back and prints what was logged.
@@ -53,10 +54,27 @@ impl Watch {
         Err(Failure::new(Status::Usage, message))
     }
 
-    /// Takes the terminal and draws what `look` gives, several times a second.
+    /// Shows an association that a command opened to a port of these addresses.
     ///
     /// `quit` gets an item for each q, Escape or Ctrl-C, as for a signal, and the view goes on: it is to show the close.
-    pub(crate) fn start(
+    pub(crate) fn association(
+        association: &Arc<Association>,
+        (command, port, addresses): (&str, u16, &[PeerAddress]),
+        quit: UnboundedSender<()>,
+    ) -> Result<Self, Failure> {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let title = format!("usctp {command} --port {port} {}", addresses.join(" "));
+        let association = Arc::clone(association);
+        let look = move || {
+            let statistics = association.statistics();
+            let bytes = statistics.bytes_sent + statistics.bytes_received;
+            Snapshot { paths: association.paths(), bytes }
+        };
+        Self::start(title, look, quit)
+    }
+
+    /// Takes the terminal and draws what `look` gives, several times a second.
+    fn start(
         title: String,
         mut look: impl FnMut() -> Snapshot + Send + 'static,
         quit: UnboundedSender<()>,

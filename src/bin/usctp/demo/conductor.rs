@@ -14,6 +14,7 @@ use usctp::{
     RemovedReason, Stack,
 };
 
+use super::act::{Act, Cut};
 use super::options;
 use super::report::{Outcome, Report};
 use super::stage::{PORT, Stage};
@@ -33,16 +34,6 @@ const RESTORED_BOUND: Duration = Duration::from_secs(3);
 /// How long the close may take.
 const CLOSE_BOUND: Duration = Duration::from_secs(10);
 
-/// The cut of a link.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut {
-    pub(crate) at: Instant,
-    /// 0 or 1.
-    pub(crate) link: usize,
-    /// The server's address on that link.
-    pub(crate) address: IpAddr,
-}
-
 /// Who leads through the play.
 pub(crate) struct Conductor<'a, S> {
     stage: &'a S,
@@ -52,25 +43,6 @@ pub(crate) struct Conductor<'a, S> {
     interrupted: u32,
     progress: Arc<Progress>,
     act: Act,
-}
-
-/// What has happened to the link that was cut.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Act {
-    /// When the first byte was handed over.
-    pub(crate) began: Option<Instant>,
-    /// The cut.
-    pub(crate) cut: Option<Cut>,
-    /// When new messages left that path: it was potentially failed (RFC 7829), or inactive at once.
-    pub(crate) left: Option<Instant>,
-    /// When that path was declared inactive.
-    pub(crate) inactive: Option<Instant>,
-    /// When data flowed again over the other one.
-    pub(crate) failed_over: Option<Instant>,
-    /// When the link was restored.
-    pub(crate) restored: Option<Instant>,
-    /// When its path was active again.
-    pub(crate) active_again: Option<Instant>,
 }
 
 impl<'a, S: Stage + Sync> Conductor<'a, S> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::conductor::Act;
+use super::act::Act;
 use super::story::{Happening, milliseconds};
 use super::transfer::Hash;
 use crate::output::Styles;

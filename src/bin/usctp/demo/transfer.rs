@@ -10,7 +10,7 @@ use rand::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 use usctp::{Association, Error, Message, Stack};
 
-use super::conductor::Cut;
+use super::act::Cut;
 use super::options;
 use super::stage::{Addresses, PORT};
 use crate::exit::Failure;

@@ -14,7 +14,7 @@ use super::report::{Figures, Line, Reporter, Volume};
 use crate::args::{PerfMode, PerfOptions};
 use crate::events;
 use crate::exit::Failure;
-use crate::watch::{Snapshot, Watch};
+use crate::watch::Watch;
 
 /// How long a measurement takes unless it is told.
 const TIME: Duration = Duration::from_secs(10);
@@ -128,16 +128,8 @@ impl<'a> Client<'a> {
         association: &Arc<Association>,
         quit: UnboundedSender<()>,
     ) -> Result<Watch, Failure> {
-        let addresses: Vec<String> =
-            self.options.addresses.iter().map(ToString::to_string).collect();
-        let title = format!("usctp perf --port {} {}", self.options.port, addresses.join(" "));
-        let seen = Arc::clone(association);
-        let look = move || {
-            let statistics = seen.statistics();
-            let bytes = statistics.bytes_sent + statistics.bytes_received;
-            Snapshot { paths: seen.paths(), bytes }
-        };
-        let watch = Watch::start(title, look, quit)?;
+        let named = ("perf", self.options.port, self.options.addresses.as_slice());
+        let watch = Watch::association(association, named, quit)?;
         let (reporter, heard) = (events::Reporter::with_log(watch.log()), Arc::clone(association));
         let listen = move || {
             while let Ok(event) = heard.next_event() {
