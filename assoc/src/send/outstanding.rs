@@ -76,6 +76,8 @@ pub(crate) struct Tally {
     pub(crate) largest: usize,
     /// The latest transmission among them.
     pub(crate) newest: Option<Transmission>,
+    /// The earliest transmission of what was sent once.
+    pub(crate) oldest_original: Option<u64>,
     seen: bool,
 }
 
@@ -477,6 +479,10 @@ fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) 
         let Sent { order, sent_at, again, .. } = *sent;
         tally.newest = Some(Transmission { order, sent_at, again });
     }
+    if !sent.again {
+        let oldest = tally.oldest_original.map_or(sent.order, |oldest| oldest.min(sent.order));
+        tally.oldest_original = Some(oldest);
+    }
     // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
     if !sent.moved {
         tally.credited += len;
@@ -508,6 +514,7 @@ fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
                 measured_from: None,
                 largest: 0,
                 newest: None,
+                oldest_original: None,
                 seen: false,
             });
             tallies.len() - 1
@@ -525,5 +532,6 @@ pub(crate) fn chunk_len(data: &Data) -> usize {
 // RFC 9260, 7.2.4
 const MISSES_THAT_COUNT: u8 = 3;
 
+mod sendings;
 #[cfg(test)]
 mod tests;
