@@ -15,7 +15,7 @@ mod rack;
 
 use losses::Recovery;
 pub(crate) use outstanding::NeverSent;
-use outstanding::{Outstanding, Tally, chunk_len};
+use outstanding::{Outstanding, Tally, chunk_len, window_cost};
 use rack::Rack;
 
 #[derive(Debug)]
@@ -370,7 +370,7 @@ impl Sender {
                 rack.on_sent(to, number, self.outstanding.transmissions());
             }
             self.outstanding.note_packet(number, uncut(paths.path(to), packet.len()));
-            self.rwnd = self.rwnd.saturating_sub(payload);
+            self.rwnd = self.rwnd.saturating_sub(window_cost(payload));
             written.chunks += 1;
             written.retransmitted += 1;
             let Some(path) = paths.path_mut(to) else { return };
@@ -421,7 +421,7 @@ impl Sender {
             }
             self.window_probe.outstanding = self.rwnd < len;
             self.window_probe.due = false;
-            self.rwnd = self.rwnd.saturating_sub(len);
+            self.rwnd = self.rwnd.saturating_sub(window_cost(len));
             let number = self.outstanding.next_number();
             path.record.probe.get_or_insert(Probe { number, sent_at: now });
             sent_on(path, now, chunk_len(&data));
