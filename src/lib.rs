@@ -38,12 +38,12 @@ mod stack;
 pub use bytes::Bytes;
 pub use usctp_assoc::{
     ActiveReason, AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
-    ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters, Event, FailoverOptions,
-    FailureReason, HeartbeatOptions, LimitOptions, LostReason, Message, MovedOn, MtuReason,
-    NoSuchPath, OnRefused, Options, PathCounts, PathMtuError, PathSettings, PathSettingsError,
-    PathState, PathStatus, PmtudOptions, PmtudState, PrimaryReason, RACE_INTERVAL, Received,
-    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, SendOptions,
-    Statistics,
+    CongestionControl, ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters,
+    Event, FailoverOptions, FailureReason, HeartbeatOptions, LimitOptions, LossDetection,
+    LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options, PathCounts,
+    PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudOptions, PmtudState,
+    PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions, RemovedReason, RetransmissionOptions,
+    Role, RtoOptions, SackOptions, SendError, SendOptions, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

@@ -13,6 +13,8 @@ pub struct Options {
     pub rto: RtoOptions,
     /// How often something is retransmitted before it is given up.
     pub retransmission: RetransmissionOptions,
+    /// How losses are found, and how fast is sent.
+    pub recovery: RecoveryOptions,
     /// When a path that fails is left, and when it is returned to.
     pub failover: FailoverOptions,
     /// HEARTBEATs.
@@ -64,6 +66,42 @@ pub struct RetransmissionOptions {
     pub path_max: u16,
     /// Max.Init.Retransmits. Default 8.
     pub init_max: u16,
+}
+
+/// How losses are found and what follows from them. All of this is the sender's own affair: the peer need not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecoveryOptions {
+    /// How losses are found. Default: as in RFC 9260.
+    pub detection: LossDetection,
+    /// How the congestion window grows and shrinks. Default: as in RFC 9260.
+    pub control: CongestionControl,
+    /// Whether packets are spread over the round trip instead of being sent in bursts. Takes the place of Max.Burst.
+    /// Default false.
+    pub pacing: bool,
+}
+
+/// How losses are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LossDetection {
+    /// By three missing reports and T3-rtx (RFC 9260, sections 7.2.4 and 6.3.3).
+    #[default]
+    Rfc9260,
+    /// By time: what was sent some time before something that arrived is lost, and a probe finds out about losses at the end
+    /// (RACK-TLP, RFC 8985). T3-rtx stays as it is. Not the default, because it may act before the third report, for
+    /// which RFC 9260, section 7.2.4, says that one SHOULD wait.
+    Rack,
+}
+
+/// How the congestion window grows and shrinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CongestionControl {
+    /// By one chunk for each window, and to the half (RFC 9260, section 7.2).
+    #[default]
+    Rfc9260,
+    /// Along a curve that depends on time and not on the round trip, and to 0.7 (RFC 9438): for long fast networks.
+    Cubic,
 }
 
 /// When data leaves a path that fails before that is inactive (RFC 7829).
@@ -156,6 +194,7 @@ impl Default for Options {
                 max: Duration::from_secs(60),
             },
             retransmission: RetransmissionOptions { association_max: 10, path_max: 5, init_max: 8 },
+            recovery: RecoveryOptions::default(),
             failover: FailoverOptions {
                 potentially_failed_max: Some(0),
                 primary_switchover_max: None,

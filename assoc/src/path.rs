@@ -11,13 +11,15 @@ use crate::wire::zone_of;
 
 pub(crate) mod congestion;
 pub(crate) mod heartbeat;
+mod pacer;
 mod paths;
 pub(crate) mod plpmtud;
 pub(crate) mod rto;
 mod settings;
 
-pub(crate) use congestion::Congestion;
+pub(crate) use congestion::{Arrived, Congestion};
 pub(crate) use heartbeat::Heartbeat;
+pub(crate) use pacer::Pacer;
 pub(crate) use paths::{Paths, Struck};
 pub(crate) use plpmtud::Plpmtud;
 pub use plpmtud::PmtudState;
@@ -88,8 +90,10 @@ pub struct PathCounts {
     pub retransmitted_chunks: u64,
     /// Expiries of T3-rtx with something outstanding here.
     pub t3_expiries: u64,
-    /// DATA chunks sent here that three SACKs reported missing.
+    /// DATA chunks sent here that SACKs show to be lost.
     pub fast_retransmits: u64,
+    /// Chunks sent again here to find out whether the end of what was sent is lost (RFC 8985).
+    pub tail_loss_probes: u64,
     /// HEARTBEATs sent here.
     pub heartbeats_sent: u64,
     /// Those of them that were not answered within the RTO.
@@ -115,6 +119,7 @@ pub(crate) struct Path {
     pub(crate) plpmtud: Plpmtud,
     pub(crate) rto: Rto,
     pub(crate) congestion: Congestion,
+    pub(crate) pacer: Pacer,
     pub(crate) t3: Timer,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) settings: PathSettings,
@@ -177,7 +182,8 @@ impl Path {
             confirmed: state != PathState::Unconfirmed,
             plpmtud,
             rto: Rto::new(&settings.rto),
-            congestion: Congestion::new(pmdcs, peer),
+            congestion: Congestion::new(pmdcs, peer, config.recovery.control),
+            pacer: Pacer::default(),
             t3: Timer::default(),
             heartbeat: Heartbeat::default(),
             settings: *settings,
@@ -216,7 +222,8 @@ impl Path {
 
     /// What was in flight belongs to the past: congestion control begins anew (RFC 9260, 5.2.4, A).
     pub(crate) fn forget_flight(&mut self) {
-        self.congestion = Congestion::new(self.chunk_limit(), self.peer);
+        self.congestion.set_pmdcs(self.chunk_limit());
+        self.congestion = self.congestion.anew(self.peer);
         self.record.probe = None;
         self.t3.stop();
     }

@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use usctp_chunk::{Data, PacketBuilder, Sack, Tsn};
 
-use crate::config::Config;
+use crate::config::{Config, LossDetection};
 use crate::outbox::Outbox;
-use crate::path::{COMMON_HEADER, Path, PathId, Paths, Probe};
-use crate::timer::Timer;
+use crate::path::{Arrived, COMMON_HEADER, Path, PathId, Paths, Probe};
+use crate::timer::{Timer, earliest};
 
+mod losses;
 mod outstanding;
+mod rack;
 
-pub(crate) use outstanding::{Acked, NeverSent};
-use outstanding::{Outstanding, Tally, chunk_len};
+use losses::Recovery;
+pub(crate) use outstanding::NeverSent;
+use outstanding::{Outstanding, Tally, chunk_len, window_cost};
+use rack::Rack;
 
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -24,6 +28,9 @@ pub(crate) struct Sender {
     recovery: Recovery,
     window_probe: WindowProbe,
     tallies: Vec<Tally>,
+    /// Where losses are found by time.
+    rack: Option<Rack>,
+    pacing: Pacing,
     /// COOKIE ACK has not come: only whole messages leave, which can be taken back, and T1-cookie watches over them.
     setting_up: bool,
     /// Whether the application is closing: the peer is asked to acknowledge at once.
@@ -33,12 +40,12 @@ pub(crate) struct Sender {
     fragment_limit: usize,
 }
 
-#[derive(Debug, Default)]
-struct Recovery {
-    /// The number behind the highest chunk outstanding when Fast Recovery began.
-    exit: Option<u64>,
-    /// One packet of fast retransmissions may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
-    packet_due: bool,
+/// Sending spread over time, where that is wanted.
+#[derive(Debug)]
+struct Pacing {
+    wanted: bool,
+    /// When what has to wait may leave.
+    wait: Timer,
 }
 
 /// Zero window probing (RFC 9260, section 6.1, A).
@@ -78,6 +85,8 @@ impl Sender {
             recovery: Recovery::default(),
             window_probe: WindowProbe::default(),
             tallies: Vec::new(),
+            rack: (config.recovery.detection == LossDetection::Rack).then(Rack::default),
+            pacing: Pacing { wanted: config.recovery.pacing, wait: Timer::default() },
             setting_up: false,
             closing: false,
             nagle: config.nagle,
@@ -146,7 +155,7 @@ impl Sender {
             }
             let room = path.congestion.has_room();
             path.congestion.note_fully_used(!room);
-            return (room && self.burst > 0).then_some(to);
+            return (room && self.may_leave(now, to, paths)).then_some(to);
         }
         let to = path_for_new(outbox, paths)?;
         let limit = self.fragment_limit(paths);
@@ -162,7 +171,20 @@ impl Sender {
             return None;
         }
         let open = room && self.window_allows(len, now, path.rto.current());
-        (open && self.window_is_tidy() && self.burst > 0).then_some(to)
+        (open && self.window_is_tidy() && self.may_leave(now, to, paths)).then_some(to)
+    }
+
+    /// RFC 9260, 6.1 (D): whether a packet may follow those that were just sent; by pacing, or by Max.Burst.
+    fn may_leave(&mut self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
+        if !self.pacing.wanted {
+            return self.burst > 0;
+        }
+        let Some(path) = paths.path_mut(to) else { return false };
+        let Some(at) = path.pacer.waits_until(now) else { return true };
+        // cwnd has room, but what is held back here uses it.
+        path.congestion.note_fully_used(true);
+        self.pacing.wait.start(now, at.saturating_duration_since(now));
+        false
     }
 
     /// Writes as much DATA for the path as the packet holds and the windows allow.
@@ -185,6 +207,7 @@ impl Sender {
         }
         if written.chunks > 0 {
             self.burst = self.burst.saturating_sub(1);
+            self.packet_left(now, to, packet.len(), paths);
             written.fast = std::mem::take(&mut self.recovery.packet_due);
         }
         written
@@ -207,8 +230,9 @@ impl Sender {
             Ok(None) => Ok(None),
             Ok(Some(acked)) => {
                 self.credit_paths(now, &tallies, paths, answered);
-                self.detect_losses(now, acked, &tallies, paths);
+                self.detect_losses(now, acked, &tallies, sack, paths);
                 self.update_window(sack.a_rwnd);
+                self.schedule_probes(now, paths);
                 Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
             }
         };
@@ -249,6 +273,9 @@ impl Sender {
         if let Some(path) = paths.path_mut(path) {
             path.congestion.on_timeout();
             path.rto.back_off();
+        }
+        if let Some(rack) = &mut self.rack {
+            rack.on_t3(path);
         }
         // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
         self.recovery = Recovery::default();
@@ -295,10 +322,17 @@ impl Sender {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.window_probe.wait.deadline()
+        let rack = self.rack.as_ref().and_then(Rack::next_timeout);
+        earliest([self.window_probe.wait.deadline(), self.pacing.wait.deadline(), rack])
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
+    pub(crate) fn on_timeout(&mut self, now: Instant, paths: &mut Paths, config: &Config) {
+        if self.pacing.wait.take_expired(now) {
+            self.open_burst(config);
+        }
+        if self.on_rack_timeout(now, paths) {
+            self.open_burst(config);
+        }
         if self.window_probe.wait.take_expired(now) {
             self.window_probe.due = true;
             self.open_burst(config);
@@ -332,8 +366,11 @@ impl Sender {
             let (len, payload) = (chunk_len(data), data.payload.len());
             let earliest = self.outstanding.is_earliest_on(to, number);
             self.outstanding.resent(now, number);
+            if let Some(rack) = &mut self.rack {
+                rack.on_sent(to, number, self.outstanding.transmissions());
+            }
             self.outstanding.note_packet(number, uncut(paths.path(to), packet.len()));
-            self.rwnd = self.rwnd.saturating_sub(payload);
+            self.rwnd = self.rwnd.saturating_sub(window_cost(payload));
             written.chunks += 1;
             written.retransmitted += 1;
             let Some(path) = paths.path_mut(to) else { return };
@@ -384,12 +421,15 @@ impl Sender {
             }
             self.window_probe.outstanding = self.rwnd < len;
             self.window_probe.due = false;
-            self.rwnd = self.rwnd.saturating_sub(len);
+            self.rwnd = self.rwnd.saturating_sub(window_cost(len));
             let number = self.outstanding.next_number();
             path.record.probe.get_or_insert(Probe { number, sent_at: now });
             sent_on(path, now, chunk_len(&data));
             path.record.used_at = Some(now);
             self.outstanding.push(now, data, to, context);
+            if let Some(rack) = &mut self.rack {
+                rack.on_sent(to, number, self.outstanding.transmissions());
+            }
             self.outstanding.note_packet(number, packet.len());
             written.chunks += 1;
         }
@@ -445,7 +485,8 @@ impl Sender {
             if let Some(sent_at) = tally.measured_from {
                 path.rto.measure(now.saturating_duration_since(sent_at));
             }
-            path.congestion.on_acked(tally.credited, in_fast_recovery);
+            let acked = Arrived { now, rtt: path.round_trip(), bytes: tally.credited };
+            path.congestion.on_acked(acked, in_fast_recovery);
             let size = tally.largest + path.headers_below();
             path.plpmtud.on_data_passed(now, size, path.round_trip());
             if path.congestion.flight() == 0 {
@@ -460,47 +501,6 @@ impl Sender {
             } else {
                 // RFC 9260, 8.1: the peer lives, whichever path it was.
                 paths.forget_errors();
-            }
-        }
-    }
-
-    fn detect_losses(&mut self, now: Instant, acked: Acked, tallies: &[Tally], paths: &mut Paths) {
-        if acked.has_reneged {
-            // RFC 9260, 6.3.2 (R4): on whatever paths it was.
-            for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
-                if !path.t3.is_running() {
-                    path.t3.start(now, path.rto.current());
-                }
-            }
-        }
-        if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
-            self.recovery.exit = None;
-        }
-        let in_fast_recovery = self.recovery.exit.is_some();
-        let mut struck: Vec<PathId> = Vec::new();
-        self.outstanding.count_misses(acked, tallies, paths, in_fast_recovery, |paths, id| {
-            if let Some(path) = paths.path_mut(id) {
-                path.record.counts.fast_retransmits += 1;
-            }
-            if struck.contains(&id) {
-                return;
-            }
-            struck.push(id);
-            // RFC 9260, 7.2.4 (2): once for each address, and not while recovering.
-            if let Some(path) = paths.path_mut(id).filter(|_| !in_fast_recovery) {
-                path.congestion.on_fast_retransmit();
-            }
-        });
-        if struck.is_empty() {
-            return;
-        }
-        if !in_fast_recovery {
-            self.recovery =
-                Recovery { exit: Some(self.outstanding.next_number()), packet_due: true };
-        }
-        for id in struck {
-            if paths.path(id).is_some_and(|path| !path.is_usable()) {
-                self.on_path_failed(id, paths);
             }
         }
     }

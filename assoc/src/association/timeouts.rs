@@ -39,7 +39,7 @@ impl Tcb {
             return Some(ending);
         }
         self.receiver.on_timeout(now);
-        self.sender.on_timeout(now, &ctx.config);
+        self.sender.on_timeout(now, &mut ctx.paths, &ctx.config);
         let ids: Vec<PathId> = ctx
             .paths
             .iter()

@@ -1,7 +1,14 @@
-//! The congestion control of one path (RFC 9260, section 7.2).
+//! The congestion control of one path (RFC 9260, section 7.2), with the growth of CUBIC where that is chosen.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::config::CongestionControl;
+
+mod cubic;
+
+pub(crate) use cubic::Arrived;
+use cubic::Cubic;
 
 /// cwnd, ssthresh, partial_bytes_acked and what is in flight; all in bytes of DATA chunks with header and padding.
 #[derive(Debug, Clone)]
@@ -18,10 +25,11 @@ pub(crate) struct Congestion {
     fully_used: bool,
     /// When idleness was last looked at, for the decay of an unused window.
     used_at: Option<Instant>,
+    cubic: Option<Cubic>,
 }
 
 impl Congestion {
-    pub(crate) fn new(pmdcs: usize, peer: IpAddr) -> Self {
+    pub(crate) fn new(pmdcs: usize, peer: IpAddr, control: CongestionControl) -> Self {
         // RFC 9260, 7.2.1: the initial window; ssthresh is arbitrarily high.
         let floor = if peer.is_ipv4() { 4404 } else { 4344 };
         Self {
@@ -33,7 +41,17 @@ impl Congestion {
             after_timeout: false,
             fully_used: false,
             used_at: None,
+            cubic: (control == CongestionControl::Cubic).then(Cubic::default),
         }
+    }
+
+    /// The same for a path whose past does not count any more.
+    pub(crate) fn anew(&self, peer: IpAddr) -> Self {
+        let control = match self.cubic {
+            Some(_) => CongestionControl::Cubic,
+            None => CongestionControl::Rfc9260,
+        };
+        Self::new(self.pmdcs, peer, control)
     }
 
     /// The path's greatest DATA chunk has changed with its MTU.
@@ -80,11 +98,12 @@ impl Congestion {
         self.flight += bytes;
     }
 
-    /// A SACK newly acknowledged `bytes` of what was sent here.
+    /// A SACK newly acknowledged something of what was sent here.
     ///
     /// What counts as using the window fully is how the last sending ended, so that several SACKs read
     /// in one go count alike.
-    pub(crate) fn on_acked(&mut self, bytes: usize, in_fast_recovery: bool) {
+    pub(crate) fn on_acked(&mut self, acked: Arrived, in_fast_recovery: bool) {
+        let bytes = acked.bytes;
         self.after_timeout = false;
         if self.cwnd <= self.ssthresh {
             // RFC 9260, 7.2.1: at most one PMDCS for each SACK (L = 1), not in Fast Recovery.
@@ -92,7 +111,7 @@ impl Congestion {
                 self.cwnd += bytes.min(self.pmdcs);
             }
         } else {
-            self.avoid_congestion(bytes);
+            self.avoid_congestion(acked);
         }
         if self.flight == 0 {
             self.partial_bytes_acked = 0;
@@ -100,8 +119,16 @@ impl Congestion {
     }
 
     /// RFC 9260, 7.2.2.
-    fn avoid_congestion(&mut self, bytes: usize) {
-        self.partial_bytes_acked += bytes;
+    fn avoid_congestion(&mut self, acked: Arrived) {
+        if let Some(cubic) = &mut self.cubic {
+            if self.fully_used {
+                self.cwnd += cubic.growth(acked, self.cwnd, self.pmdcs);
+            } else {
+                cubic.pause();
+            }
+            return;
+        }
+        self.partial_bytes_acked += acked.bytes;
         if self.partial_bytes_acked < self.cwnd {
             return;
         }
@@ -113,16 +140,24 @@ impl Congestion {
         }
     }
 
+    /// What a loss leaves of cwnd.
+    fn reduced(&mut self) -> usize {
+        match &mut self.cubic {
+            Some(cubic) => cubic.on_loss(self.cwnd),
+            None => self.cwnd / 2,
+        }
+    }
+
     /// RFC 9260, 7.2.3: loss seen by SACKs.
     pub(crate) fn on_fast_retransmit(&mut self) {
-        self.ssthresh = (self.cwnd / 2).max(4 * self.pmdcs);
+        self.ssthresh = self.reduced().max(4 * self.pmdcs);
         self.cwnd = self.ssthresh;
         self.partial_bytes_acked = 0;
     }
 
     /// RFC 9260, 7.2.3 and 6.3.3 (E1): T3-rtx expired.
     pub(crate) fn on_timeout(&mut self) {
-        self.ssthresh = (self.cwnd / 2).max(4 * self.pmdcs);
+        self.ssthresh = self.reduced().max(4 * self.pmdcs);
         self.cwnd = self.pmdcs;
         self.partial_bytes_acked = 0;
         self.after_timeout = true;
@@ -160,27 +195,39 @@ mod tests {
     const PMDCS: usize = 1468;
 
     fn congestion() -> Congestion {
-        Congestion::new(PMDCS, IpAddr::V4(Ipv4Addr::LOCALHOST))
+        Congestion::new(PMDCS, IpAddr::V4(Ipv4Addr::LOCALHOST), CongestionControl::Rfc9260)
+    }
+
+    fn acked(bytes: usize) -> Arrived {
+        Arrived { now: base(), rtt: Duration::from_millis(10), bytes }
     }
 
     #[test]
     fn the_initial_window_is_4404_bytes_at_the_usual_mtu() {
         assert_eq!(congestion().cwnd(), 4404);
-        assert_eq!(Congestion::new(500, IpAddr::V4(Ipv4Addr::LOCALHOST)).cwnd(), 2000);
-        assert_eq!(Congestion::new(9000, IpAddr::V4(Ipv4Addr::LOCALHOST)).cwnd(), 18_000);
+        assert_eq!(
+            Congestion::new(500, IpAddr::V4(Ipv4Addr::LOCALHOST), CongestionControl::Rfc9260)
+                .cwnd(),
+            2000
+        );
+        assert_eq!(
+            Congestion::new(9000, IpAddr::V4(Ipv4Addr::LOCALHOST), CongestionControl::Rfc9260)
+                .cwnd(),
+            18_000
+        );
     }
 
     #[test]
     fn slow_start_grows_by_at_most_one_chunk_for_each_sack_and_only_when_the_window_is_used() {
         let mut c = congestion();
-        c.on_acked(3 * PMDCS, false);
+        c.on_acked(acked(3 * PMDCS), false);
         assert_eq!(c.cwnd(), 4404, "the window was not fully used");
         c.note_fully_used(true);
-        c.on_acked(3 * PMDCS, false);
+        c.on_acked(acked(3 * PMDCS), false);
         assert_eq!(c.cwnd(), 4404 + PMDCS);
-        c.on_acked(100, false);
+        c.on_acked(acked(100), false);
         assert_eq!(c.cwnd(), 4404 + PMDCS + 100);
-        c.on_acked(PMDCS, true);
+        c.on_acked(acked(PMDCS), true);
         assert_eq!(c.cwnd(), 4404 + PMDCS + 100, "not in fast recovery");
     }
 
@@ -195,10 +242,10 @@ mod tests {
         let before = c.cwnd();
         c.flight = PMDCS;
         for _ in 0..10 {
-            c.on_acked(PMDCS, false);
+            c.on_acked(acked(PMDCS), false);
         }
         assert_eq!(c.cwnd(), before);
-        c.on_acked(PMDCS, false);
+        c.on_acked(acked(PMDCS), false);
         assert_eq!(c.cwnd(), before + PMDCS);
     }
 
@@ -212,7 +259,7 @@ mod tests {
         c.on_sent(now, 100);
         assert!(!c.has_room(), "although cwnd is not reached");
         c.on_left_flight(100);
-        c.on_acked(100, false);
+        c.on_acked(acked(100), false);
         c.on_sent(now, 100);
         assert!(c.has_room());
     }

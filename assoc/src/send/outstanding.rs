@@ -8,6 +8,12 @@ use usctp_chunk::{Data, GapBlock, Tsn};
 use crate::outbox::cost;
 use crate::path::{PathId, Paths};
 
+mod sendings;
+mod tally;
+
+pub(crate) use tally::{Tally, Transmission};
+use tally::{tally, tally_for};
+
 /// A window of chunks, indexed by their distance from its lower edge.
 ///
 /// Chunks are numbered without wrap: the first DATA chunk of the association is number 0.
@@ -23,7 +29,7 @@ pub(crate) struct Outstanding {
     /// How many chunks are covered by Gap Ack Blocks, and how far these reach from the lower edge.
     gapped: usize,
     gapped_until: usize,
-    /// Cost of all chunks to the send buffer, and payload of those in flight, in bytes.
+    /// Cost of all chunks to the send buffer, and of those in flight to the peer's window, in bytes.
     cost: usize,
     in_flight: usize,
     /// How many transmissions of chunks there were.
@@ -58,35 +64,6 @@ enum Fate {
     InFlight,
     Gapped,
     Lost,
-}
-
-/// What a SACK newly acknowledged on one path.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tally {
-    pub(crate) path: PathId,
-    /// Bytes of DATA chunks with header and padding.
-    pub(crate) bytes: usize,
-    /// Those of them that speak for the path: the others had been sent on another one as well.
-    pub(crate) credited: usize,
-    /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
-    pub(crate) earliest: bool,
-    /// The round trip of the chunk that measures it.
-    pub(crate) measured_from: Option<Instant>,
-    /// The largest SCTP packet that certainly arrived, in bytes.
-    pub(crate) largest: usize,
-    /// The latest transmission among them.
-    pub(crate) newest: Option<Transmission>,
-    seen: bool,
-}
-
-/// One sending of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Transmission {
-    /// Its place among all of the association.
-    pub(crate) order: u64,
-    pub(crate) sent_at: Instant,
-    /// Whether the chunk had been sent before, so that the acknowledgement may be for that.
-    pub(crate) again: bool,
 }
 
 /// The outcome of a SACK.
@@ -132,7 +109,7 @@ impl Outstanding {
         self.cost
     }
 
-    /// Payload bytes in flight, against which the peer's window counts.
+    /// What is in flight takes so many bytes of the peer's window.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -156,7 +133,7 @@ impl Outstanding {
     pub(crate) fn push(&mut self, now: Instant, data: Data, path: PathId, context: u32) {
         self.transmissions += 1;
         self.cost += cost(data.payload.len());
-        self.in_flight += data.payload.len();
+        self.in_flight += window_cost(data.payload.len());
         self.chunks.push_back(Sent {
             data,
             context,
@@ -204,7 +181,7 @@ impl Outstanding {
             sent.sent_at = now;
             sent.moved |= sent.path != sent.next;
             sent.path = sent.next;
-            self.in_flight += sent.data.payload.len();
+            self.in_flight += window_cost(sent.data.payload.len());
         }
     }
 
@@ -355,7 +332,7 @@ impl Outstanding {
                 tally(&sent, number, paths, tallies);
             }
             Fate::InFlight => {
-                self.in_flight -= sent.data.payload.len();
+                self.in_flight -= window_cost(sent.data.payload.len());
                 tally(&sent, number, paths, tallies);
             }
         }
@@ -408,7 +385,7 @@ impl Outstanding {
                     sent.fate = Fate::InFlight;
                     sent.misses = 1;
                     self.gapped -= 1;
-                    self.in_flight += sent.data.payload.len();
+                    self.in_flight += window_cost(sent.data.payload.len());
                     if let Some(path) = paths.path_mut(sent.path) {
                         path.congestion.on_reneged(chunk_len(&sent.data));
                     }
@@ -429,7 +406,7 @@ impl Outstanding {
             Fate::Lost => {
                 self.lost.remove(&number);
             }
-            Fate::InFlight => self.in_flight -= sent.data.payload.len(),
+            Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
         }
         tally(sent, number, paths, tallies);
         sent.fate = Fate::Gapped;
@@ -449,7 +426,7 @@ impl Outstanding {
         for path in paths.iter_mut() {
             path.record.probe = path.record.probe.filter(|probe| probe.number < number);
         }
-        self.in_flight -= sent.data.payload.len();
+        self.in_flight -= window_cost(sent.data.payload.len());
         sent.fate = Fate::Lost;
         sent.next = to;
         sent.misses = 0;
@@ -468,53 +445,11 @@ fn overtaken(sent: &Sent, tallies: &[Tally]) -> bool {
     tallies.iter().any(|tally| tally.path == sent.path && newest(tally))
 }
 
-/// Notes a newly acknowledged chunk for its path and takes it out of flight there.
-fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) {
-    let len = chunk_len(&sent.data);
-    let tally = tally_for(sent.path, tallies);
-    tally.bytes += len;
-    if tally.newest.is_none_or(|newest| newest.order < sent.order) {
-        let Sent { order, sent_at, again, .. } = *sent;
-        tally.newest = Some(Transmission { order, sent_at, again });
-    }
-    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
-    if !sent.moved {
-        tally.credited += len;
-        tally.largest = tally.largest.max(sent.packet.into());
-    }
-    if sent.fate != Fate::InFlight {
-        return;
-    }
-    if !std::mem::replace(&mut tally.seen, true) {
-        tally.earliest = true;
-    }
-    if let Some(path) = paths.path_mut(sent.path) {
-        path.congestion.on_left_flight(len);
-        if let Some(probe) = path.record.probe.take_if(|probe| probe.number == number) {
-            tally.measured_from = Some(probe.sent_at);
-        }
-    }
-}
-
-fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
-    let at = match tallies.iter().position(|tally| tally.path == path) {
-        Some(at) => at,
-        None => {
-            tallies.push(Tally {
-                path,
-                bytes: 0,
-                credited: 0,
-                earliest: false,
-                measured_from: None,
-                largest: 0,
-                newest: None,
-                seen: false,
-            });
-            tallies.len() - 1
-        }
-    };
-    #[expect(clippy::indexing_slicing, reason = "the index was found or made a line above")]
-    &mut tallies[at]
+/// What a chunk takes of the peer's window, where it advertises bytes of payload but is charged for each chunk: Linux keeps
+/// some 232 bytes for one, of a buffer twice as large as what it advertises, and drops what does not fit. FreeBSD takes
+/// 256 bytes more for each; with this floor RFC 9260, 6.2.1 (B), holds to the letter for all but small chunks.
+pub(crate) fn window_cost(payload: usize) -> usize {
+    payload.max(LEAST_WINDOW_COST)
 }
 
 /// The length of the DATA chunk with header and padding, as congestion control counts it (RFC 9260, 7.2).
@@ -524,6 +459,7 @@ pub(crate) fn chunk_len(data: &Data) -> usize {
 
 // RFC 9260, 7.2.4
 const MISSES_THAT_COUNT: u8 = 3;
+const LEAST_WINDOW_COST: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,8 @@ pub struct Network {
     hosts: Vec<Host>,
     owners: BTreeMap<IpAddr, HostId>,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
+    /// Which directions take another one's place in the queue.
+    shared: BTreeMap<(IpAddr, IpAddr), (IpAddr, IpAddr)>,
     queue: Queue,
     recording: Recording,
     buffer: BytesMut,
@@ -59,6 +61,7 @@ impl Network {
             hosts: Vec::new(),
             owners: BTreeMap::new(),
             links: BTreeMap::new(),
+            shared: BTreeMap::new(),
             queue: Queue::default(),
             recording: Recording::new(name, seed),
             buffer: BytesMut::new(),
@@ -155,6 +158,11 @@ impl Network {
                 self.link(*one, *other, settings);
             }
         }
+    }
+
+    /// Packets of one pair, as (source, destination), pass the link of another: a bottleneck for both.
+    pub fn share(&mut self, pair: (IpAddr, IpAddr), with: (IpAddr, IpAddr)) {
+        self.shared.insert(pair, with);
     }
 
     /// Changes one direction of a link.
@@ -361,7 +369,8 @@ impl Network {
         let len = payload.len() + ip_overhead(transmit);
         self.cut_packets += usize::from(transmit.fragmentable);
         // Where no link leads, a filter on the way drops what does not come from its own network.
-        let fate = match self.links.get_mut(&(source, destination)) {
+        let pair = (source, destination);
+        let fate = match self.links.get_mut(self.shared.get(&pair).unwrap_or(&pair)) {
             Some(link) => link.carry(self.now, len, transmit.fragmentable, &mut self.random),
             None => Fate::Lost,
         };

@@ -26,6 +26,7 @@ mod options;
 mod out_of_the_blue;
 mod pmtu;
 mod race;
+mod recovery;
 mod refusal;
 mod restart;
 mod rfc;

@@ -215,6 +215,20 @@ fn what_timed_out_is_given_back_to_the_window() {
 }
 
 #[test]
+fn a_small_chunk_takes_256_bytes_of_the_peers_window() {
+    let mut ladder = single("a_small_chunk_takes_256_bytes_of_the_peers_window");
+    send(&mut ladder, 1, 10);
+    ladder.hears();
+    ladder.says(z(1), &[sack(&ladder, 1, &[], 2_600)]);
+    send(&mut ladder, 30, 10);
+    // Linux would have room for 2 * 2,600 bytes, of which each of these takes some 242.
+    assert_eq!(hears_numbers(&mut ladder).len(), 11);
+    wait(&mut ladder, ms(100));
+    ladder.says(z(1), &[sack(&ladder, 12, &[], 100_000)]);
+    assert_eq!(hears_numbers(&mut ladder).len(), 19);
+}
+
+#[test]
 fn cwnd_is_exceeded_by_a_part_of_one_packet_at_most() {
     let mut ladder = single("cwnd_is_exceeded_by_a_part_of_one_packet_at_most");
     assert_eq!(ladder.path(z(1)).cwnd, 4404);

@@ -24,7 +24,10 @@ use rand::rngs::StdRng;
 use usctp_assoc::sim::{
     HostId, LinkSettings, Loss, PEER_PORT, PORT, Plan, Rate, Status, for_each_seed,
 };
-use usctp_assoc::{AssociationId, AssociationState, Config, ConnectOptions, Event, Message};
+use usctp_assoc::{
+    AssociationId, AssociationState, Config, CongestionControl, ConnectOptions, Event,
+    LossDetection, Message, RecoveryOptions,
+};
 
 use crate::world::{HOUR, World, config, ms, secs};
 
@@ -79,9 +82,19 @@ fn parameters(random: &mut StdRng, load: Load) -> Config {
     config(|options| {
         options.rto.max = secs(4);
         options.heartbeat.interval = Some(BEAT);
+        options.recovery = recovery(receive);
         options.limits.receive_buffer = receive;
         options.limits.send_buffer = send;
     })
+}
+
+/// How losses are found and what follows, by what was drawn already.
+fn recovery(drawn: usize) -> RecoveryOptions {
+    RecoveryOptions {
+        detection: if drawn & 1 == 0 { LossDetection::Rack } else { LossDetection::Rfc9260 },
+        control: if drawn & 2 == 0 { CongestionControl::Cubic } else { CongestionControl::Rfc9260 },
+        pacing: drawn & 4 == 0,
+    }
 }
 
 fn bad_link(random: &mut StdRng, load: Load) -> LinkSettings {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use usctp_assoc::Message;
 use usctp_assoc::sim::{LinkSettings, Loss, Rate, payload};
+use usctp_assoc::{CongestionControl, LossDetection, Message, RecoveryOptions};
 
 use crate::world::{HOUR, World, config, ms};
 
@@ -17,8 +17,9 @@ const DELAYS: [u64; 3] = [1, 20, 100];
 const WINDOWS: [usize; 2] = [64 << 10, 1 << 20];
 
 /// The virtual time from the first message's sending to the last one's arrival.
-fn transfer(loss: f64, delay: u64, window: usize) -> Duration {
+fn transfer(loss: f64, delay: u64, window: usize, recovery: RecoveryOptions) -> Duration {
     let config = config(|options| {
+        options.recovery = recovery;
         options.limits.receive_buffer = window;
         options.limits.send_buffer = 2 * BYTES;
     });
@@ -47,6 +48,18 @@ fn transfer(loss: f64, delay: u64, window: usize) -> Duration {
     world.network.elapsed() - begin
 }
 
+fn goodput(took: Duration) -> u128 {
+    BYTES as u128 * 8 * 1_000 / took.as_micros()
+}
+
+/// What the sender's options bring where packets are lost, each added to those before it.
+fn recoveries() -> [RecoveryOptions; 4] {
+    let rfc = RecoveryOptions::default();
+    let rack = RecoveryOptions { detection: LossDetection::Rack, ..rfc };
+    let cubic = RecoveryOptions { control: CongestionControl::Cubic, ..rack };
+    [rfc, rack, cubic, RecoveryOptions { pacing: true, ..cubic }]
+}
+
 fn table() -> String {
     let mut text = format!(
         "# Goodput by loss, delay and receive window\n\n\
@@ -60,13 +73,29 @@ fn table() -> String {
     );
     for loss in LOSSES {
         for delay in DELAYS {
-            let goodput = WINDOWS.map(|window| {
-                let took = transfer(loss, delay, window).as_micros();
-                BYTES as u128 * 8 * 1_000 / took
-            });
+            let goodput = WINDOWS
+                .map(|window| goodput(transfer(loss, delay, window, RecoveryOptions::default())));
             let loss = loss * 100.0;
             let [small, large] = goodput;
             writeln!(text, "| {loss:>6.1} | {delay:>8} | {small:>13} | {large:>12} |").unwrap();
+        }
+    }
+    text.push_str(
+        "\n## What the options of the sender bring\n\n\
+         The same with a window of 1 MiB, where packets are lost; each column adds to the one before it.\n\n\
+         | loss % | delay ms | RFC 9260 | RACK, tail probes | and CUBIC | and pacing |\n\
+         |-------:|---------:|---------:|------------------:|----------:|-----------:|\n",
+    );
+    for loss in &LOSSES[1..] {
+        for delay in DELAYS {
+            let [rfc, rack, cubic, paced] =
+                recoveries().map(|recovery| goodput(transfer(*loss, delay, WINDOWS[1], recovery)));
+            let loss = loss * 100.0;
+            writeln!(
+                text,
+                "| {loss:>6.1} | {delay:>8} | {rfc:>8} | {rack:>17} | {cubic:>9} | {paced:>10} |"
+            )
+            .unwrap();
         }
     }
     text

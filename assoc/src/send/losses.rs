@@ -1,0 +1,176 @@
+//! What follows from losses: Fast Retransmit and Fast Recovery, and when and by which of two ways losses are found
+//! (RFC 9260, section 7.2.4; RFC 8985).
+
+use std::time::Instant;
+
+use usctp_chunk::Sack;
+
+use super::Sender;
+use super::outstanding::{Acked, Tally};
+use crate::path::{PathId, Paths};
+
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// The number behind the highest chunk outstanding when Fast Recovery began.
+    pub(super) exit: Option<u64>,
+    /// One packet of fast retransmissions may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
+    pub(super) packet_due: bool,
+    /// How many transmissions there were when it began.
+    began: u64,
+}
+
+impl Sender {
+    /// Takes in what a SACK says of what did not arrive.
+    pub(super) fn detect_losses(
+        &mut self,
+        now: Instant,
+        acked: Acked,
+        tallies: &[Tally],
+        sack: &Sack,
+        paths: &mut Paths,
+    ) {
+        if acked.has_reneged {
+            // RFC 9260, 6.3.2 (R4): on whatever paths it was.
+            for path in paths.iter_mut().filter(|path| path.congestion.flight() > 0) {
+                if !path.t3.is_running() {
+                    path.t3.start(now, path.rto.current());
+                }
+            }
+        }
+        if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
+            self.recovery.exit = None;
+            if let Some(rack) = &mut self.rack {
+                rack.recovered();
+            }
+        }
+        match &mut self.rack {
+            None => self.count_misses(acked, tallies, paths),
+            Some(rack) => {
+                let duplicates = sack.duplicates.iter();
+                let repaired = rack.on_sack(now, tallies, duplicates, &self.outstanding);
+                if let Some(path) = repaired.filter(|_| self.recovery.exit.is_none()) {
+                    // RFC 8985, 7.4.2: the probe has repaired a loss, which was one all the same.
+                    self.cut(path, paths);
+                }
+                self.find_by_time(now, paths);
+            }
+        }
+    }
+
+    fn count_misses(&mut self, acked: Acked, tallies: &[Tally], paths: &mut Paths) {
+        let in_fast_recovery = self.recovery.exit.is_some();
+        let mut struck: Vec<PathId> = Vec::new();
+        self.outstanding.count_misses(acked, tallies, paths, in_fast_recovery, |paths, id| {
+            note_loss(paths, id);
+            if !struck.contains(&id) {
+                struck.push(id);
+            }
+        });
+        self.after_losses(&struck, !in_fast_recovery, paths);
+    }
+
+    /// Whether something was marked for retransmission.
+    fn find_by_time(&mut self, now: Instant, paths: &mut Paths) -> bool {
+        let Some(rack) = &mut self.rack else { return false };
+        let in_fast_recovery = self.recovery.exit.is_some();
+        let began = self.recovery.began;
+        let mut fresh = !in_fast_recovery;
+        let mut struck: Vec<PathId> = Vec::new();
+        rack.detect(now, in_fast_recovery, &mut self.outstanding, paths, |paths, id, sending| {
+            note_loss(paths, id);
+            // RFC 5681, 4.3: the loss of a retransmission is one more sign of congestion.
+            fresh |= sending.again && sending.order > began;
+            if !struck.contains(&id) {
+                struck.push(id);
+            }
+        });
+        self.after_losses(&struck, fresh, paths);
+        !struck.is_empty()
+    }
+
+    /// RFC 9260, 7.2.4 (2, 3, 6): windows are cut once for each address, and not again while recovering.
+    fn after_losses(&mut self, struck: &[PathId], fresh: bool, paths: &mut Paths) {
+        if struck.is_empty() {
+            return;
+        }
+        if fresh {
+            for &id in struck {
+                self.cut(id, paths);
+            }
+            self.recovery.packet_due = true;
+        }
+        for &id in struck {
+            if paths.path(id).is_some_and(|path| !path.is_usable()) {
+                self.on_path_failed(id, paths);
+            }
+        }
+    }
+
+    /// A window is cut, and Fast Recovery begins.
+    fn cut(&mut self, id: PathId, paths: &mut Paths) {
+        if let Some(path) = paths.path_mut(id) {
+            path.congestion.on_fast_retransmit();
+        }
+        self.recovery.exit = Some(self.outstanding.next_number());
+        self.recovery.began = self.outstanding.transmissions();
+    }
+
+    /// A packet with DATA left: when the next one may, and when its fate is asked for.
+    pub(super) fn packet_left(&mut self, now: Instant, to: PathId, len: usize, paths: &mut Paths) {
+        let calm = self.is_calm();
+        let Some(path) = paths.path_mut(to) else { return };
+        if self.pacing.wanted {
+            path.pacer.on_sent(now, len, &path.congestion, path.rto.srtt());
+        }
+        if let Some(rack) = &mut self.rack {
+            rack.schedule_probe(now, path, calm);
+        }
+    }
+
+    pub(super) fn schedule_probes(&mut self, now: Instant, paths: &Paths) {
+        let calm = self.is_calm();
+        if let Some(rack) = &mut self.rack {
+            for path in paths.iter() {
+                rack.schedule_probe(now, path, calm);
+            }
+        }
+    }
+
+    /// Whether nothing speaks of a loss (RFC 8985, 7.2).
+    fn is_calm(&self) -> bool {
+        let clear = self.outstanding.gapped() == 0 && self.outstanding.first_lost().is_none();
+        clear && self.recovery.exit.is_none() && !self.setting_up
+    }
+
+    /// Looks again for losses that had time, and sends probes. Whether something is to be sent.
+    pub(super) fn on_rack_timeout(&mut self, now: Instant, paths: &mut Paths) -> bool {
+        let Some(rack) = &mut self.rack else { return false };
+        let (due, probe) = (rack.is_due(now), rack.take_due_probe(now));
+        let before = self.outstanding.in_flight();
+        let mut any = due && self.find_by_time(now, paths);
+        if let Some(path) = probe.filter(|_| self.is_calm()) {
+            any |= self.probe_tail(now, path, paths);
+        }
+        // RFC 9260, 6.2.1 (C)
+        self.rwnd += before - self.outstanding.in_flight();
+        any
+    }
+
+    fn probe_tail(&mut self, now: Instant, id: PathId, paths: &mut Paths) -> bool {
+        let Some((number, tsn)) = self.outstanding.probe_with_last(id, paths) else { return false };
+        if let Some(rack) = &mut self.rack {
+            rack.probe_sent(now, id, number, tsn);
+        }
+        if let Some(path) = paths.path_mut(id) {
+            path.record.counts.tail_loss_probes += 1;
+        }
+        self.recovery.packet_due = true;
+        true
+    }
+}
+
+fn note_loss(paths: &mut Paths, id: PathId) {
+    if let Some(path) = paths.path_mut(id) {
+        path.record.counts.fast_retransmits += 1;
+    }
+}

@@ -1,0 +1,56 @@
+//! What loss detection by time asks of the outstanding queue: when and in which order chunks were sent.
+
+use usctp_chunk::Tsn;
+
+use super::{Fate, Outstanding, Transmission};
+use crate::path::{PathId, Paths};
+
+impl Outstanding {
+    /// How many transmissions of chunks there were: the order of the last one.
+    pub(crate) fn transmissions(&self) -> u64 {
+        self.transmissions
+    }
+
+    /// How many chunks gap blocks cover.
+    pub(crate) fn gapped(&self) -> usize {
+        self.gapped
+    }
+
+    /// A sending of a chunk, if it is the last one and still in flight.
+    pub(crate) fn sending(&self, number: u64, order: u64) -> Option<Transmission> {
+        let at = number.checked_sub(self.first)?;
+        let sent = self.chunks.get(usize::try_from(at).ok()?)?;
+        let current = sent.fate == Fate::InFlight && sent.order == order;
+        current.then_some(Transmission { order, sent_at: sent.sent_at, again: sent.again })
+    }
+
+    /// Whether a chunk that was sent is acknowledged, by a gap block at least.
+    pub(crate) fn is_acked(&self, number: u64) -> bool {
+        let Some(at) = number.checked_sub(self.first) else { return true };
+        let sent = self.chunks.get(usize::try_from(at).unwrap_or(usize::MAX));
+        sent.is_none_or(|sent| sent.fate == Fate::Gapped)
+    }
+
+    /// Marks a chunk in flight for retransmission where it went before.
+    pub(crate) fn lose(&mut self, number: u64, paths: &mut Paths) {
+        let at = self.offset(number);
+        if let Some(path) = self.chunks.get(at).map(|sent| sent.path) {
+            self.mark_lost(at, path, paths);
+        }
+    }
+
+    /// Marks the last chunk in flight on a path for retransmission, asking for an acknowledgement at once (the I bit).
+    /// Which one it is.
+    pub(crate) fn probe_with_last(
+        &mut self,
+        path: PathId,
+        paths: &mut Paths,
+    ) -> Option<(u64, Tsn)> {
+        let here = self.chunks.iter().rposition(|s| s.fate == Fate::InFlight && s.path == path)?;
+        let sent = self.chunks.get_mut(here)?;
+        sent.data.flags.immediate = true;
+        let tsn = sent.data.tsn;
+        self.mark_lost(here, path, paths);
+        Some((self.first + here as u64, tsn))
+    }
+}

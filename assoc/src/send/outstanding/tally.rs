@@ -1,0 +1,91 @@
+//! What a SACK newly acknowledged, path by path.
+
+use std::time::Instant;
+
+use super::{Fate, Sent, chunk_len};
+use crate::path::{PathId, Paths};
+
+/// What a SACK newly acknowledged on one path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) path: PathId,
+    /// Bytes of DATA chunks with header and padding.
+    pub(crate) bytes: usize,
+    /// Those of them that speak for the path: the others had been sent on another one as well.
+    pub(crate) credited: usize,
+    /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
+    pub(crate) earliest: bool,
+    /// The round trip of the chunk that measures it.
+    pub(crate) measured_from: Option<Instant>,
+    /// The largest SCTP packet that certainly arrived, in bytes.
+    pub(crate) largest: usize,
+    /// The latest transmission among them.
+    pub(crate) newest: Option<Transmission>,
+    /// The earliest transmission of what was sent once.
+    pub(crate) oldest_original: Option<u64>,
+    pub(super) seen: bool,
+}
+
+/// One sending of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transmission {
+    /// Its place among all of the association.
+    pub(crate) order: u64,
+    pub(crate) sent_at: Instant,
+    /// Whether the chunk had been sent before, so that the acknowledgement may be for that.
+    pub(crate) again: bool,
+}
+
+/// Notes a newly acknowledged chunk for its path and takes it out of flight there.
+pub(super) fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+    let len = chunk_len(&sent.data);
+    let tally = tally_for(sent.path, tallies);
+    tally.bytes += len;
+    if tally.newest.is_none_or(|newest| newest.order < sent.order) {
+        let Sent { order, sent_at, again, .. } = *sent;
+        tally.newest = Some(Transmission { order, sent_at, again });
+    }
+    if !sent.again {
+        let oldest = tally.oldest_original.map_or(sent.order, |oldest| oldest.min(sent.order));
+        tally.oldest_original = Some(oldest);
+    }
+    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
+    if !sent.moved {
+        tally.credited += len;
+        tally.largest = tally.largest.max(sent.packet.into());
+    }
+    if sent.fate != Fate::InFlight {
+        return;
+    }
+    if !std::mem::replace(&mut tally.seen, true) {
+        tally.earliest = true;
+    }
+    if let Some(path) = paths.path_mut(sent.path) {
+        path.congestion.on_left_flight(len);
+        if let Some(probe) = path.record.probe.take_if(|probe| probe.number == number) {
+            tally.measured_from = Some(probe.sent_at);
+        }
+    }
+}
+
+pub(super) fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
+    let at = match tallies.iter().position(|tally| tally.path == path) {
+        Some(at) => at,
+        None => {
+            tallies.push(Tally {
+                path,
+                bytes: 0,
+                credited: 0,
+                earliest: false,
+                measured_from: None,
+                largest: 0,
+                newest: None,
+                oldest_original: None,
+                seen: false,
+            });
+            tallies.len() - 1
+        }
+    };
+    #[expect(clippy::indexing_slicing, reason = "the index was found or made a line above")]
+    &mut tallies[at]
+}

@@ -1,0 +1,270 @@
+//! Losses found by time instead of by counting reports: RACK and tail loss probes (RFC 8985), for each path.
+//!
+//! What differs from TCP: TSNs number chunks, so that sendings are compared by their own count; gap blocks are what SACK
+//! blocks are there, and duplicate TSNs what D-SACK is; a probe is always the last chunk in flight, which leaves cwnd
+//! (RFC 9260, 6.1, B) as it is, and asks for its SACK at once by the I bit.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use usctp_chunk::Tsn;
+
+use super::outstanding::{Outstanding, Tally, Transmission};
+use crate::path::{Path, PathId, Paths};
+use crate::timer::{Timer, earliest};
+
+/// What is known of the order and the time of sendings on all paths.
+#[derive(Debug, Default)]
+pub(super) struct Rack {
+    paths: Vec<PathRack>,
+}
+
+#[derive(Debug)]
+struct PathRack {
+    path: PathId,
+    /// Sendings by time; those that ended in another way are dropped when they come to the front.
+    sendings: VecDeque<Sending>,
+    /// The latest sending that was delivered, and how long that took.
+    newest: Option<Transmission>,
+    rtt: Duration,
+    min_rtt: Option<Duration>,
+    window: Window,
+    reordering: Timer,
+    probe: Probing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    number: u64,
+    order: u64,
+}
+
+/// How far sendings may overtake each other: RACK.reo_wnd (RFC 8985, 6.2, step 4).
+#[derive(Debug)]
+struct Window {
+    /// A chunk that was sent once was delivered after a later one.
+    seen_reordering: bool,
+    /// Quarters of the least round trip.
+    quarters: u32,
+    /// Recoveries that keep it wide, and the sending behind which it may widen again.
+    persists: u8,
+    widened_at: u64,
+}
+
+/// Tail loss probes (RFC 8985, 7).
+#[derive(Debug, Default)]
+struct Probing {
+    wait: Timer,
+    out: Option<Probe>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    number: u64,
+    tsn: Tsn,
+    sent_at: Instant,
+}
+
+impl Rack {
+    /// A chunk went out.
+    pub(super) fn on_sent(&mut self, path: PathId, number: u64, order: u64) {
+        self.of(path).sendings.push_back(Sending { number, order });
+    }
+
+    /// Takes in what a SACK acknowledged. Returns the paths where a probe has repaired a loss.
+    pub(super) fn on_sack(
+        &mut self,
+        now: Instant,
+        tallies: &[Tally],
+        duplicates: impl Iterator<Item = Tsn> + Clone,
+        outstanding: &Outstanding,
+    ) -> Option<PathId> {
+        let twice = duplicates.clone().next().is_some();
+        for tally in tallies {
+            let Some(newest) = tally.newest else { continue };
+            let rack = self.of(tally.path);
+            rack.note_delivered(now, newest, tally.oldest_original);
+            if twice {
+                rack.window.widen(newest.order, outstanding.transmissions());
+            }
+        }
+        let mut repaired = None;
+        for rack in &mut self.paths {
+            let acked = |probe: &mut Probe| outstanding.is_acked(probe.number);
+            let Some(probe) = rack.probe.out.take_if(acked) else { continue };
+            // RFC 8985, 7.4.2: if both the chunk and the probe came, nothing was lost.
+            let too_soon = rack.min_rtt.is_some_and(|min| now < probe.sent_at + min);
+            if !too_soon && !duplicates.clone().any(|tsn| tsn == probe.tsn) {
+                repaired = Some(rack.path);
+            }
+        }
+        repaired
+    }
+
+    /// Marks what was lost (RFC 8985, 6.2, step 5), and calls `hit` with each path and sending. The others get time.
+    pub(super) fn detect(
+        &mut self,
+        now: Instant,
+        in_recovery: bool,
+        outstanding: &mut Outstanding,
+        paths: &mut Paths,
+        mut hit: impl FnMut(&mut Paths, PathId, Transmission),
+    ) {
+        for rack in &mut self.paths {
+            rack.reordering.stop();
+            let srtt = paths.path(rack.path).map_or(Duration::MAX, Path::round_trip);
+            let certain = in_recovery || outstanding.gapped() >= CERTAIN;
+            let patience = rack.rtt + rack.tolerance(srtt, certain);
+            while let Some(&Sending { number, order }) = rack.sendings.front() {
+                let Some(sending) = outstanding.sending(number, order) else {
+                    rack.sendings.pop_front();
+                    continue;
+                };
+                if rack.newest.is_none_or(|newest| newest.order <= order) {
+                    break;
+                }
+                let left = (sending.sent_at + patience).saturating_duration_since(now);
+                if !left.is_zero() {
+                    rack.reordering.start(now, left);
+                    break;
+                }
+                rack.sendings.pop_front();
+                outstanding.lose(number, paths);
+                hit(paths, rack.path, sending);
+            }
+        }
+    }
+
+    /// Sets the time of a probe on a path where nothing speaks of a loss yet (RFC 8985, 7.2).
+    pub(super) fn schedule_probe(&mut self, now: Instant, path: &Path, calm: bool) {
+        let probe = &mut self.of(path.id).probe;
+        probe.wait.stop();
+        let Some(srtt) = path.rto.srtt() else { return };
+        if !calm || probe.out.is_some() || path.congestion.flight() == 0 {
+            return;
+        }
+        // A single packet may wait for the delayed SACK.
+        let alone = path.congestion.flight() <= path.chunk_limit();
+        let delay = if alone { DELAYED_SACK } else { Duration::ZERO };
+        let wait = (srtt * 2).max(LEAST_WAIT) + delay;
+        if path.t3.deadline().is_some_and(|t3| now + wait < t3) {
+            probe.wait.start(now, wait);
+        }
+    }
+
+    /// The path whose probe is due now.
+    pub(super) fn take_due_probe(&mut self, now: Instant) -> Option<PathId> {
+        let due = |rack: &mut PathRack| rack.probe.wait.take_expired(now).then_some(rack.path);
+        self.paths.iter_mut().find_map(due)
+    }
+
+    /// A probe is about to leave.
+    pub(super) fn probe_sent(&mut self, now: Instant, path: PathId, number: u64, tsn: Tsn) {
+        self.of(path).probe.out = Some(Probe { number, tsn, sent_at: now });
+    }
+
+    /// T3-rtx of a path expired: nothing is waited for there any more.
+    pub(super) fn on_t3(&mut self, path: PathId) {
+        let rack = self.of(path);
+        rack.reordering.stop();
+        rack.probe = Probing::default();
+        rack.window.recovered();
+    }
+
+    /// A recovery ended.
+    pub(super) fn recovered(&mut self) {
+        for rack in &mut self.paths {
+            rack.window.recovered();
+        }
+    }
+
+    /// Whether the time to look for losses again has come.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.paths.iter().any(|rack| rack.reordering.deadline().is_some_and(|at| at <= now))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let timers = |rack: &PathRack| [rack.reordering.deadline(), rack.probe.wait.deadline()];
+        earliest(self.paths.iter().flat_map(timers))
+    }
+
+    fn of(&mut self, path: PathId) -> &mut PathRack {
+        let at = match self.paths.iter().position(|rack| rack.path == path) {
+            Some(at) => at,
+            None => {
+                self.paths.push(PathRack::new(path));
+                self.paths.len() - 1
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "the index was found or made a line above")]
+        &mut self.paths[at]
+    }
+}
+
+impl PathRack {
+    fn new(path: PathId) -> Self {
+        Self {
+            path,
+            sendings: VecDeque::new(),
+            newest: None,
+            rtt: Duration::ZERO,
+            min_rtt: None,
+            window: Window { seen_reordering: false, quarters: 1, persists: 0, widened_at: 0 },
+            reordering: Timer::default(),
+            probe: Probing::default(),
+        }
+    }
+
+    /// RFC 8985, 6.2, steps 1 to 3.
+    fn note_delivered(&mut self, now: Instant, newest: Transmission, original: Option<u64>) {
+        let overtaken = |order| self.newest.is_some_and(|newest| order < newest.order);
+        self.window.seen_reordering |= original.is_some_and(overtaken);
+        let rtt = now.saturating_duration_since(newest.sent_at);
+        // Too soon for a retransmission: the acknowledgement is for what went before it.
+        if newest.again && self.min_rtt.is_some_and(|min| rtt < min) {
+            return;
+        }
+        if !newest.again {
+            self.min_rtt = Some(self.min_rtt.map_or(rtt, |min| min.min(rtt)));
+        }
+        if self.newest.is_none_or(|known| known.order < newest.order) {
+            self.newest = Some(newest);
+            self.rtt = rtt;
+        }
+    }
+
+    fn tolerance(&self, srtt: Duration, certain: bool) -> Duration {
+        if certain && !self.window.seen_reordering {
+            return Duration::ZERO;
+        }
+        (self.min_rtt.unwrap_or_default() / 4 * self.window.quarters).min(srtt)
+    }
+}
+
+impl Window {
+    /// The peer got something twice: a retransmission was in vain. At most one step in a round trip.
+    fn widen(&mut self, delivered: u64, transmissions: u64) {
+        if delivered > self.widened_at {
+            self.widened_at = transmissions;
+            self.quarters = (self.quarters + 1).min(MOST_QUARTERS);
+            self.persists = PERSISTENCE;
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.persists = self.persists.saturating_sub(1);
+        if self.persists == 0 {
+            self.quarters = 1;
+        }
+    }
+}
+
+/// RFC 8985, 6.2: so many chunks covered by gap blocks tell a loss from reordering that was never seen.
+const CERTAIN: usize = 3;
+const PERSISTENCE: u8 = 16;
+/// More than the smoothed round trip is never waited for.
+const MOST_QUARTERS: u32 = 64;
+/// RFC 9260, 6.2: what SACK.Delay usually is.
+const DELAYED_SACK: Duration = Duration::from_millis(200);
+/// What a loaded host may take to answer.
+const LEAST_WAIT: Duration = Duration::from_millis(10);
