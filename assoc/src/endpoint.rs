@@ -27,6 +27,7 @@ mod addresses;
 mod connect;
 mod listen;
 mod ootb;
+mod spread;
 mod table;
 
 use addresses::LocalAddresses;
@@ -264,7 +265,7 @@ impl Endpoint {
         now: Instant,
         datagram: &Datagram,
         packet: &Packet,
-        first: &RawChunk,
+        first: &RawChunk<'_>,
     ) -> Option<Reply> {
         let alone = packet.chunks().nth(1).is_none();
         if !packet.header.verification_tag.is_zero() || first.kind != ChunkType::INIT || !alone {
@@ -284,14 +285,17 @@ impl Endpoint {
         now: Instant,
         datagram: &Datagram,
         packet: &Packet,
-        first: &RawChunk,
+        first: &RawChunk<'_>,
     ) -> Option<Reply> {
         let header = packet.header;
         let by_tag = self
             .table
             .find_tag(header.verification_tag)
             .filter(|id| self.table.view(*id).is_some_and(|a| a.port() == header.source_port));
-        let by_address = self.table.find_source(datagram, header.source_port);
+        // Most packets have a tag of ours and come from where they should: their addresses need not be looked up.
+        let by_address = by_tag
+            .filter(|id| self.table.is_from(*id, datagram, header.source_port))
+            .or_else(|| self.table.find_source(datagram, header.source_port));
         let id = match (by_tag, by_address) {
             (Some(tag), Some(address)) if tag == address => tag,
             // INIT ACK may come from an address that nobody listed (5.1.2, D).
@@ -322,17 +326,17 @@ impl Endpoint {
     }
 
     /// RFC 9260, 8.5.1 (B, C): the T bit says that the tag is the one this side sends.
-    fn reflects(&self, id: AssociationId, packet: &Packet, first: &RawChunk) -> bool {
+    fn reflects(&self, id: AssociationId, packet: &Packet, first: &RawChunk<'_>) -> bool {
         let peer_tag = self.table.view(id).and_then(Association::peer_tag);
         carries_t_bit(first) && peer_tag == Some(packet.header.verification_tag)
     }
 
-    fn is_setting_up(&self, id: AssociationId, first: &RawChunk) -> bool {
+    fn is_setting_up(&self, id: AssociationId, first: &RawChunk<'_>) -> bool {
         let synchronized = self.table.view(id).is_some_and(|a| a.state().is_synchronized());
         first.kind == ChunkType::SHUTDOWN_ACK && !synchronized
     }
 
-    fn is_late(&mut self, now: Instant, tag: VerificationTag, first: &RawChunk) -> bool {
+    fn is_late(&mut self, now: Instant, tag: VerificationTag, first: &RawChunk<'_>) -> bool {
         first.kind != ChunkType::SHUTDOWN_ACK && self.time_wait.was_graceful(now, tag)
     }
 
@@ -388,9 +392,12 @@ impl Endpoint {
         addresses.iter().copied().filter(other).collect()
     }
 
-    fn taken_in(&self, id: AssociationId, packet: &Packet, first: &RawChunk) -> Vec<IpAddr> {
+    fn taken_in(&self, id: AssociationId, packet: &Packet, first: &RawChunk<'_>) -> Vec<IpAddr> {
+        if first.kind != ChunkType::INIT_ACK {
+            return Vec::new();
+        }
         match first.decode() {
-            Ok(Chunk::InitAck(init)) if first.kind == ChunkType::INIT_ACK => {
+            Ok(Chunk::InitAck(init)) => {
                 let listed = init.parameters.iter().filter_map(|p| p.ok()?.ip());
                 let listed: Vec<IpAddr> = listed.map(|ip| ip.to_canonical()).collect();
                 self.taken_by_others(id, packet.header.source_port, &listed)
@@ -473,7 +480,7 @@ impl Endpoint {
     }
 }
 
-fn carries_t_bit(first: &RawChunk) -> bool {
+fn carries_t_bit(first: &RawChunk<'_>) -> bool {
     let has_flag = matches!(first.kind, ChunkType::ABORT | ChunkType::SHUTDOWN_COMPLETE);
     has_flag && first.flags & 1 != 0
 }

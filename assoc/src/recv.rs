@@ -2,17 +2,20 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use usctp_chunk::{Data, StreamId, Tsn};
 
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
 
 mod ack;
+mod copies;
 mod inbox;
 mod reassembly;
 mod tsn_map;
 
 use ack::{Ack, Urgency};
+use copies::Copies;
 pub(crate) use inbox::Inbox;
 use reassembly::Reassembly;
 use tsn_map::Arrival;
@@ -23,6 +26,7 @@ pub(crate) struct Receiver {
     map: TsnMap,
     ack: Ack,
     reassembly: Reassembly,
+    copies: Copies,
     window: Window,
     streams: u16,
     /// Where the last DATA came from: where SACKs go.
@@ -64,6 +68,7 @@ impl Receiver {
             map: TsnMap::new(peer_initial_tsn),
             ack: Ack::new(),
             reassembly: Reassembly::default(),
+            copies: Copies::default(),
             window: Window { limit, advertised: limit, come: 0, taken: 0, mean: USUAL_CHUNK },
             streams,
             source: None,
@@ -85,6 +90,11 @@ impl Receiver {
     /// Bytes held, in the reassembly and for the application, with the cost of holding them.
     pub(crate) fn buffered(&self, inbox: &Inbox) -> usize {
         self.reassembly.bytes() + inbox.bytes()
+    }
+
+    /// A copy of a payload that had better not hold on to its packet.
+    pub(crate) fn copy(&mut self, payload: &[u8]) -> Bytes {
+        self.copies.copy(payload)
     }
 
     /// Takes a DATA chunk with at least one byte of payload in.

@@ -7,6 +7,7 @@ use crate::field::{Field, Fixed};
 use crate::list::List;
 use crate::number::{StreamId, Tsn};
 use crate::param::{ParameterType, Parameters};
+use crate::reader::Reader;
 use crate::table::{Raw, TlvList, tlv_table};
 
 /// A list of error causes.
@@ -29,7 +30,7 @@ tlv_table! {
         /// What follows its header.
         value: Bytes
     }: Self::Unknown { kind, .. } => kind, Self::Unknown { value, .. } => value,
-        |raw: &RawCause| Self::Unknown { kind: raw.kind, value: raw.value.clone() };
+        |raw: RawCause| Self::Unknown { kind: raw.kind, value: raw.value };
 
     /// DATA for a stream that does not exist (RFC 9260, section 3.3.10.1).
     INVALID_STREAM_IDENTIFIER = 1, "Invalid Stream Identifier", InvalidStreamIdentifier {
@@ -111,7 +112,7 @@ impl FromIterator<ParameterType> for MissingParameters {
 }
 
 impl Field for MissingParameters {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = u32::read(from)?;
         let count = usize::try_from(count).map_err(|_| DecodeError::BadCount)?;
         List::read_counted(from, count).map(Self)
@@ -129,5 +130,5 @@ impl Field for MissingParameters {
 }
 
 crate::field::fixed! {
-    ParameterType, u16, try_get_u16, ParameterType, |kind: ParameterType| kind.0;
+    ParameterType, u16, ParameterType, |kind: ParameterType| kind.0;
 }

@@ -1,5 +1,7 @@
 //! The CRC32c of a packet (RFC 9260, section 6.8 and appendix A).
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 /// Where the checksum stands in the common header.
 pub(crate) const FIELD: std::ops::Range<usize> = 8..12;
 
@@ -14,15 +16,16 @@ pub enum Checksum {
     Bad,
 }
 
-/// The four bytes that belong into the checksum field of this packet, whatever is in there now. A packet
-/// shorter than the common header is taken as if zeros followed.
+/// The four bytes that belong into the checksum field of this packet, whatever is in there now. What is shorter than
+/// the common header is no packet, and has the checksum of an empty one.
 pub(crate) fn crc32c(packet: &[u8]) -> [u8; 4] {
-    let before = packet.get(..FIELD.start).unwrap_or(packet);
-    let after = packet.get(FIELD.end..).unwrap_or_default();
-    let crc = crc32c::crc32c(before);
-    let crc = crc32c::crc32c_append(crc, &[0; 4]);
+    let (header, chunks) = packet.split_first_chunk().unwrap_or((&[0; FIELD.end], &[]));
+    let &[s0, s1, d0, d1, t0, t1, t2, t3, ..] = header;
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(&[s0, s1, d0, d1, t0, t1, t2, t3, 0, 0, 0, 0]);
+    digest.update(chunks);
     // RFC 9260, appendix A: the bytes of the register go out with the least significant one first.
-    crc32c::crc32c_append(crc, after).to_le_bytes()
+    (digest.finalize() as u32).to_le_bytes()
 }
 
 /// Compares a packet's checksum field with its CRC32c.

@@ -1,13 +1,14 @@
 //! Chunks: the one table of their types, and what to do about those that are not in it.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::cause::Causes;
 use crate::error::DecodeError;
 use crate::field::Field;
 use crate::number::Tsn;
 use crate::param::Parameters;
-use crate::tlv;
+use crate::reader::Reader;
+use crate::tlv::{self, Tlv};
 
 mod abort;
 mod asconf;
@@ -106,27 +107,47 @@ impl Unrecognized {
     }
 }
 
-/// A chunk that was found, but not decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawChunk {
+/// A chunk that was found in a packet, but not decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawChunk<'a> {
     /// What it claims to be.
     pub kind: ChunkType,
     /// Its flags.
     pub flags: u8,
-    /// What follows its header.
-    pub value: Bytes,
-    /// All of it without padding.
-    pub bytes: Bytes,
+    value: Reader<'a>,
+    whole: Reader<'a>,
 }
 
-impl RawChunk {
+impl<'a> From<Tlv<'a>> for RawChunk<'a> {
+    fn from(tlv: Tlv<'a>) -> Self {
+        let [kind, flags] = tlv.head;
+        Self { kind: ChunkType(kind), flags, value: tlv.value, whole: tlv.whole }
+    }
+}
+
+impl<'a> RawChunk<'a> {
+    /// What follows its header.
+    pub fn value(&self) -> &'a [u8] {
+        self.value.as_slice()
+    }
+
+    /// All of it without padding.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.whole.as_slice()
+    }
+
+    /// All of it without padding, to be kept: the packet's buffer is shared.
+    pub fn to_bytes(&self) -> Bytes {
+        self.whole.to_bytes()
+    }
+
     /// Decodes the value. Lists within are not walked yet.
     ///
     /// # Errors
     /// A [`DecodeError`] if the value does not have the format of its type. A type that is not known has none.
     pub fn decode(&self) -> Result<Chunk, DecodeError> {
         let tag_reflected = self.flags & TAG_REFLECTED != 0;
-        let from = &mut self.value.clone();
+        let from = &mut { self.value };
         Ok(match self.kind {
             ChunkType::DATA => Chunk::Data(Data::read(self.flags, from)?),
             ChunkType::INIT => Chunk::Init(Field::read(from)?),
@@ -154,7 +175,7 @@ impl RawChunk {
             ChunkType::ASCONF => Chunk::Asconf(Field::read(from)?),
             ChunkType::I_FORWARD_TSN => Chunk::IForwardTsn(Field::read(from)?),
             kind => {
-                Chunk::Unknown(UnknownChunk { kind, flags: self.flags, value: self.value.clone() })
+                Chunk::Unknown(UnknownChunk { kind, flags: self.flags, value: from.take_rest() })
             }
         })
     }
@@ -291,7 +312,10 @@ impl<T: Field> Value for T {
 /// Appends a chunk with its padding.
 fn write<V: Value + ?Sized>(out: &mut BytesMut, kind: ChunkType, flags: u8, value: &V) {
     let start = out.len();
-    out.reserve(tlv::padded(tlv::length_with(value.encoded_len())));
-    tlv::write(out, [kind.0, flags], |out| value.write(out));
+    let length = tlv::length_with(value.encoded_len());
+    out.reserve(tlv::padded(length));
+    out.put_slice(&tlv::header([kind.0, flags], length));
+    value.write(out);
+    out.truncate(start + length);
     tlv::pad(out, start);
 }

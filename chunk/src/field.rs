@@ -6,16 +6,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::number::{Fsn, Mid, Ppid, Ssn, StreamId, Tsn, VerificationTag};
+use crate::reader::Reader;
 use crate::table::Decoded;
 
 /// Something that stands inside of a value, of fixed or variable length.
 pub(crate) trait Field: Sized {
     /// Takes the field from the front of what is left of a value.
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError>;
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError>;
     /// How many bytes `write` appends.
     fn encoded_len(&self) -> usize;
     /// Appends the field.
@@ -27,14 +28,14 @@ pub trait Fixed: Copy {
     /// Its length in bytes.
     const SIZE: usize;
     /// Takes the field from the front; `None` if fewer than `SIZE` bytes are there.
-    fn get(from: &mut impl Buf) -> Option<Self>;
+    fn get(from: &mut &[u8]) -> Option<Self>;
     /// Appends the field.
     fn put(self, out: &mut BytesMut);
 }
 
 impl<T: Fixed> Field for T {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
-        T::get(from).ok_or(DecodeError::LengthTooSmall)
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::get(from.rest_mut()).ok_or(DecodeError::LengthTooSmall)
     }
 
     fn encoded_len(&self) -> usize {
@@ -48,7 +49,7 @@ impl<T: Fixed> Field for T {
 
 /// Nothing, where a format has no value.
 impl Field for () {
-    fn read(_: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(())
     }
 
@@ -61,8 +62,8 @@ impl Field for () {
 
 /// All that is left of the value.
 impl Field for Bytes {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
-        Ok(std::mem::take(from))
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(from.take_rest())
     }
 
     fn encoded_len(&self) -> usize {
@@ -76,12 +77,16 @@ impl Field for Bytes {
 
 /// Implements [`Fixed`] for what is made of one number.
 macro_rules! fixed {
-    ($($type:ty, $number:ty, $get:ident, $new:expr, $value:expr;)*) => {$(
+    ($($type:ty, $number:ty, $new:expr, $value:expr;)*) => {$(
         impl $crate::field::Fixed for $type {
             const SIZE: usize = size_of::<$number>();
 
-            fn get(from: &mut impl bytes::Buf) -> Option<Self> {
-                from.$get().ok().map($new)
+            // Callers walk lists in other crates.
+            #[inline]
+            fn get(from: &mut &[u8]) -> Option<Self> {
+                let (number, rest) = from.split_first_chunk()?;
+                *from = rest;
+                Some($new(<$number>::from_be_bytes(*number)))
             }
 
             fn put(self, out: &mut bytes::BytesMut) {
@@ -94,22 +99,22 @@ macro_rules! fixed {
 pub(crate) use fixed;
 
 fixed! {
-    u16, u16, try_get_u16, |n| n, |n| n;
-    u32, u32, try_get_u32, |n| n, |n| n;
-    Tsn, u32, try_get_u32, Tsn::new, Tsn::value;
-    Ssn, u16, try_get_u16, Ssn::new, Ssn::value;
-    Mid, u32, try_get_u32, Mid::new, Mid::value;
-    Fsn, u32, try_get_u32, Fsn::new, Fsn::value;
-    StreamId, u16, try_get_u16, StreamId, |id: StreamId| id.0;
-    Ppid, u32, try_get_u32, Ppid, |id: Ppid| id.0;
-    VerificationTag, u32, try_get_u32, VerificationTag, |tag: VerificationTag| tag.0;
-    Ipv4Addr, u32, try_get_u32, Ipv4Addr::from_bits, Ipv4Addr::to_bits;
-    Ipv6Addr, u128, try_get_u128, Ipv6Addr::from_bits, Ipv6Addr::to_bits;
+    u16, u16, |n| n, |n| n;
+    u32, u32, |n| n, |n| n;
+    Tsn, u32, Tsn::new, Tsn::value;
+    Ssn, u16, Ssn::new, Ssn::value;
+    Mid, u32, Mid::new, Mid::value;
+    Fsn, u32, Fsn::new, Fsn::value;
+    StreamId, u16, StreamId, |id: StreamId| id.0;
+    Ppid, u32, Ppid, |id: Ppid| id.0;
+    VerificationTag, u32, VerificationTag, |tag: VerificationTag| tag.0;
+    Ipv4Addr, u32, Ipv4Addr::from_bits, Ipv4Addr::to_bits;
+    Ipv6Addr, u128, Ipv6Addr::from_bits, Ipv6Addr::to_bits;
 }
 
 /// An IPv4 or IPv6 Address parameter inside of another value (RFC 5061, section 4.2).
 impl Field for IpAddr {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         crate::param::read_address(from)
     }
 
@@ -125,15 +130,6 @@ impl Field for IpAddr {
     }
 }
 
-/// Takes bytes from the front that are reserved, whatever they are.
-pub(crate) fn skip(from: &mut Bytes, reserved: usize) -> Result<(), DecodeError> {
-    if from.len() < reserved {
-        return Err(DecodeError::LengthTooSmall);
-    }
-    from.advance(reserved);
-    Ok(())
-}
-
 /// Appends reserved bytes.
 pub(crate) fn reserve(out: &mut BytesMut, reserved: usize) {
     out.put_bytes(0, reserved);
@@ -143,7 +139,7 @@ pub(crate) fn reserve(out: &mut BytesMut, reserved: usize) {
 macro_rules! fields {
     ($name:ident { $($field:ident),* }) => {
         impl $crate::field::Field for $name {
-            fn read(from: &mut bytes::Bytes) -> Result<Self, $crate::error::DecodeError> {
+            fn read(from: &mut $crate::reader::Reader<'_>) -> Result<Self, $crate::error::DecodeError> {
                 // A struct expression evaluates its fields in the order in which they are written.
                 Ok(Self { $($field: $crate::field::Field::read(from)?),* })
             }

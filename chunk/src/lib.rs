@@ -2,8 +2,8 @@
 //!
 //! A received packet is walked lazily: [`Packet::parse`] reads the common header, [`Packet::chunks`] finds the
 //! chunks, [`RawChunk::decode`] reads one, and lists inside of it ([`Parameters`], [`Causes`], [`GapBlocks`], …)
-//! are walked when they are asked for. All of these are slices of the one received buffer: nothing is copied
-//! and nothing allocated per chunk. Packets to be sent are written by a [`PacketBuilder`].
+//! are walked when they are asked for. All of these are looked at where they are in the one received buffer: nothing is
+//! copied and nothing allocated per chunk, and only what is kept shares the buffer. Packets to be sent are written by a [`PacketBuilder`].
 //!
 //! What is decoded: all of RFC 9260, 3758, 4820, 4895, 5061, 6525, 8260 and 9653. `decode(encode(x)) == x` for
 //! all values, and `encode(decode(bytes)) == bytes` for well-formed bytes: reserved bits and padding are there and
@@ -18,6 +18,7 @@ mod list;
 mod number;
 mod packet;
 mod param;
+mod reader;
 mod table;
 mod tlv;
 

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::field::{Field, Fixed};
+use crate::reader::Reader;
 
 /// Entries of one size, one behind the other: gap blocks, streams, address types. Two lists are equal if their
 /// bytes are.
@@ -18,13 +19,10 @@ pub struct List<T> {
 
 impl<T: Fixed> List<T> {
     /// Takes the first `count` entries from the front of a value.
-    pub(crate) fn read_counted(from: &mut Bytes, count: usize) -> Result<Self, DecodeError> {
-        match count.checked_mul(T::SIZE) {
-            Some(length) if length <= from.len() => {
-                Ok(Self { bytes: from.split_to(length), entry: PhantomData })
-            }
-            _ => Err(DecodeError::BadCount),
-        }
+    pub(crate) fn read_counted(from: &mut Reader<'_>, count: usize) -> Result<Self, DecodeError> {
+        let length = count.checked_mul(T::SIZE).ok_or(DecodeError::BadCount)?;
+        let entries = from.split_to(length).ok_or(DecodeError::BadCount)?;
+        Ok(Self { bytes: entries.to_bytes(), entry: PhantomData })
     }
 
     /// The entries in their order on the wire.
@@ -99,7 +97,7 @@ impl<T: Fixed + fmt::Debug> fmt::Debug for List<T> {
 
 /// The rest of a value; it must end with a whole entry.
 impl<T: Fixed> Field for List<T> {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         if !from.len().is_multiple_of(T::SIZE) {
             return Err(DecodeError::BadCount);
         }

@@ -1,11 +1,12 @@
 //! Packets: the common header, and a lazy walk over the chunks behind it.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::checksum::{self, Checksum};
-use crate::chunk::{ChunkType, RawChunk};
+use crate::chunk::RawChunk;
 use crate::error::DecodeError;
 use crate::number::VerificationTag;
+use crate::reader::Reader;
 use crate::tlv::Walk;
 
 mod builder;
@@ -63,30 +64,25 @@ impl Packet {
     }
 
     /// The chunks in their order; after the first error there are no more.
-    pub fn chunks(&self) -> Chunks {
-        let mut chunks = self.bytes.clone();
-        // `parse` saw that the header is there.
-        chunks.advance(HEADER.min(chunks.len()));
+    pub fn chunks(&self) -> Chunks<'_> {
+        let mut chunks = Reader::new(&self.bytes);
+        chunks.skip_up_to(HEADER);
         Chunks { walk: Walk::new(chunks) }
     }
 }
 
 /// The chunks of a packet, found one by one.
 #[derive(Debug, Clone)]
-pub struct Chunks {
-    walk: Walk,
+pub struct Chunks<'a> {
+    walk: Walk<'a>,
 }
 
-impl Iterator for Chunks {
-    type Item = Result<RawChunk, DecodeError>;
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Result<RawChunk<'a>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let chunk = self.walk.next()?.map(|tlv| {
-            let [kind, flags] = tlv.head;
-            RawChunk { kind: ChunkType(kind), flags, value: tlv.value, bytes: tlv.bytes }
-        });
-        Some(chunk)
+        Some(self.walk.next()?.map(RawChunk::from))
     }
 }
 
-impl std::iter::FusedIterator for Chunks {}
+impl std::iter::FusedIterator for Chunks<'_> {}

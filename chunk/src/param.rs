@@ -7,10 +7,12 @@ use bytes::Bytes;
 use crate::cause::Causes;
 use crate::chunk::{NextTsns, ReConfigResult, Unrecognized};
 use crate::error::DecodeError;
+use crate::field::Field;
 use crate::list::List;
 use crate::number::{StreamId, Tsn};
-use crate::table::{Decoded, Raw, TlvList, tlv_table};
-use crate::tlv::Walk;
+use crate::reader::Reader;
+use crate::table::{Raw, TlvList, tlv_table};
+use crate::tlv;
 
 /// A list of parameters.
 pub type Parameters = TlvList<Parameter>;
@@ -36,7 +38,7 @@ tlv_table! {
 
     /// One that no RFC known here defines.
     unknown Unknown (RawParameter): Self::Unknown(raw) => &raw.kind, Self::Unknown(raw) => &raw.value,
-        |raw: &RawParameter| Self::Unknown(raw.clone());
+        Self::Unknown;
 
     /// What a HEARTBEAT is to bring back (RFC 9260, section 3.3.5).
     HEARTBEAT_INFO = 1, "Heartbeat Info", HeartbeatInfo(info: Bytes);
@@ -189,16 +191,14 @@ impl Parameter {
 }
 
 /// Takes an IPv4 or IPv6 Address parameter, with its padding, from the front of what is left of a value.
-pub(crate) fn read_address(from: &mut Bytes) -> Result<IpAddr, DecodeError> {
-    let mut walk = Walk::new(std::mem::take(from));
-    let tlv = walk.next().ok_or(DecodeError::LengthTooSmall)??;
-    *from = walk.into_rest();
-    let kind = ParameterType(u16::from_be_bytes(tlv.head));
-    let raw = RawParameter { kind, value: tlv.value, bytes: tlv.bytes };
-    match kind {
-        ParameterType::IPV4_ADDRESS | ParameterType::IPV6_ADDRESS => Parameter::from_raw(&raw)?
-            .ip()
-            .ok_or(DecodeError::UnexpectedParameter { found: kind.0 }),
-        _ => Err(DecodeError::UnexpectedParameter { found: kind.0 }),
+pub(crate) fn read_address(from: &mut Reader<'_>) -> Result<IpAddr, DecodeError> {
+    if from.is_empty() {
+        return Err(DecodeError::LengthTooSmall);
+    }
+    let mut tlv = tlv::read(from)?;
+    match ParameterType(tlv.number()) {
+        ParameterType::IPV4_ADDRESS => Ipv4Addr::read(&mut tlv.value).map(IpAddr::V4),
+        ParameterType::IPV6_ADDRESS => Ipv6Addr::read(&mut tlv.value).map(IpAddr::V6),
+        other => Err(DecodeError::UnexpectedParameter { found: other.0 }),
     }
 }

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::field::Field;
-use crate::tlv::{self, Walk};
+use crate::reader::Reader;
+use crate::tlv::{self, Tlv, Walk};
 
 /// A type number: [`ParameterType`](crate::ParameterType) or [`CauseCode`](crate::CauseCode).
 pub trait Kind: Copy + fmt::Debug {
@@ -24,8 +25,12 @@ pub trait Kind: Copy + fmt::Debug {
 pub trait Decoded: Sized {
     /// Its type numbers.
     type Kind: Kind<Value = Self>;
-    /// Decodes one triple.
-    fn from_raw(raw: &Raw<Self::Kind>) -> Result<Self, DecodeError>;
+    /// Decodes one triple: its type, its value, and all of it in case the type is not known.
+    fn read(
+        kind: Self::Kind,
+        value: Reader<'_>,
+        whole: impl FnOnce() -> Raw<Self::Kind>,
+    ) -> Result<Self, DecodeError>;
     /// Appends the triple without padding.
     fn write_tlv(&self, out: &mut BytesMut);
 }
@@ -47,7 +52,14 @@ impl<K: Kind> Raw<K> {
     /// # Errors
     /// A [`DecodeError`] if the value does not have the format of its type. A type that is not known has none.
     pub fn decode(&self) -> Result<K::Value, DecodeError> {
-        K::Value::from_raw(self)
+        K::Value::read(self.kind, Reader::new(&self.value), || self.clone())
+    }
+}
+
+impl<K: Kind> From<Tlv<'_>> for Raw<K> {
+    fn from(tlv: Tlv<'_>) -> Self {
+        let kind = K::from_number(tlv.number());
+        Self { kind, value: tlv.value.to_bytes(), bytes: tlv.whole.to_bytes() }
     }
 }
 
@@ -84,13 +96,17 @@ impl<T: Decoded> TlvList<T> {
 
     /// The items, decoded one by one. After the first error, be it in the list or within an item, there are no
     /// more; [`raw_iter`](Self::raw_iter) gets past the latter.
-    pub fn iter(&self) -> Tlvs<T> {
-        Tlvs { raw: self.raw_iter() }
+    pub fn iter(&self) -> Tlvs<'_, T> {
+        Tlvs { walk: self.walk(), item: PhantomData }
     }
 
     /// The items, found but not decoded. After the first error there are no more.
-    pub fn raw_iter(&self) -> RawTlvs<T::Kind> {
-        RawTlvs { walk: Walk::new(self.bytes.clone()), kind: PhantomData }
+    pub fn raw_iter(&self) -> RawTlvs<'_, T::Kind> {
+        RawTlvs { walk: self.walk(), kind: PhantomData }
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(Reader::new(&self.bytes))
     }
 }
 
@@ -120,9 +136,9 @@ impl<T: Decoded> FromIterator<T> for TlvList<T> {
     }
 }
 
-impl<T: Decoded> IntoIterator for &TlvList<T> {
+impl<'a, T: Decoded> IntoIterator for &'a TlvList<T> {
     type Item = Result<T, DecodeError>;
-    type IntoIter = Tlvs<T>;
+    type IntoIter = Tlvs<'a, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -131,7 +147,7 @@ impl<T: Decoded> IntoIterator for &TlvList<T> {
 
 /// The rest of a value.
 impl<T: Decoded> Field for TlvList<T> {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Bytes::read(from).map(Self::from_bytes)
     }
 
@@ -146,45 +162,44 @@ impl<T: Decoded> Field for TlvList<T> {
 
 /// The decoded items of a [`TlvList`].
 #[derive(Debug, Clone)]
-pub struct Tlvs<T: Decoded> {
-    raw: RawTlvs<T::Kind>,
+pub struct Tlvs<'a, T> {
+    walk: Walk<'a>,
+    item: PhantomData<fn() -> T>,
 }
 
-impl<T: Decoded> Iterator for Tlvs<T> {
+impl<T: Decoded> Iterator for Tlvs<'_, T> {
     type Item = Result<T, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.raw.next()?.and_then(|raw| T::from_raw(&raw));
+        let item = self
+            .walk
+            .next()?
+            .and_then(|tlv| T::read(T::Kind::from_number(tlv.number()), tlv.value, || tlv.into()));
         if item.is_err() {
-            self.raw.walk = Walk::new(Bytes::new());
+            self.walk.end();
         }
         Some(item)
     }
 }
 
-impl<T: Decoded> std::iter::FusedIterator for Tlvs<T> {}
+impl<T: Decoded> std::iter::FusedIterator for Tlvs<'_, T> {}
 
 /// The undecoded items of a [`TlvList`].
 #[derive(Debug, Clone)]
-pub struct RawTlvs<K> {
-    walk: Walk,
+pub struct RawTlvs<'a, K> {
+    walk: Walk<'a>,
     kind: PhantomData<fn() -> K>,
 }
 
-impl<K: Kind> Iterator for RawTlvs<K> {
+impl<K: Kind> Iterator for RawTlvs<'_, K> {
     type Item = Result<Raw<K>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let raw = self.walk.next()?.map(|tlv| Raw {
-            kind: K::from_number(u16::from_be_bytes(tlv.head)),
-            value: tlv.value,
-            bytes: tlv.bytes,
-        });
-        Some(raw)
+        Some(self.walk.next()?.map(Raw::from))
     }
 }
 
-impl<K: Kind> std::iter::FusedIterator for RawTlvs<K> {}
+impl<K: Kind> std::iter::FusedIterator for RawTlvs<'_, K> {}
 
 /// Makes a type of numbers and an enum of values out of one table. A line of it says
 /// `CONSTANT = number, "name", Variant(field: Type)`, or `{ field: Type, … }`, or nothing behind the variant,
@@ -273,21 +288,25 @@ macro_rules! tlv_table {
         impl $crate::table::Decoded for $value {
             type Kind = $kind;
 
-            fn from_raw(raw: &$crate::table::Raw<$kind>) -> Result<Self, $crate::DecodeError> {
-                use $crate::field::{Field, skip};
-                let from = &mut raw.value.clone();
-                Ok(match raw.kind {
+            fn read(
+                kind: $kind,
+                mut value: $crate::reader::Reader<'_>,
+                whole: impl FnOnce() -> $crate::table::Raw<$kind>,
+            ) -> Result<Self, $crate::DecodeError> {
+                use $crate::field::Field;
+                let from = &mut value;
+                Ok(match kind {
                     $(
                         $kind::$constant => {
                             let decoded = Self::$variant {
                                 $(0: <$inner_type as Field>::read(from)?)?
                                 $($($field: <$field_type as Field>::read(from)?),*)?
                             };
-                            $(skip(from, $reserved)?;)?
+                            $(from.skip($reserved)?;)?
                             decoded
                         }
                     )*
-                    _ => $build(raw),
+                    _ => $build(whole()),
                 })
             }
 

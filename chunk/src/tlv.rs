@@ -13,9 +13,10 @@
 //! longer than 65,531 bytes is cut to that. Only opaque values come near it (a chunk of 64 KiB quoted in an
 //! error cause), and no packet has room for them.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::error::DecodeError;
+use crate::reader::Reader;
 
 /// Bytes in the header of a chunk, parameter or error cause.
 pub(crate) const HEADER: usize = 4;
@@ -24,63 +25,71 @@ pub(crate) const HEADER: usize = 4;
 const GREATEST: usize = u16::MAX as usize;
 
 /// One type-length-value triple.
-pub(crate) struct Tlv {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tlv<'a> {
     /// The two bytes before the length: chunk type and flags, or the type of a parameter or cause.
     pub(crate) head: [u8; 2],
     /// What follows the header.
-    pub(crate) value: Bytes,
+    pub(crate) value: Reader<'a>,
     /// Header and value without padding.
-    pub(crate) bytes: Bytes,
+    pub(crate) whole: Reader<'a>,
+}
+
+impl Tlv<'_> {
+    /// The type of a parameter or cause.
+    pub(crate) fn number(&self) -> u16 {
+        u16::from_be_bytes(self.head)
+    }
 }
 
 /// The walk over the triples of a container.
 #[derive(Debug, Clone)]
-pub(crate) struct Walk {
-    rest: Bytes,
+pub(crate) struct Walk<'a> {
+    rest: Reader<'a>,
 }
 
-impl Walk {
-    pub(crate) fn new(container: Bytes) -> Self {
+impl<'a> Walk<'a> {
+    pub(crate) fn new(container: Reader<'a>) -> Self {
         Self { rest: container }
     }
 
-    /// What is behind the last triple that was returned; empty after an error.
-    pub(crate) fn into_rest(self) -> Bytes {
-        self.rest
+    /// Nothing more is found.
+    pub(crate) fn end(&mut self) {
+        self.rest.clear();
     }
 }
 
-impl Iterator for Walk {
-    type Item = Result<Tlv, DecodeError>;
+impl<'a> Iterator for Walk<'a> {
+    type Item = Result<Tlv<'a>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
         }
-        let tlv = split_first(&mut self.rest);
+        let tlv = read(&mut self.rest);
         if tlv.is_err() {
-            self.rest.clear();
+            self.end();
         }
         Some(tlv)
     }
 }
 
-impl std::iter::FusedIterator for Walk {}
+impl std::iter::FusedIterator for Walk<'_> {}
 
-fn split_first(rest: &mut Bytes) -> Result<Tlv, DecodeError> {
-    let Some(&[first, second, high, low]) = rest.first_chunk() else {
+/// Takes a triple with its padding from the front of a container.
+pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Tlv<'a>, DecodeError> {
+    let Some(&[first, second, high, low]) = from.first_chunk() else {
         return Err(DecodeError::Truncated);
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length < HEADER {
         return Err(DecodeError::LengthTooSmall);
     }
-    if length > rest.len() {
-        return Err(DecodeError::LengthTooLarge);
-    }
-    let mut bytes = rest.split_to(padded(length).min(rest.len()));
-    bytes.truncate(length);
-    Ok(Tlv { head: [first, second], value: bytes.slice(HEADER..), bytes })
+    let whole = from.split_to(length).ok_or(DecodeError::LengthTooLarge)?;
+    from.skip_up_to(padded(length) - length);
+    let mut value = whole;
+    value.skip_up_to(HEADER);
+    Ok(Tlv { head: [first, second], value, whole })
 }
 
 /// A length with its padding: the next multiple of 4.
@@ -96,29 +105,40 @@ pub(crate) fn length_with(value: usize) -> usize {
 /// Appends a triple without padding.
 pub(crate) fn write(out: &mut BytesMut, head: [u8; 2], value: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
-    out.put_slice(&head);
-    out.put_u16(0);
+    out.put_slice(&header(head, 0));
     value(out);
     out.truncate(start + GREATEST);
-    // At most GREATEST, so the conversion loses nothing.
-    let length = (out.len() - start) as u16;
-    if let Some(field) = out.get_mut(start + 2..start + HEADER) {
-        field.copy_from_slice(&length.to_be_bytes());
+    let header = header(head, out.len() - start);
+    if let Some(place) = out.get_mut(start..start + HEADER) {
+        place.copy_from_slice(&header);
     }
+}
+
+/// The header of a triple of this length, which is at most the greatest.
+pub(crate) fn header([first, second]: [u8; 2], length: usize) -> [u8; HEADER] {
+    debug_assert!(length <= GREATEST, "a length is cut before it is written");
+    let [high, low] = (length as u16).to_be_bytes();
+    [first, second, high, low]
 }
 
 /// Appends the zero bytes that make what begins at `start` a multiple of 4 long.
 pub(crate) fn pad(out: &mut BytesMut, start: usize) {
     let length = out.len() - start;
-    out.put_bytes(0, padded(length) - length);
+    if let Some(padding) = [0; 3].get(..padded(length) - length) {
+        out.put_slice(padding);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn walked(bytes: &'static [u8]) -> Vec<Result<Bytes, DecodeError>> {
-        Walk::new(Bytes::from_static(bytes)).map(|tlv| tlv.map(|tlv| tlv.value)).collect()
+        let container = Bytes::from_static(bytes);
+        let walk = Walk::new(Reader::new(&container));
+        walk.map(|tlv| tlv.map(|tlv| tlv.value.to_bytes())).collect()
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn a_whole_packet_encodes_to_what_it_was(name: &str, bytes: Bytes) {
 }
 
 fn a_cut_packet_decodes_up_to_the_cut(bytes: Bytes) {
-    let mut chunks = Packet::parse(bytes).unwrap().chunks();
+    let packet = Packet::parse(bytes).unwrap();
+    let mut chunks = packet.chunks();
     assert_eq!(chunks.next().unwrap().unwrap().kind, ChunkType::COOKIE_ECHO);
     assert_eq!(chunks.next(), Some(Err(DecodeError::LengthTooLarge)));
     assert_eq!(chunks.next(), None);

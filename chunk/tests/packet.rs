@@ -96,7 +96,8 @@ fn a_packet_is_its_common_header_at_least() {
 fn chunks_before_the_first_broken_one_are_found() {
     let mut bytes = vec![0; 12];
     bytes.extend([11, 0, 0, 4, 8, 0, 0, 3, 11, 0, 0, 4]);
-    let mut chunks = Packet::parse(bytes.into()).unwrap().chunks();
+    let packet = Packet::parse(bytes.into()).unwrap();
+    let mut chunks = packet.chunks();
     assert_eq!(chunks.next().unwrap().unwrap().kind, ChunkType::COOKIE_ACK);
     assert_eq!(chunks.next(), Some(Err(DecodeError::LengthTooSmall)));
     assert_eq!(chunks.next(), None);
@@ -143,7 +144,8 @@ fn a_sack_has_as_many_gaps_and_then_duplicates_as_fit() {
         let mut builder = PacketBuilder::new(&mut out, HEADER, 12 + room);
         assert!(builder.push_sack(Tsn::new(9), 77, gaps.clone(), duplicates.clone()));
         assert_eq!(builder.finish(), 12 + 16 + 4 * (gap_count + duplicate_count));
-        let mut chunks = Packet::parse(out.freeze()).unwrap().chunks();
+        let packet = Packet::parse(out.freeze()).unwrap();
+        let mut chunks = packet.chunks();
         let Chunk::Sack(sack) = chunks.next().unwrap().unwrap().decode().unwrap() else { panic!() };
         assert!(chunks.next().is_none());
         assert_eq!((sack.cumulative_tsn, sack.a_rwnd), (Tsn::new(9), 77));
@@ -163,7 +165,8 @@ fn a_chunk_with_more_than_its_length_can_say_is_cut_and_keeps_its_frame() {
     let mut out = BytesMut::from(&[0; 12][..]);
     chunk.encode(&mut out);
     assert_eq!(out.len() - 12, chunk.encoded_len());
-    let mut chunks = Packet::parse(out.freeze()).unwrap().chunks();
-    assert_eq!(chunks.next().unwrap().unwrap().bytes.len(), 65_535);
+    let packet = Packet::parse(out.freeze()).unwrap();
+    let mut chunks = packet.chunks();
+    assert_eq!(chunks.next().unwrap().unwrap().bytes().len(), 65_535);
     assert!(chunks.next().is_none());
 }

@@ -18,8 +18,8 @@ fn chunk(bytes: &[u8]) -> Chunk {
 
 /// What decoding the one chunk of these bytes gives.
 fn decode(bytes: &[u8]) -> Result<Chunk, DecodeError> {
-    let packet = [&[0; 12], bytes].concat();
-    let mut chunks = Packet::parse(packet.into()).unwrap().chunks();
+    let packet = Packet::parse([&[0; 12], bytes].concat().into()).unwrap();
+    let mut chunks = packet.chunks();
     let chunk = chunks.next().unwrap()?;
     assert!(chunks.next().is_none());
     chunk.decode()

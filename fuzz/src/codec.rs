@@ -77,31 +77,36 @@ fn look_at(chunk: &Chunk) {
 }
 
 /// Reserved bits, and what stands behind a fixed format, may get lost; nothing else.
-fn encodes_to_what_it_was(chunk: &Chunk, raw: &RawChunk) {
+fn encodes_to_what_it_was(chunk: &Chunk, raw: &RawChunk<'_>) {
     let mut out = BytesMut::new();
     chunk.encode(&mut out);
     assert_eq!(out.len(), chunk.encoded_len());
     assert_eq!(chunk.kind(), raw.kind);
-    let again = the_one_chunk(out.freeze());
+    let again = the_packet_of(out.freeze());
+    let again = the_one_chunk(&again);
     assert_eq!(again.flags & !raw.flags, 0);
     assert_eq!(again.decode().as_ref(), Ok(chunk));
     // An address within may be longer than it says, and I-DATA has reserved bytes before the last field.
     if !matches!(raw.kind, ChunkType::ASCONF | ChunkType::I_DATA) {
-        assert!(raw.value.starts_with(&again.value));
+        assert!(raw.value().starts_with(again.value()));
     }
-    if again.value == raw.value && again.flags == raw.flags {
-        assert_eq!(again.bytes, raw.bytes);
+    if again.value() == raw.value() && again.flags == raw.flags {
+        assert_eq!(again.bytes(), raw.bytes());
     }
 }
 
-/// The chunk that these bytes are, with padding that must be zero.
-fn the_one_chunk(bytes: Bytes) -> RawChunk {
-    let packet = Bytes::from([&[0; 12], bytes.as_ref()].concat());
-    let mut chunks = Packet::parse(packet).expect("a header is there").chunks();
+fn the_packet_of(chunk: Bytes) -> Packet {
+    Packet::parse([&[0; 12], chunk.as_ref()].concat().into()).expect("a header is there")
+}
+
+/// The chunk that a packet is, with padding that must be zero.
+fn the_one_chunk(packet: &Packet) -> RawChunk<'_> {
+    let mut chunks = packet.chunks();
+    let bytes = packet.bytes().slice(12..);
     let chunk = chunks.next().expect("one chunk").expect("one chunk that is whole");
     assert!(chunks.next().is_none());
-    assert!(bytes.iter().skip(chunk.bytes.len()).all(|padding| *padding == 0));
-    assert!(bytes.len() < chunk.bytes.len() + 4);
+    assert!(bytes.iter().skip(chunk.bytes().len()).all(|padding| *padding == 0));
+    assert!(bytes.len() < chunk.bytes().len() + 4);
     chunk
 }
 

@@ -154,8 +154,8 @@ impl World {
 }
 
 fn init_ack(packet: Bytes) -> Option<Init> {
-    let raw = Packet::parse(packet).ok()?.chunks().next()?.ok()?;
-    match raw.decode() {
+    let packet = Packet::parse(packet).ok()?;
+    match packet.chunks().next()?.ok()?.decode() {
         Ok(Chunk::InitAck(init)) => Some(init),
         _ => None,
     }

@@ -307,14 +307,14 @@ mod tests {
         let chunks: BTreeSet<u8> = all()
             .into_iter()
             .filter(|(target, ..)| *target == "packet")
-            .flat_map(|(_, _, bytes)| Packet::parse(bytes).unwrap().chunks())
-            .map(|raw| raw.unwrap().kind.0)
+            .map(|(_, _, bytes)| Packet::parse(bytes).unwrap())
+            .flat_map(|packet| packet.chunks().map(|raw| raw.unwrap().kind.0).collect::<Vec<_>>())
             .collect();
         assert!((0..=u8::MAX).all(|n| ChunkType(n).name().is_none() || chunks.contains(&n)));
         let lists = [init_parameters(), init_ack_parameters(), asconf_parameters()];
         let parameters: BTreeSet<u16> = lists
-            .into_iter()
-            .chain([re_config_parameters()])
+            .iter()
+            .chain([&re_config_parameters()])
             .flat_map(|list| list.raw_iter())
             .map(|raw| raw.unwrap().kind.0)
             .collect();

@@ -70,7 +70,7 @@ impl Association {
     }
 
     /// RFC 9260, 8.5.1 (B): without the T bit the tag is this side's, with it the peer's.
-    fn believes(&self, abort: &RawChunk, arrival: &Arrival) -> bool {
+    fn believes(&self, abort: &RawChunk<'_>, arrival: &Arrival) -> bool {
         let reflected = abort.flags & 1 != 0;
         let tag = if reflected { self.peer_tag() } else { Some(self.ctx.me.local_tag) };
         tag == Some(arrival.header.verification_tag)
@@ -134,7 +134,7 @@ impl Association {
         &mut self,
         now: Instant,
         chunk: Chunk,
-        raw: &RawChunk,
+        raw: &RawChunk<'_>,
         arrival: &Arrival,
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Outcome {

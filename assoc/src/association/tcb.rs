@@ -87,7 +87,7 @@ impl Tcb {
         &mut self,
         now: Instant,
         chunk: Chunk,
-        raw: &RawChunk,
+        raw: &RawChunk<'_>,
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
@@ -211,7 +211,7 @@ impl Tcb {
         }
         if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
             // What waits here must not hold on to a packet that is mostly something else.
-            data.payload = Bytes::copy_from_slice(&data.payload);
+            data.payload = self.receiver.copy(&data.payload);
         }
         let stream = data.stream;
         match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
@@ -385,11 +385,11 @@ impl Tcb {
         Outcome::End(Ending::lost(LostReason::PeerAborted { cause, reason }))
     }
 
-    fn on_unrecognized(&mut self, raw: &RawChunk, arrival: &Arrival, ctx: &Context) -> Outcome {
+    fn on_unrecognized(&mut self, raw: &RawChunk<'_>, arrival: &Arrival, ctx: &Context) -> Outcome {
         // RFC 9260, 3.2: the two high bits of the type decide.
         let unrecognized = raw.kind.unrecognized();
         if unrecognized.report {
-            self.report(Cause::UnrecognizedChunkType(raw.bytes.clone()), arrival, ctx);
+            self.report(Cause::UnrecognizedChunkType(raw.to_bytes()), arrival, ctx);
         }
         if unrecognized.skip { Outcome::Continue } else { Outcome::Stop }
     }

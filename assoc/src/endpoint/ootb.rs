@@ -31,7 +31,7 @@ pub(super) fn answer(datagram: &Datagram, packet: &Packet) -> Option<Reply> {
     let mut shutdown_ack = false;
     for raw in packet.chunks() {
         let Ok(raw) = raw else { break };
-        first.get_or_insert_with(|| raw.clone());
+        first.get_or_insert(raw);
         match raw.kind {
             // (2), (6) and (7)
             ChunkType::ABORT | ChunkType::SHUTDOWN_COMPLETE | ChunkType::COOKIE_ACK => return None,

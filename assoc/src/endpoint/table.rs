@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use usctp_chunk::VerificationTag;
 
+use super::spread::OwnMap;
 use crate::association::Association;
 use crate::event::AssociationId;
 use crate::wire::{Datagram, zone_of};
@@ -16,8 +17,8 @@ type PeerAddress = (IpAddr, u32, u16);
 /// The associations of an endpoint with the indices that find them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: HashMap<AssociationId, Entry>,
-    by_tag: HashMap<VerificationTag, AssociationId>,
+    entries: OwnMap<AssociationId, Box<Entry>>,
+    by_tag: OwnMap<VerificationTag, AssociationId>,
     by_address: HashMap<PeerAddress, AssociationId>,
     deadlines: BTreeSet<(Instant, AssociationId)>,
     /// Associations that something was done to since they were drained.
@@ -51,7 +52,7 @@ impl Table {
         let id = association.id();
         let entry =
             Entry { association, tag: None, addresses: Vec::new(), deadline: None, touched: false };
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         self.index(id);
     }
 
@@ -79,6 +80,12 @@ impl Table {
 
     pub(super) fn find_tag(&self, tag: VerificationTag) -> Option<AssociationId> {
         self.by_tag.get(&tag).copied()
+    }
+
+    /// Whether an association has the address a packet came from.
+    pub(super) fn is_from(&self, id: AssociationId, datagram: &Datagram, port: u16) -> bool {
+        let source = (datagram.source, datagram.source_zone(), port);
+        self.entries.get(&id).is_some_and(|entry| entry.addresses.contains(&source))
     }
 
     /// The association that has this address of a peer; the zone is 0 unless the address is link-local.

@@ -15,6 +15,8 @@ pub(crate) struct Reassembly {
     runs: BTreeMap<u64, Run>,
     streams: BTreeMap<StreamId, Stream>,
     bytes: usize,
+    /// An empty queue for the parts of the next message, so that none is asked for.
+    spare: VecDeque<Bytes>,
 }
 
 /// The peer broke a rule that makes messages impossible to put together.
@@ -24,12 +26,18 @@ pub(crate) struct Contradiction(pub(crate) &'static str);
 #[derive(Debug)]
 struct Run {
     last: u64,
-    kind: Kind,
-    begins: bool,
-    ends: bool,
+    piece: Piece,
     /// Some of the message went to the application already: the rest follows part by part.
     partial: bool,
     parts: VecDeque<Bytes>,
+}
+
+/// What part of which message a fragment is, or a run of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    kind: Kind,
+    begins: bool,
+    ends: bool,
 }
 
 /// What all fragments of a message have in common.
@@ -73,26 +81,24 @@ impl Reassembly {
             return self.complete(kind, data.payload, inbox);
         }
         self.bytes += cost(data.payload.len());
-        let run = Run {
-            last: index,
-            kind,
-            begins: data.flags.beginning,
-            ends: data.flags.ending,
-            partial: false,
-            parts: [data.payload].into(),
-        };
-        let first = self.join(index, run)?;
+        let piece = Piece { kind, begins: data.flags.beginning, ends: data.flags.ending };
+        let first = self.place(index, piece, data.payload)?;
         let Some(run) = self.runs.get(&first) else { return Ok(()) };
         if run.partial {
             self.deliver_part(first, inbox);
             return Ok(());
         }
-        if !run.begins || !run.ends {
+        if !run.piece.begins || !run.piece.ends {
             return Ok(());
         }
-        let Some(run) = self.runs.remove(&first) else { return Ok(()) };
+        let Some(mut run) = self.runs.remove(&first) else { return Ok(()) };
         self.bytes -= run.cost();
-        self.complete(run.kind, concatenated(&run.parts), inbox)
+        let payload = concatenated(&run.parts);
+        run.parts.clear();
+        if run.parts.capacity() <= SPARE_MAX {
+            self.spare = run.parts;
+        }
+        self.complete(run.piece.kind, payload, inbox)
     }
 
     /// RFC 9260, 6.9: begins to deliver a message in parts because the buffer cannot hold it whole.
@@ -106,19 +112,19 @@ impl Reassembly {
                 .map_or((Ssn::default(), false), |stream| (stream.next, stream.partial));
             !partial && (kind.unordered || kind.ssn == next)
         };
-        let ready = |run: &Run| run.begins && !run.partial && in_turn(&run.kind);
+        let ready = |run: &Run| run.piece.begins && !run.partial && in_turn(&run.piece.kind);
         let Some((&first, run)) = self.runs.iter_mut().find(|(_, run)| ready(run)) else {
             return false;
         };
         run.partial = true;
-        self.streams.entry(run.kind.stream).or_default().partial = true;
+        self.streams.entry(run.piece.kind.stream).or_default().partial = true;
         self.deliver_part(first, inbox);
         true
     }
 
     /// The streams on which a message was being delivered in parts.
     pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
-        self.runs.values().filter(|run| run.partial).map(|run| run.kind.stream)
+        self.runs.values().filter(|run| run.partial).map(|run| run.piece.kind.stream)
     }
 
     /// Delivers what has come since of a message that is delivered in parts.
@@ -126,8 +132,8 @@ impl Reassembly {
         let Some(run) = self.runs.get_mut(&first) else { return };
         self.bytes -= run.cost();
         let payload = concatenated(&std::mem::take(&mut run.parts));
-        let Kind { stream, ssn, ppid, unordered } = run.kind;
-        let more = !run.ends;
+        let Kind { stream, ssn, ppid, unordered } = run.piece.kind;
+        let more = !run.piece.ends;
         inbox.push(Received { stream, ppid, unordered, more, payload });
         if more {
             return;
@@ -146,10 +152,28 @@ impl Reassembly {
         self.bytes -= state.release(inbox);
     }
 
+    /// Puts a fragment where it belongs and says where the run begins that it is a part of.
+    fn place(&mut self, index: u64, piece: Piece, payload: Bytes) -> Result<u64, Contradiction> {
+        // Most fragments come in their order: they end the run before them, and nothing is behind.
+        if !self.runs.contains_key(&(index + 1))
+            && let Some((&first, before)) = self.runs.range_mut(..index).next_back()
+            && before.last + 1 == index
+            && before.piece.goes_on_with(piece)?
+        {
+            before.last = index;
+            before.piece.ends = piece.ends;
+            before.parts.push_back(payload);
+            return Ok(first);
+        }
+        let mut parts = std::mem::take(&mut self.spare);
+        parts.push_back(payload);
+        self.join(index, Run { last: index, piece, partial: false, parts })
+    }
+
     /// Joins a run with its neighbours and says where the result begins.
     fn join(&mut self, index: u64, mut run: Run) -> Result<u64, Contradiction> {
         if let Some(behind) = self.runs.remove(&(index + 1)) {
-            if run.follows_on(&behind)? {
+            if run.piece.goes_on_with(behind.piece)? {
                 run.append(behind);
             } else {
                 self.runs.insert(index + 1, behind);
@@ -157,7 +181,7 @@ impl Reassembly {
         }
         if let Some((&first, before)) = self.runs.range_mut(..index).next_back()
             && before.last + 1 == index
-            && before.follows_on(&run)?
+            && before.piece.goes_on_with(run.piece)?
         {
             before.append(run);
             return Ok(first);
@@ -215,9 +239,9 @@ impl Stream {
     }
 }
 
-impl Run {
+impl Piece {
     /// Whether `next`, whose TSNs follow directly, belongs to the same message.
-    fn follows_on(&self, next: &Run) -> Result<bool, Contradiction> {
+    fn goes_on_with(self, next: Self) -> Result<bool, Contradiction> {
         match (self.ends, next.begins) {
             (true, true) => Ok(false),
             (false, false) if self.kind.agrees(next.kind) => Ok(true),
@@ -228,7 +252,9 @@ impl Run {
             (false, true) => Err(Contradiction("a message begins within another one")),
         }
     }
+}
 
+impl Run {
     fn cost(&self) -> usize {
         self.parts.iter().map(|part| cost(part.len())).sum()
     }
@@ -236,7 +262,7 @@ impl Run {
     /// The fewer parts join the more, so that a peer that sends its fragments last first gains nothing by it.
     fn append(&mut self, mut next: Run) {
         self.last = next.last;
-        self.ends = next.ends;
+        self.piece.ends = next.piece.ends;
         if next.parts.len() <= self.parts.len() {
             #[cfg(test)]
             tests::MOVED.set(tests::MOVED.get() + next.parts.len());
@@ -268,6 +294,9 @@ fn concatenated(parts: &VecDeque<Bytes>) -> Bytes {
     }
     whole.freeze()
 }
+
+/// A queue for more parts than this is not kept for the next message.
+const SPARE_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! FORWARD TSN (RFC 3758, section 3.2) and I-FORWARD-TSN (RFC 8260, section 2.3.1).
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use crate::field::{Fixed, fields};
 use crate::list::List;
@@ -37,7 +37,7 @@ fields!(IForwardTsn { new_cumulative_tsn, streams });
 impl Fixed for (StreamId, Ssn) {
     const SIZE: usize = StreamId::SIZE + Ssn::SIZE;
 
-    fn get(from: &mut impl Buf) -> Option<Self> {
+    fn get(from: &mut &[u8]) -> Option<Self> {
         Some((StreamId::get(from)?, Ssn::get(from)?))
     }
 
@@ -50,7 +50,7 @@ impl Fixed for (StreamId, Ssn) {
 impl Fixed for (StreamId, bool, Mid) {
     const SIZE: usize = StreamId::SIZE + u16::SIZE + Mid::SIZE;
 
-    fn get(from: &mut impl Buf) -> Option<Self> {
+    fn get(from: &mut &[u8]) -> Option<Self> {
         let stream = StreamId::get(from)?;
         // The U bit is the lowest of 16; the others are reserved.
         let unordered = u16::get(from)? & 1 != 0;

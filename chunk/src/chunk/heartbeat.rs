@@ -1,11 +1,12 @@
 //! HEARTBEAT and HEARTBEAT ACK (RFC 9260, sections 3.3.5 and 3.3.6).
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::DecodeError;
 use crate::field::Field;
 use crate::param::{ParameterType, Parameters};
-use crate::tlv::{self, Walk};
+use crate::reader::Reader;
+use crate::tlv;
 
 /// The value of a HEARTBEAT, and of the HEARTBEAT ACK that brings it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,14 @@ impl Heartbeat {
 
 /// The first parameter must be Heartbeat Info; what is behind it is kept and not looked at.
 impl Field for Heartbeat {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
-        let mut bytes = std::mem::take(from);
-        let tlv = Walk::new(bytes.clone()).next().ok_or(DecodeError::LengthTooSmall)??;
-        match ParameterType(u16::from_be_bytes(tlv.head)) {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if from.is_empty() {
+            return Err(DecodeError::LengthTooSmall);
+        }
+        let info = tlv::read(from)?;
+        match ParameterType(info.number()) {
             ParameterType::HEARTBEAT_INFO => {
-                bytes.advance(tlv.bytes.len().next_multiple_of(4).min(bytes.len()));
-                Ok(Self { info: tlv.value, others: Parameters::from_bytes(bytes) })
+                Ok(Self { info: info.value.to_bytes(), others: Parameters::read(from)? })
             }
             other => Err(DecodeError::UnexpectedParameter { found: other.0 }),
         }

@@ -1,10 +1,11 @@
 //! What RE-CONFIG's responses hold (RFC 6525, section 4.4).
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::DecodeError;
 use crate::field::{Field, fields, fixed};
 use crate::number::Tsn;
+use crate::reader::Reader;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ impl ReConfigResult {
 }
 
 fixed! {
-    ReConfigResult, u32, try_get_u32, ReConfigResult, |result: ReConfigResult| result.0;
+    ReConfigResult, u32, ReConfigResult, |result: ReConfigResult| result.0;
 }
 
 /// Where both sides go on after an SSN/TSN reset.
@@ -44,7 +45,7 @@ fields!(NextTsns { sender, receiver });
 
 /// Both TSNs are there, or none (RFC 6525, section 4.4).
 impl Field for Option<NextTsns> {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         if from.is_empty() { Ok(None) } else { NextTsns::read(from).map(Some) }
     }
 

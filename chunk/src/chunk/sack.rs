@@ -1,11 +1,12 @@
 //! SACK (RFC 9260, section 3.3.4).
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::DecodeError;
 use crate::field::{Field, Fixed};
 use crate::list::List;
 use crate::number::Tsn;
+use crate::reader::Reader;
 
 /// Gap blocks in the order of the wire; nobody has checked yet whether they are sorted, disjoint or sensible.
 pub type GapBlocks = List<GapBlock>;
@@ -38,7 +39,8 @@ pub struct GapBlock {
 impl Fixed for GapBlock {
     const SIZE: usize = 2 * u16::SIZE;
 
-    fn get(from: &mut impl Buf) -> Option<Self> {
+    #[inline]
+    fn get(from: &mut &[u8]) -> Option<Self> {
         Some(Self { start: u16::get(from)?, end: u16::get(from)? })
     }
 
@@ -49,7 +51,7 @@ impl Fixed for GapBlock {
 }
 
 impl Field for Sack {
-    fn read(from: &mut Bytes) -> Result<Self, DecodeError> {
+    fn read(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let cumulative_tsn = Field::read(from)?;
         let a_rwnd = Field::read(from)?;
         let gaps = u16::read(from)?;

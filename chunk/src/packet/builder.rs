@@ -27,10 +27,11 @@ impl<'a> PacketBuilder<'a> {
     /// Begins a packet that is to have at most `limit` bytes, common header included; at most 65,535.
     pub fn new(out: &'a mut BytesMut, header: CommonHeader, limit: usize) -> Self {
         let start = out.len();
-        out.put_u16(header.source_port);
-        out.put_u16(header.destination_port);
-        out.put_u32(header.verification_tag.0);
-        out.put_u32(0);
+        let [s0, s1] = header.source_port.to_be_bytes();
+        let [d0, d1] = header.destination_port.to_be_bytes();
+        let [t0, t1, t2, t3] = header.verification_tag.0.to_be_bytes();
+        // One append costs what each would: the field of the checksum is the last.
+        out.put_slice(&[s0, s1, d0, d1, t0, t1, t2, t3, 0, 0, 0, 0]);
         Self { out, start, limit: limit.min(GREATEST) }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use usctp_chunk::{Cause, Causes, RawCause};
 
-use super::chunks::{chunk_item, raw_chunk};
+use super::chunks::{as_packet, chunk_item, first_chunk};
 use super::parameters::quoted;
 use super::{DEPTH_MAX, Fields, Item, Kind, Value};
 
@@ -56,7 +56,8 @@ fn fields(cause: Cause, depth: u8) -> Fields {
 /// A whole chunk quoted in a cause; as bytes if it is none, be it that it was cut to fit.
 fn quoted_chunk(bytes: Bytes, depth: u8) -> Fields {
     if depth < DEPTH_MAX
-        && let Ok(raw) = raw_chunk(bytes.clone())
+        && let Ok(packet) = as_packet(&bytes)
+        && let Ok(raw) = first_chunk(&packet)
         && let chunk = chunk_item(&raw, depth + 1)
         && chunk.error.is_none()
     {

@@ -19,7 +19,7 @@ pub(super) fn of_packet(packet: &Packet, cut: bool) -> (Vec<Item>, Option<String
     for raw in packet.chunks() {
         match raw {
             Ok(raw) => {
-                read += raw.bytes.len().next_multiple_of(4);
+                read += raw.bytes().len().next_multiple_of(4);
                 items.push(chunk_item(&raw, 0));
             }
             Err(error) => {
@@ -39,9 +39,13 @@ const COMMON_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 4;
 
 /// A chunk with all it says.
-pub(super) fn chunk_item(raw: &RawChunk, depth: u8) -> Item {
-    let mut item =
-        Item::new(Kind::Chunk, raw.kind.0.into(), raw.kind.name(), raw.value.len() + CHUNK_HEADER);
+pub(super) fn chunk_item(raw: &RawChunk<'_>, depth: u8) -> Item {
+    let mut item = Item::new(
+        Kind::Chunk,
+        raw.kind.0.into(),
+        raw.kind.name(),
+        raw.value().len() + CHUNK_HEADER,
+    );
     item.flags = Some(raw.flags);
     item.told(raw.decode().map(|chunk| fields(chunk, depth)))
 }
@@ -71,14 +75,19 @@ fn shortened(rest: &Bytes) -> Result<Chunk, DecodeError> {
     if let Some(field) = bytes.get_mut(2..4) {
         field.copy_from_slice(&length);
     }
-    raw_chunk(bytes.freeze())?.decode()
+    first_chunk(&as_packet(&bytes)?)?.decode()
 }
 
-/// The first chunk in some bytes.
-pub(super) fn raw_chunk(bytes: Bytes) -> Result<RawChunk, DecodeError> {
+/// A packet of these chunks.
+pub(super) fn as_packet(chunks: &[u8]) -> Result<Packet, DecodeError> {
     let mut packet = BytesMut::zeroed(COMMON_HEADER);
-    packet.extend_from_slice(&bytes);
-    Packet::parse(packet.freeze())?.chunks().next().unwrap_or(Err(DecodeError::Truncated))
+    packet.extend_from_slice(chunks);
+    Packet::parse(packet.freeze())
+}
+
+/// The first chunk of a packet.
+pub(super) fn first_chunk(packet: &Packet) -> Result<RawChunk<'_>, DecodeError> {
+    packet.chunks().next().unwrap_or(Err(DecodeError::Truncated))
 }
 
 fn fields(chunk: Chunk, depth: u8) -> Fields {
