@@ -159,7 +159,7 @@ impl SharedEndpoint {
 
     /// Packets that arrived for this endpoint.
     pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) {
-        self.with(|inner, now| datagrams.for_each(|datagram| inner.receive(now, datagram)));
+        self.with(|inner, now| inner.receive(now, datagrams));
     }
 
     /// What the network says about packets of this endpoint.
