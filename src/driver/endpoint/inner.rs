@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     stage: Stage,
     batch: Batch,
     hold: Hold,
+    /// Associations that were established just now.
+    established: Vec<AssociationId>,
     woken: Vec<Waker>,
     /// The deadline that the I/O thread knows of.
     entered: Option<Instant>,
@@ -81,6 +83,8 @@ enum Stage {
 pub(super) struct After {
     pub(super) has_packets: bool,
     pub(super) woken: Vec<Waker>,
+    /// Associations to which what is known of their links is to be told.
+    pub(super) established: Vec<AssociationId>,
     /// A deadline that the I/O thread does not know of yet.
     pub(super) deadline: Option<Instant>,
     /// The hold on the port if the endpoint is no longer needed.
@@ -99,6 +103,7 @@ impl Inner {
             stage: Stage::Open,
             batch: Batch::default(),
             hold: Hold::default(),
+            established: Vec::new(),
             woken: Vec::new(),
             entered: None,
             lease,
@@ -460,6 +465,9 @@ impl Inner {
             return true;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
+        if matches!(event, Event::CommUp { .. }) {
+            self.established.push(id);
+        }
         let is_readable = event == Event::Readable;
         slot.on_event(event, &mut self.woken);
         if slot.owner == Owner::Backlog && matches!(slot.phase, Phase::Lost(_)) {
@@ -525,7 +533,8 @@ impl Inner {
             self.waiters.take(Interest::IDLE, &mut self.woken);
             lease = std::mem::take(&mut self.lease);
         }
-        After { has_packets, woken: self.take_woken(), deadline, lease }
+        let established = std::mem::take(&mut self.established);
+        After { has_packets, woken: self.take_woken(), established, deadline, lease }
     }
 
     /// When the next close takes too long; those that have ended are forgotten on the way.
