@@ -359,14 +359,14 @@ impl Association {
         let id = self.id;
         self.wait(Interest::WRITE, move |inner, now| {
             let open = inner.check_open();
-            let Some((association, slot)) = inner.association(id) else {
+            let Some(slot) = inner.slot(id) else {
                 return Poll::Ready(Err(Error::Closed));
             };
             if let Some(end) = slot.end() {
                 return Poll::Ready(open.and(Err(end)));
             }
             // A clone of the message shares its bytes; the original stays for the next attempt.
-            match association.send(now, message.clone()) {
+            match inner.send(now, id, message.clone()) {
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(SendError::WouldBlock) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error.into())),

@@ -307,6 +307,12 @@ impl Links {
         send::send(self, packets, transmits, notices);
     }
 
+    /// The greatest IP packet in bytes that the kernel believes to pass on the way from `source`, or from where routing
+    /// says, to `destination`: the MTU of the local link, unless a router said less. It costs some system calls.
+    pub fn mtu_towards(destination: IpAddr, zone: u32, source: Option<IpAddr>) -> Option<u32> {
+        send::mtu_towards(destination, zone, source)
+    }
+
     fn raw_for(&self, destination: IpAddr) -> Option<&RawLink> {
         match raw::family_of(destination) {
             Family::V4 => self.raw_v4.as_ref(),

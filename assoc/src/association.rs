@@ -193,6 +193,13 @@ impl Association {
         Ok(())
     }
 
+    /// Whether messages wait that only an answer of the peer or a timer lets out, so that one more changes nothing: to be
+    /// asked when everything to transmit was taken.
+    pub fn awaits_peer(&self) -> bool {
+        // With Nagle's algorithm one more message may fill a packet.
+        !self.ctx.outbox.is_empty() && !self.ctx.config.nagle
+    }
+
     /// The next message received, also after the association has ended.
     pub fn recv(&mut self, now: Instant) -> Option<Received> {
         let _ = now;

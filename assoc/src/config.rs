@@ -159,8 +159,9 @@ pub struct PmtudOptions {
     /// The least IP packet in bytes that a path is believed to be limited to, 512 to `path_mtu`; with IPv6 it is 1,280
     /// at least. Default 512.
     pub min: u16,
-    /// The greatest IP packet in bytes to try, `path_mtu` to 65,535; `None` for `path_mtu`. Where it exceeds the MTU
-    /// of the local link, that is found out at once, without a packet. Default `None`.
+    /// The greatest IP packet in bytes to try, `path_mtu` to 65,535. Where it exceeds the MTU of the local link, that is
+    /// found out at once, without a packet. `None`: `path_mtu`, or what the local link takes if the system says that it is
+    /// more, with which paths then start. Default `None`.
     pub max: Option<u16>,
     /// PROBE_TIMER: after which time a probe counts as lost, 1 s to 1 h. Default 16 s.
     pub probe_timer: Duration,

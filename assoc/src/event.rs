@@ -230,6 +230,8 @@ pub enum MtuReason {
     PacketTooBig,
     /// The application set it.
     Set,
+    /// The local system told the MTU of the link.
+    Link,
 }
 
 /// Why an association was lost.

@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use usctp_assoc::{AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Transmit};
+use usctp_assoc::{
+    Association, AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Transmit,
+};
 
 use self::inner::After;
 use super::Driver;
 use super::outgoing::{Batch, Next, Outgoing};
-use super::sources::Sources;
+use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
 use crate::address::{self, Scope};
 use crate::error::{BadLocalAddress, Error};
+use crate::link::Links;
 use crate::port::Port;
 
 mod inner;
@@ -35,6 +38,7 @@ pub(crate) struct SharedEndpoint {
     outgoing: Outgoing,
     /// Which of the bound addresses packets leave from; used by the one thread that sends.
     sources: Mutex<Sources>,
+    link_mtus: Mutex<LinkMtus>,
 }
 
 impl SharedEndpoint {
@@ -54,6 +58,7 @@ impl SharedEndpoint {
             inner: Mutex::new(Inner::new(endpoint, lease)),
             outgoing: Outgoing::default(),
             sources: Mutex::default(),
+            link_mtus: Mutex::default(),
         }
     }
 
@@ -104,6 +109,7 @@ impl SharedEndpoint {
     /// The host's addresses changed: `all` is what a socket that is bound to all has now, `lost` are gone.
     pub(crate) fn host_changed(&self, all: &[IpAddr], lost: &[IpAddr]) {
         self.lock_sources().forget_all();
+        self.lock_link_mtus().forget_all();
         if !self.is_bound_to_all && lost.is_empty() {
             return;
         }
@@ -159,7 +165,7 @@ impl SharedEndpoint {
 
     /// Packets that arrived for this endpoint.
     pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) {
-        self.with(|inner, now| datagrams.for_each(|datagram| inner.receive(now, datagram)));
+        self.with(|inner, now| inner.receive(now, datagrams));
     }
 
     /// What the network says about packets of this endpoint.
@@ -254,6 +260,30 @@ impl SharedEndpoint {
         }
     }
 
+    /// Tells a new association what the links take that lead to its peer's addresses: system calls, so without the lock.
+    fn tell_of_links(&self, id: AssociationId) {
+        let peers = |inner: &Inner| -> Vec<IpAddr> {
+            inner.view(id).into_iter().flat_map(Association::paths).map(|path| path.peer).collect()
+        };
+        let (peers, now) = (self.look(peers), Instant::now());
+        let mut known = self.lock_link_mtus();
+        // A neighbour's link-local address means nothing without its zone, and discovery finds what its link takes.
+        let far = peers.into_iter().filter(|peer| Scope::of(*peer) != Scope::LinkLocal);
+        let links: Vec<(IpAddr, u16)> = far
+            .filter_map(|peer| {
+                let ask = || Links::mtu_towards(peer, 0, None);
+                // The greatest packet has no more bytes (RFC 791, 3.1), whatever the loopback interface takes.
+                let ask = || Some(u16::try_from(ask()?).unwrap_or(u16::MAX));
+                Some((peer, known.towards(peer, now, ask)?))
+            })
+            .collect();
+        drop(known);
+        self.with(|inner, now| {
+            let Some((association, _)) = inner.association(id) else { return };
+            links.iter().for_each(|(peer, mtu)| association.learn_link_mtu(now, *peer, *mtu));
+        });
+    }
+
     /// Does what was put off until the lock was released.
     fn follow(&self, driver: Option<&Driver>, after: After) {
         if let Some(driver) = driver {
@@ -269,6 +299,8 @@ impl SharedEndpoint {
             }
         }
         drop(after.lease);
+        // Before those who wait for the association: their first messages then fill packets.
+        after.established.into_iter().for_each(|id| self.tell_of_links(id));
         for waker in after.woken {
             waker.wake();
         }
@@ -314,6 +346,10 @@ impl SharedEndpoint {
         while !self.outgoing.wait_for_room() {
             self.send(driver);
         }
+    }
+
+    fn lock_link_mtus(&self) -> MutexGuard<'_, LinkMtus> {
+        self.link_mtus.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_sources(&self) -> MutexGuard<'_, Sources> {

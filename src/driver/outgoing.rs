@@ -72,6 +72,8 @@ struct State {
     queue: VecDeque<Batch>,
     bytes: usize,
     is_sending: bool,
+    /// Threads that wait for room: to wake nobody costs a system call, too.
+    waiting: usize,
     spares: Vec<Batch>,
 }
 
@@ -127,8 +129,11 @@ impl Outgoing {
             None => Next::Done,
         };
         state.is_sending = matches!(next, Next::Send(_));
+        let is_awaited = state.waiting > 0;
         drop(state);
-        self.room.notify_all();
+        if is_awaited {
+            self.room.notify_all();
+        }
         next
     }
 
@@ -139,7 +144,9 @@ impl Outgoing {
             if !state.is_sending {
                 return false;
             }
+            state.waiting += 1;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         true
     }

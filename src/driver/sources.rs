@@ -1,6 +1,7 @@
-//! Which of an endpoint's addresses packets leave from when the protocol leaves that to routing.
+//! What routing said for a while: which of an endpoint's addresses packets leave from, and what the link there takes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -8,49 +9,50 @@ use usctp_assoc::AddressSet;
 
 /// How long an answer of the routing table is believed.
 const LIFETIME: Duration = Duration::from_secs(5);
-/// How many destinations are remembered.
+/// How many answers are remembered.
 const CAPACITY: usize = 1024;
 
 /// The set to choose from, a destination and its zone.
 type Way = (AddressSet, IpAddr, u32);
 
+/// Which of the bound addresses packets leave from when the protocol leaves that to routing.
+pub(crate) type Sources = Answers<Way, IpAddr>;
+
+/// The greatest IP packet in bytes that the link takes by which packets to a destination leave.
+pub(crate) type LinkMtus = Answers<IpAddr, u16>;
+
 /// Remembers what routing said for a while: asking costs system calls.
-#[derive(Debug, Default)]
-pub(crate) struct Sources {
-    known: HashMap<Way, (IpAddr, Instant)>,
+#[derive(Debug)]
+pub(crate) struct Answers<K, V> {
+    known: HashMap<K, (V, Instant)>,
     /// Everything was to be forgotten, also what is taken out at the moment.
     is_outdated: bool,
 }
 
-impl Sources {
-    /// The source of packets that go this way; `ask` is called if the answer is not known, or old. That there is none is
+impl<K: Eq + Hash, V: Copy> Answers<K, V> {
+    /// The answer for packets that go this way; `ask` is called if it is not known, or old. That there is none is
     /// asked again each time: a destination that cannot be reached gets few packets, and is to be found as soon as it
     /// can be.
     pub(crate) fn towards(
         &mut self,
-        way: Way,
+        way: K,
         now: Instant,
-        ask: impl FnOnce() -> Option<IpAddr>,
-    ) -> Option<IpAddr> {
-        if let Some(&(source, asked)) = self.known.get(&way)
+        ask: impl FnOnce() -> Option<V>,
+    ) -> Option<V> {
+        if let Some(&(answer, asked)) = self.known.get(&way)
             && now.saturating_duration_since(asked) < LIFETIME
         {
-            return Some(source);
+            return Some(answer);
         }
         self.known.remove(&way);
-        let source = ask()?;
+        let answer = ask()?;
         if self.known.len() >= CAPACITY {
             self.known.retain(|_, (_, asked)| now.saturating_duration_since(*asked) < LIFETIME);
         }
         if self.known.len() < CAPACITY {
-            self.known.insert(way, (source, now));
+            self.known.insert(way, (answer, now));
         }
-        Some(source)
-    }
-
-    /// A packet for this destination could not be sent: its route or its source may be gone, so it is asked anew.
-    pub(crate) fn forget(&mut self, destination: IpAddr) {
-        self.known.retain(|(_, known, _), _| *known != destination);
+        Some(answer)
     }
 
     /// Forgets everything: addresses have changed.
@@ -70,6 +72,19 @@ impl Sources {
         if !self.is_outdated {
             *self = sources;
         }
+    }
+}
+
+impl Sources {
+    /// A packet for this destination could not be sent: its route or its source may be gone, so it is asked anew.
+    pub(crate) fn forget(&mut self, destination: IpAddr) {
+        self.known.retain(|(_, known, _), _| *known != destination);
+    }
+}
+
+impl<K, V> Default for Answers<K, V> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), is_outdated: false }
     }
 }
 

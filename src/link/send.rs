@@ -1,6 +1,7 @@
 //! Sending: a caller's packets sorted onto the links, and what becomes of the refused ones.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -173,7 +174,8 @@ fn is_full(error: &io::Error) -> bool {
 fn notice(error: &io::Error, transmit: &Transmit, packet: &[u8]) -> Option<PathNotice> {
     let kind = match error.raw_os_error() {
         Some(libc::EMSGSIZE) => {
-            let mtu = mtu_towards(transmit).unwrap_or(0);
+            let Transmit { destination, zone, source, .. } = *transmit;
+            let mtu = mtu_towards(destination, zone, source).unwrap_or(0);
             NoticeKind::PacketTooBig { mtu }
         }
         _ => NoticeKind::SendFailed,
@@ -184,10 +186,10 @@ fn notice(error: &io::Error, transmit: &Transmit, packet: &[u8]) -> Option<PathN
     Some(PathNotice { peer, zone, local, kind, quote })
 }
 
-/// The greatest IP packet in bytes that the kernel believes to pass on the way of a packet.
-fn mtu_towards(transmit: &Transmit) -> Option<u32> {
-    let socket = address::route(transmit.destination, transmit.zone, transmit.source).ok()?;
-    let (level, name) = if transmit.destination.is_ipv4() {
+/// See [`Links::mtu_towards`].
+pub(super) fn mtu_towards(destination: IpAddr, zone: u32, source: Option<IpAddr>) -> Option<u32> {
+    let socket = address::route(destination, zone, source).ok()?;
+    let (level, name) = if destination.is_ipv4() {
         (libc::IPPROTO_IP, libc::IP_MTU)
     } else {
         (libc::IPPROTO_IPV6, libc::IPV6_MTU)

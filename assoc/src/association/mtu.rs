@@ -42,6 +42,20 @@ impl Association {
         Ok(())
     }
 
+    /// Takes in what the local system knows of the way to an address of the peer: the MTU of the link that packets leave
+    /// by, in bytes. A new path then starts with that in place of [`Options::path_mtu`](crate::Options), if it is more, and
+    /// it is confirmed by the first probe; with [`PmtudOptions::max`](crate::PmtudOptions), or without discovery, nothing changes.
+    pub fn learn_link_mtu(&mut self, now: Instant, peer: IpAddr, mtu: u16) {
+        let Some(id) = self.ctx.paths.find(peer) else { return };
+        if let Some(path) = self.ctx.paths.path_mut(id) {
+            path.plpmtud.learn_link(mtu.into());
+        }
+        self.adopt_mtu(id);
+        if let State::Open(tcb) = &self.state {
+            tcb.drive_pmtud(now, &mut self.ctx);
+        }
+    }
+
     /// (ICMP7) RFC 9260, 7.3; RFC 8899, 4.6: the notice was found to quote a packet of ours.
     pub(super) fn on_packet_too_big(&mut self, now: Instant, id: PathId, mtu: u32) {
         let Some(path) = self.ctx.paths.path_mut(id) else { return };

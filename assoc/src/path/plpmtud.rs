@@ -142,6 +142,18 @@ impl Plpmtud {
         }
     }
 
+    /// The system says what the link takes that packets leave by: the path starts with that (RFC 9260, 7.2.1), unless
+    /// something smaller was asked for, or found to be all that passes.
+    pub(crate) fn learn_link(&mut self, mtu: usize) {
+        let is_wanted = self.options.enabled && self.options.max.is_none();
+        if is_wanted && self.mtu == self.sizes.max && mtu > self.mtu {
+            self.sizes.learn_link(mtu);
+            self.change(self.sizes.max, MtuReason::Link);
+            // A probe of the former size would say less.
+            self.stop();
+        }
+    }
+
     /// The path is confirmed and answers: what it has is confirmed first.
     pub(crate) fn start(&mut self, now: Instant, rtt: Duration) {
         if self.state == PmtudState::Disabled && self.options.enabled {

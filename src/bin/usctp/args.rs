@@ -316,9 +316,9 @@ pub(crate) struct PerfOptions {
     /// What to measure
     #[arg(long, value_enum, default_value_t = PerfMode::Bulk)]
     pub(crate) mode: PerfMode,
-    /// The greatest IP packet to send, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(512..))]
-    pub(crate) path_mtu: u16,
+    /// The greatest IP packet to send, in bytes (default: what the link takes and the path is found to take)
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(512..))]
+    pub(crate) path_mtu: Option<u16>,
     /// Show a live view of the paths in place of the lines; q ends it
     ///
     /// Not in mode setup, where no association stays. Idle paths get a HEARTBEAT each second, so that the view is up to date.

@@ -221,6 +221,7 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
                 MtuReason::BlackHole => "black hole",
                 MtuReason::PacketTooBig => "packet too big",
                 MtuReason::Set => "set",
+                MtuReason::Link => "link",
             };
             Some(Line::PathMtu { association: id, address: peer, mtu, reason })
         }

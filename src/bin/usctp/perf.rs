@@ -49,7 +49,10 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
 
 fn endpoint_options(options: &PerfOptions) -> Options {
     let mut endpoint = network::endpoint_options(&options.network);
-    endpoint.path_mtu = options.path_mtu;
+    if let Some(mtu) = options.path_mtu {
+        endpoint.path_mtu = mtu;
+        endpoint.pmtud.max = Some(mtu);
+    }
     if options.watch {
         endpoint.heartbeat.interval = Some(Duration::from_secs(1));
     }

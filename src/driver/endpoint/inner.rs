@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use usctp_assoc::{
     AddressSet, Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event,
-    PathNotice,
+    Message, PathNotice, SendError,
 };
 
 use crate::driver::outgoing::{Batch, Outgoing};
@@ -16,6 +16,19 @@ use crate::driver::slot::{Owner, Phase, Slot};
 use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::{BadLocalAddress, Error};
 use crate::port::Port;
+
+/// Where the type of the first chunk stands in a packet, and two types (RFC 9260, sections 3.1 and 3.2).
+const FIRST_CHUNK: usize = 12;
+const DATA: u8 = 0;
+const SACK: u8 = 3;
+
+/// Messages of so many bytes are sent by the thread that gives them, if the I/O thread has not come for them before:
+/// what one system call sends.
+const HELD: usize = 64 << 10;
+/// Bytes that a message counts beside its payload, so that small ones are not held in any number.
+const HELD_OVERHEAD: usize = 64;
+/// A message that comes within this time after another one is one of many.
+const RUSH: Duration = Duration::from_micros(100);
 
 /// What the lock guards.
 #[derive(Debug)]
@@ -31,11 +44,25 @@ pub(crate) struct Inner {
     room: Option<usize>,
     stage: Stage,
     batch: Batch,
+    hold: Hold,
+    /// Associations that were established just now.
+    established: Vec<AssociationId>,
     woken: Vec<Waker>,
     /// The deadline that the I/O thread knows of.
     entered: Option<Instant>,
     /// The hold on the port.
     lease: Vec<Port>,
+}
+
+/// Messages that were taken and whose packets are not made yet, so that those that follow leave with them.
+#[derive(Debug, Default)]
+struct Hold {
+    /// Bytes of the messages held.
+    bytes: usize,
+    /// Set while a message is taken that may be held.
+    is_wanted: bool,
+    /// When the last message was taken.
+    last: Option<Instant>,
 }
 
 /// What became of the socket.
@@ -52,9 +79,12 @@ enum Stage {
 }
 
 /// What is to be done when the lock is no longer held.
+#[derive(Default)]
 pub(super) struct After {
     pub(super) has_packets: bool,
     pub(super) woken: Vec<Waker>,
+    /// Associations to which what is known of their links is to be told.
+    pub(super) established: Vec<AssociationId>,
     /// A deadline that the I/O thread does not know of yet.
     pub(super) deadline: Option<Instant>,
     /// The hold on the port if the endpoint is no longer needed.
@@ -72,18 +102,28 @@ impl Inner {
             room: None,
             stage: Stage::Open,
             batch: Batch::default(),
+            hold: Hold::default(),
+            established: Vec::new(),
             woken: Vec::new(),
             entered: None,
             lease,
         }
     }
 
-    /// A packet that arrived. What follows is taken at once, so that every second packet gets its SACK
-    /// (RFC 9260, 6.2), not every batch.
-    pub(super) fn receive(&mut self, now: Instant, datagram: Datagram) {
-        tracing::trace!(port = self.endpoint.port(), source = %datagram.source,
-            bytes = datagram.payload.len(), "received");
-        self.endpoint.handle_datagram(now, datagram);
+    /// Packets that arrived together. What follows from the first two is taken at once, then each time their number has
+    /// doubled: so the packets of a small window get the SACKs that let it grow, one for every second packet (RFC 9260,
+    /// 6.2), and those of a large batch, which would otherwise cost as much as what they acknowledge, get six for 64.
+    pub(super) fn receive(&mut self, now: Instant, datagrams: impl Iterator<Item = Datagram>) {
+        for (datagram, count) in datagrams.zip(1_usize..) {
+            tracing::trace!(port = self.endpoint.port(), source = %datagram.source,
+                bytes = datagram.payload.len(), "received");
+            // What comes and ends decides how those that follow fare: an INIT behind an ABORT finds room.
+            let is_bulk = matches!(datagram.payload.get(FIRST_CHUNK), Some(&(DATA | SACK)));
+            self.endpoint.handle_datagram(now, datagram);
+            if !is_bulk || (count >= 2 && count.is_power_of_two()) {
+                self.drain(now);
+            }
+        }
         self.drain(now);
     }
 
@@ -98,6 +138,34 @@ impl Inner {
         self.entered = None;
         self.expire(now);
         self.endpoint.handle_timeout(now);
+    }
+
+    /// Takes a message to send.
+    ///
+    /// Where messages follow each other closely they are held until there is a batch of them, or the I/O thread, which
+    /// is told of the first, comes for them; so packets leave many at a time. What could not leave anyway, because the
+    /// peer has to acknowledge something before, waits for that. A message that nothing goes before leaves at once.
+    ///
+    /// # Errors
+    /// As for [`Association::send`]; none without the association.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        id: AssociationId,
+        message: Message,
+    ) -> Result<(), SendError> {
+        let Some(association) = self.endpoint.association(id) else { return Ok(()) };
+        let bytes = message.payload.len() + HELD_OVERHEAD;
+        let is_alone = association.send_buffered() == 0;
+        let is_blocked = self.hold.bytes == 0 && association.awaits_peer();
+        association.send(now, message)?;
+        let follows = |last: Instant| now.saturating_duration_since(last) < RUSH;
+        let in_a_rush = self.hold.last.replace(now).is_some_and(follows);
+        self.hold.is_wanted = is_blocked || (in_a_rush && !is_alone);
+        if !is_blocked {
+            self.hold.bytes += bytes;
+        }
+        Ok(())
     }
 
     /// Ends an association at once and forgets it.
@@ -397,6 +465,9 @@ impl Inner {
             return true;
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };
+        if matches!(event, Event::CommUp { .. }) {
+            self.established.push(id);
+        }
         let is_readable = event == Event::Readable;
         slot.on_event(event, &mut self.woken);
         if slot.owner == Owner::Backlog && matches!(slot.phase, Phase::Lost(_)) {
@@ -438,6 +509,13 @@ impl Inner {
 
     /// Completes one hold of the lock: all outputs are drained, and what remains is for after it.
     pub(super) fn settle(&mut self, now: Instant, outgoing: &Outgoing) -> After {
+        if std::mem::take(&mut self.hold.is_wanted) && self.hold.bytes < HELD {
+            let is_new = self.hold.bytes > 0 && self.entered.is_none_or(|known| now < known);
+            let deadline = is_new.then_some(now);
+            self.entered = deadline.or(self.entered);
+            return After { deadline, ..After::default() };
+        }
+        self.hold.bytes = 0;
         self.drain(now);
         let has_packets = !self.batch.is_empty();
         if has_packets {
@@ -455,7 +533,8 @@ impl Inner {
             self.waiters.take(Interest::IDLE, &mut self.woken);
             lease = std::mem::take(&mut self.lease);
         }
-        After { has_packets, woken: self.take_woken(), deadline, lease }
+        let established = std::mem::take(&mut self.established);
+        After { has_packets, woken: self.take_woken(), established, deadline, lease }
     }
 
     /// When the next close takes too long; those that have ended are forgotten on the way.

@@ -32,6 +32,11 @@ impl Sizes {
         if size > self.base { self.base } else { self.min.min(size) }
     }
 
+    /// The local link takes packets of `size`.
+    pub(super) fn learn_link(&mut self, size: usize) {
+        self.max = self.max.max(size & !3);
+    }
+
     /// Whether it is known that `size` does not pass.
     pub(super) fn exclude(&self, size: usize) -> bool {
         self.too_big.is_some_and(|too_big| too_big <= size)

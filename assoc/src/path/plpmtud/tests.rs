@@ -361,3 +361,32 @@ fn a_fixed_mtu_stays_whatever_happens() {
     bench.run(MINUTES);
     assert_eq!(bench.seen(), (1500, PmtudState::SearchComplete));
 }
+
+#[test]
+fn a_path_starts_with_what_the_link_takes_and_confirms_that() {
+    let mut bench = Bench::new(9000, |_| {});
+    bench.pmtud.learn_link(9000);
+    bench.pmtud.start(bench.now, RTT);
+    assert_eq!(bench.pmtud.mtu(), 9000);
+    bench.run(Duration::from_secs(1));
+    assert_eq!((bench.pmtud.mtu(), &bench.sent[..]), (9000, &[9000][..]));
+}
+
+#[test]
+fn a_router_behind_the_link_that_takes_less_is_found() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.pmtud.learn_link(9000);
+    bench.pmtud.start(bench.now, RTT);
+    bench.run(Duration::from_secs(600));
+    assert_eq!(bench.pmtud.mtu(), 1500);
+}
+
+#[test]
+fn what_the_link_takes_does_not_exceed_what_was_asked_for() {
+    let mut bench = Bench::new(9000, |options| options.pmtud.max = Some(1500));
+    bench.pmtud.learn_link(9000);
+    assert_eq!(bench.pmtud.mtu(), 1500);
+    let mut bench = Bench::new(9000, |options| options.pmtud.enabled = false);
+    bench.pmtud.learn_link(9000);
+    assert_eq!(bench.pmtud.mtu(), 1500);
+}
