@@ -66,6 +66,25 @@ fn a_close_waits_for_the_peer_to_send_the_rest() {
 }
 
 #[test]
+fn a_peer_that_still_sends_hears_of_the_window_that_opens_while_we_close() {
+    let name = "a_peer_that_still_sends_hears_of_the_window_that_opens_while_we_close";
+    let small = config(|options| options.limits.receive_buffer = 16 << 10);
+    let mut world = World::new(name, seed(0), 1, &small, &LinkSettings::with_latency(ms(10)));
+    let (id, theirs) = world.establish();
+    let (a, z) = (world.a, world.z);
+    for _ in 0..100 {
+        world.network.send(z, theirs, Message::new(0, vec![7; 1000])).unwrap();
+    }
+    world.network.with(a, id, Association::shutdown);
+    let begun = world.network.now();
+    world.run_until_ended(id);
+    world.assert_graceful(id);
+    // A round trip for each window; with one chunk for each RTO it would be minutes.
+    let took = world.network.now() - begun;
+    assert!(took < ms(5_000), "{took:?}");
+}
+
+#[test]
 fn nothing_can_be_sent_once_the_close_began() {
     let mut world = World::new(
         "nothing_can_be_sent_once_the_close_began",
