@@ -236,12 +236,8 @@ impl Sender {
                 Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
             }
         };
-        // What takes the place of packets that have arrived adds nothing to what the network holds: a SACK for many
-        // packets, where the peer acknowledges what came together, lets as many leave.
-        let acked: usize = tallies.iter().map(|tally| tally.bytes).sum();
-        let burst = usize::from(config.max_burst).max(acked / usize::from(config.path_mtu));
-        self.burst = self.burst.saturating_add(burst);
         self.tallies = tallies;
+        self.open_burst(config);
         outcome
     }
 

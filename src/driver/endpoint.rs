@@ -266,7 +266,7 @@ impl SharedEndpoint {
             inner.view(id).into_iter().flat_map(Association::paths).map(|path| path.peer).collect()
         };
         let (peers, now) = (self.look(peers), Instant::now());
-        let mut known = self.lock_link_mtus();
+        let mut known = self.lock_link_mtus().take_out();
         // A neighbour's link-local address means nothing without its zone, and discovery finds what its link takes.
         let far = peers.into_iter().filter(|peer| Scope::of(*peer) != Scope::LinkLocal);
         let links: Vec<(IpAddr, u16)> = far
@@ -277,7 +277,7 @@ impl SharedEndpoint {
                 Some((peer, known.towards(peer, now, ask)?))
             })
             .collect();
-        drop(known);
+        self.lock_link_mtus().put_back(known);
         self.with(|inner, now| {
             let Some((association, _)) = inner.association(id) else { return };
             links.iter().for_each(|(peer, mtu)| association.learn_link_mtu(now, *peer, *mtu));
