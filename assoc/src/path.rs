@@ -240,6 +240,13 @@ impl Path {
         self.record.counts.changed_at = Some(now);
     }
 
+    /// Whether only what comes from there, or the HEARTBEAT that is on its way, shows that it works. RFC 7829, 3.2 (10),
+    /// takes any acknowledgement of DATA that was sent there alone; but DATA from before a cut, of which the cut
+    /// swallowed the SACKs, is acknowledged by way of another path, and would call new DATA back to the dead one.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.state == PathState::PotentiallyFailed && self.is_monitored()
+    }
+
     /// Whether HEARTBEATs are sent without being asked for.
     pub(crate) fn is_monitored(&self) -> bool {
         self.settings.heartbeat_interval.is_some()

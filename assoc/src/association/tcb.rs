@@ -245,6 +245,9 @@ impl Tcb {
         let mut returned = Vec::new();
         let Context { paths, config, .. } = &mut *ctx;
         let outcome = self.sender.on_sack(now, sack, paths, config, |paths, id| {
+            if arrival.path != Some(id) && paths.path(id).is_some_and(Path::is_in_doubt) {
+                return paths.forget_errors();
+            }
             if let Some(before) = paths.answered(now, id) {
                 returned.push((id, before));
             }

@@ -216,6 +216,29 @@ fn late_acknowledgements_show_that_a_path_works_if_the_chunk_went_nowhere_else()
 }
 
 #[test]
+fn data_from_before_a_cut_that_another_path_acknowledges_does_not_call_data_back() {
+    let name = "data_from_before_a_cut_that_another_path_acknowledges_does_not_call_data_back";
+    for (from, state) in [(z(2), PathState::PotentiallyFailed), (z(1), PathState::Active)] {
+        let mut play = Play::new(name, 2, |_| {});
+        send(&mut play.ladder, 40, 1_000);
+        play.run(secs(1));
+        play.alive.clear();
+        send(&mut play.ladder, 12, 1_000);
+        play.run(ms(1_100));
+        assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+        // All twelve had come, and the cut swallowed the SACKs: most of them were sent to the first path alone.
+        play.have.extend(41..=52);
+        let answer = play.sack();
+        play.ladder.says(from, &[answer]);
+        assert_eq!(play.state(z(1)), state, "SACK from {from}");
+        play.ladder.hears_all();
+        send(&mut play.ladder, 1, 100);
+        let to = if state == PathState::Active { z(1) } else { z(2) };
+        assert_eq!(play.ladder.hears().destination, to);
+    }
+}
+
+#[test]
 fn of_potentially_failed_paths_the_one_with_the_fewest_failures_carries_data() {
     let name = "of_potentially_failed_paths_the_one_with_the_fewest_failures_carries_data";
     let mut play = Play::new(name, 3, |options| options.heartbeat.interval = None);
