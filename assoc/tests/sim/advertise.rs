@@ -136,6 +136,26 @@ fn a_peer_that_is_told_nothing_hears_from_the_address_it_answered_and_no_other()
 }
 
 #[test]
+fn a_peer_that_is_told_nothing_and_answers_elsewhere_hears_from_there_on_every_path() {
+    let name = "a_peer_that_is_told_nothing_and_answers_elsewhere_hears_from_there_on_every_path";
+    let mut ladder = with(name, &[a(1), a(2)]);
+    ladder.connectx_with(&[z(1), z(2)], advertise(Advertise::Nothing));
+    // Routing has the INIT leave from a(1), and would have everything; a translator may bring the answer to a(2).
+    assert_eq!(ladder.expects(z(1), &[ChunkType::INIT]).source, a(1));
+    ladder.towards = a(2);
+    ladder.says(z(1), &[ladder.init_ack(&[z(1), z(2), z(3)])]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    ladder.says(z(1), &[Chunk::CookieAck]);
+    ladder.sends("data");
+    ladder.network.run_for(secs(20));
+    let said = ladder.hears_all();
+    for peer in [z(1), z(2), z(3)] {
+        assert!(said.iter().any(|heard| heard.destination == peer), "{peer}");
+    }
+    assert!(said.iter().all(|heard| heard.source == a(2)), "{said:?}");
+}
+
+#[test]
 fn the_init_ack_of_a_restart_lists_what_the_init_did() {
     let name = "the_init_ack_of_a_restart_lists_what_the_init_did";
     for (how, listed) in [
