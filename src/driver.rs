@@ -1,4 +1,4 @@
-//! The I/O thread: it sleeps on the links and the nearest deadline, and gives each endpoint what is for it.
+//! What drives the endpoints: the links, the deadlines, and the I/O thread, which serves both unless a waiting thread does.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,30 +7,35 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use usctp_assoc::{Datagram, PathNotice};
+use usctp_assoc::PathNotice;
 
 use self::endpoint::SharedEndpoint;
 use self::host::Host;
+use self::lead::{Duty, Holder, Lead, TICK};
 use self::outgoing::Batch;
 use self::schedule::Schedule;
-use self::strangers::{Strangers, destination_port};
+use self::strangers::Strangers;
+use self::turn::Turn;
 use crate::address;
 use crate::error::{BadLocalAddress, Error};
-use crate::link::{Inbox, LinkError, Links};
+use crate::link::{self, LinkError, Links};
 
 pub(crate) mod endpoint;
 mod host;
+mod lead;
 mod outgoing;
 mod schedule;
 pub(crate) mod slot;
 mod sources;
 mod strangers;
+mod turn;
 pub(crate) mod wait;
 
-/// What the I/O thread shares with the application's threads.
+/// What all threads share, the I/O thread and the application's.
 #[derive(Debug)]
 pub(crate) struct Driver {
     links: Links,
@@ -40,8 +45,13 @@ pub(crate) struct Driver {
     /// Whether packets for all ports are wanted.
     is_responder: AtomicBool,
     schedule: Mutex<Schedule>,
+    lead: Lead,
+    /// What the thread that leads works with.
+    turn: Mutex<Turn>,
     /// Rings when the I/O thread is to look up from its sleep.
-    bell: EventFd,
+    io_bell: EventFd,
+    /// Rings when a thread of the application that leads is to look up from its sleep.
+    waiter_bell: EventFd,
     /// Set when the stack is closed: when the last associations are aborted.
     closing: OnceLock<Instant>,
     answered: AtomicU64,
@@ -52,17 +62,23 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(links: Links) -> Result<Self, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let bell = EventFd::from_value_and_flags(0, flags).map_err(|errno| Error::Io {
-            what: "create an event descriptor",
-            source: io::Error::from(errno),
-        })?;
+        let bell = || {
+            EventFd::from_value_and_flags(0, flags).map_err(|errno| Error::Io {
+                what: "create an event descriptor",
+                source: io::Error::from(errno),
+            })
+        };
+        let strangers = Strangers::new(hears_ip(&links), links.udp_port(), Instant::now());
         Ok(Self {
             links,
             endpoints: RwLock::default(),
             wanted: AtomicU64::new(0),
             is_responder: AtomicBool::new(false),
             schedule: Mutex::default(),
-            bell,
+            lead: Lead::new(),
+            turn: Mutex::new(Turn::new(strangers)),
+            io_bell: bell()?,
+            waiter_bell: bell()?,
             closing: OnceLock::new(),
             answered: AtomicU64::new(0),
             is_host_doubtful: AtomicBool::new(false),
@@ -75,8 +91,7 @@ impl Driver {
 
     /// Whether there are raw links.
     pub(crate) fn hears_ip(&self) -> bool {
-        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        self.links.carries(v4, false) || self.links.carries(v6, false)
+        hears_ip(&self.links)
     }
 
     /// Whether packets from this address can be sent.
@@ -121,7 +136,7 @@ impl Driver {
     /// Asks the I/O thread to look which addresses the host has.
     pub(crate) fn look_at_host(&self) {
         self.is_host_doubtful.store(true, Ordering::SeqCst);
-        self.ring();
+        self.call_io_thread();
     }
 
     /// How many packets out of the blue were answered.
@@ -154,8 +169,8 @@ impl Driver {
         if let Err(error) = self.filter() {
             tracing::debug!(%error, port, "the port stays in the filter");
         }
-        if self.closing.get().is_some() {
-            self.ring();
+        if self.is_closing() {
+            self.call_io_thread();
         }
     }
 
@@ -164,6 +179,9 @@ impl Driver {
         let must_wake = self.lock_schedule().enter(port, at);
         if must_wake {
             self.ring();
+        } else if self.lead.holder() == Holder::Nobody && at < Instant::now() + TICK {
+            // Nobody will look at it before.
+            self.call_io_thread();
         }
     }
 
@@ -187,12 +205,40 @@ impl Driver {
         for endpoint in self.endpoints() {
             endpoint.close(linger);
         }
+        // Whoever leads leaves the lead to the I/O thread, which sees it to the end.
         self.ring();
+        self.call_io_thread();
     }
 
+    fn is_closing(&self) -> bool {
+        self.closing.get().is_some()
+    }
+
+    /// The thread that leads has failed: nothing more is asked of the protocol, and whoever waits is told.
+    fn fail(&self, failure: &thread::Result<io::Result<()>>) {
+        tracing::error!(?failure, "serving the links failed");
+        let _ = self.closing.set(Instant::now());
+        for endpoint in self.endpoints() {
+            endpoint.fail();
+        }
+        self.call_io_thread();
+    }
+
+    /// Whoever leads is to look up from its sleep.
     fn ring(&self) {
-        // The only error is that it rings already.
-        let _ = self.bell.write(1);
+        match self.lead.holder() {
+            // The only error is that it rings already.
+            Holder::Waiter => drop(self.waiter_bell.write(1)),
+            Holder::IoThread | Holder::Nobody => self.call_io_thread(),
+        }
+    }
+
+    fn call_io_thread(&self) {
+        let _ = self.io_bell.write(1);
+    }
+
+    fn lock_turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn endpoint(&self, port: u16) -> Option<Arc<SharedEndpoint>> {
@@ -228,147 +274,98 @@ impl Driver {
     }
 }
 
+/// Whether there are raw links.
+fn hears_ip(links: &Links) -> bool {
+    let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    links.carries(v4, false) || links.carries(v6, false)
+}
+
 /// Runs until the stack is closed. If it fails, whoever waits is told.
 pub(crate) fn run(driver: &Driver) {
     let result = panic::catch_unwind(AssertUnwindSafe(|| IoThread::new(driver).run()));
-    if let Ok(Ok(())) = result {
-        return;
+    if !matches!(result, Ok(Ok(()))) {
+        driver.fail(&result);
+        driver.write_endpoints().clear();
     }
-    tracing::error!(?result, "the I/O thread failed");
-    let _ = driver.closing.set(Instant::now());
-    for endpoint in driver.endpoints() {
-        endpoint.fail();
-    }
-    driver.write_endpoints().clear();
 }
 
 /// What only the I/O thread uses.
 struct IoThread<'a> {
     driver: &'a Driver,
-    inbox: Inbox,
-    datagrams: Vec<Datagram>,
-    notices: Vec<PathNotice>,
-    /// Ports of endpoints whose deadline has come.
-    due: Vec<u16>,
-    strangers: Strangers,
-    answers: Batch,
     host: Host,
+    /// While it stands aside: when it looks next whether anybody leads.
+    tick: Instant,
 }
 
 impl<'a> IoThread<'a> {
     fn new(driver: &'a Driver) -> Self {
-        Self {
-            driver,
-            inbox: Inbox::new(),
-            datagrams: Vec::new(),
-            notices: Vec::new(),
-            due: Vec::new(),
-            strangers: Strangers::new(driver.hears_ip(), driver.links.udp_port(), Instant::now()),
-            answers: Batch::default(),
-            host: Host::new(address::addresses(), Instant::now()),
-        }
+        let now = Instant::now();
+        Self { driver, host: Host::new(address::addresses(), now), tick: now }
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let driver = self.driver;
-        loop {
-            self.claim_role();
-            let limits = [driver.closing.get().copied(), self.host.look_due()];
-            let limit = limits.into_iter().flatten().min();
-            let until = driver.lock_schedule().fall_asleep(limit);
-            let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let ready = driver.links.wait(driver.bell.as_fd(), timeout)?;
-            driver.lock_schedule().wake_up();
-            if ready.woken {
-                // Read so that it rings anew; what it rang for is looked at below in any case.
-                let _ = driver.bell.read();
-            }
-            if ready.any() {
-                let Self { inbox, datagrams, notices, .. } = self;
-                driver.links.receive(inbox, ready, datagrams, notices);
-                self.deliver();
-            }
-            let is_changed = driver.is_host_doubtful.swap(false, Ordering::SeqCst);
-            if is_changed || ready.have_addresses_changed() {
-                self.host.is_said_to_change();
-            }
+        let mut duty = Duty::Lead;
+        while !self.is_over() {
+            duty = match duty {
+                Duty::Lead => self.lead()?,
+                Duty::HelpOut => self.help_out()?,
+                Duty::LookAgain => self.stand_aside(false)?,
+                Duty::Sleep => self.stand_aside(true)?,
+            };
             self.follow_host();
-            self.fire();
-            if self.is_over() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
-    /// Gives packets and notices to the endpoints they are for, each endpoint's in one go.
-    fn deliver(&mut self) {
-        // Sorting keeps the order within a port.
-        self.datagrams.sort_by_key(destination_port);
-        let mut datagrams = self.datagrams.drain(..).peekable();
-        while let Some(first) = datagrams.next() {
-            let port = destination_port(&first);
-            let endpoint = port.and_then(|port| self.driver.endpoint(port));
-            let endpoint = endpoint.filter(|endpoint| endpoint.accepts(first.destination));
-            let Some(endpoint) = endpoint else {
-                let Batch { bytes, transmits } = &mut self.answers;
-                transmits.extend(self.strangers.answer(Instant::now(), &first, bytes));
-                continue;
-            };
-            let same = |next: &Datagram| {
-                destination_port(next) == port && endpoint.accepts(next.destination)
-            };
-            let rest = std::iter::from_fn(|| datagrams.next_if(same));
-            endpoint.receive(std::iter::once(first).chain(rest));
+    /// A turn with the lead; if threads wait that can lead themselves, it is left to them.
+    fn lead(&mut self) -> io::Result<Duty> {
+        let limits = [self.driver.closing.get().copied(), self.host.look_due()];
+        self.turn(limits.into_iter().flatten().min())?;
+        let steps_aside = !self.driver.is_closing() && self.driver.lead.step_aside();
+        Ok(if steps_aside { Duty::LookAgain } else { Duty::Lead })
+    }
+
+    /// A turn without sleep while nobody leads.
+    fn help_out(&mut self) -> io::Result<Duty> {
+        self.turn(Some(Instant::now()))?;
+        self.driver.lead.end_help();
+        Ok(Duty::LookAgain)
+    }
+
+    /// Sleeps until the next tick, or if `sleeps_long` until it is called, then looks who leads.
+    fn stand_aside(&mut self, sleeps_long: bool) -> io::Result<Duty> {
+        let limits = [(!sleeps_long).then_some(self.tick), self.host.look_due()];
+        let until = limits.into_iter().flatten().min();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if link::wait_for(self.driver.io_bell.as_fd(), left)? {
+            let _ = self.driver.io_bell.read();
         }
-        drop(datagrams);
-        self.notices.sort_by_key(|notice| notice.quote.source_port);
-        let mut notices = self.notices.drain(..).peekable();
-        while let Some(first) = notices.next() {
-            tracing::debug!(notice = ?first, "the network reports");
-            let port = first.quote.source_port;
-            if let Some(endpoint) = self.driver.endpoint(port) {
-                let same = |next: &PathNotice| next.quote.source_port == port;
-                let rest = std::iter::from_fn(|| notices.next_if(same));
-                endpoint.notice(std::iter::once(first).chain(rest));
-            }
+        let now = Instant::now();
+        let is_tick = now >= self.tick && !sleeps_long;
+        if now >= self.tick {
+            self.tick = now + TICK;
         }
-        drop(notices);
-        self.send_answers();
+        Ok(self.driver.lead.look(is_tick, self.driver.is_closing()))
+    }
+
+    fn turn(&mut self, limit: Option<Instant>) -> io::Result<()> {
+        if self.driver.lock_turn().take(self.driver, limit)? {
+            self.host.is_said_to_change();
+        }
+        Ok(())
     }
 
     /// Tells the endpoints of addresses that came and went.
     fn follow_host(&mut self) {
+        if self.driver.is_host_doubtful.swap(false, Ordering::SeqCst) {
+            self.host.is_said_to_change();
+        }
         let look = || address::addresses();
         let Some(lost) = self.host.look(Instant::now(), look) else { return };
         tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
         let all = self.driver.bound_to_all(self.host.addresses());
         for endpoint in self.driver.endpoints() {
             endpoint.host_changed(&all, &lost);
-        }
-    }
-
-    fn send_answers(&mut self) {
-        let Batch { bytes, transmits } = &mut self.answers;
-        if transmits.is_empty() {
-            return;
-        }
-        self.driver.answered.fetch_add(transmits.len() as u64, Ordering::Relaxed);
-        // What cannot be sent is no loss to anyone here.
-        self.driver.links.send(bytes, transmits, &mut Vec::new());
-        bytes.clear();
-        transmits.clear();
-    }
-
-    /// Looks at the endpoints whose deadline has come, at each once: packets are not to wait for long.
-    fn fire(&mut self) {
-        let now = Instant::now();
-        let mut schedule = self.driver.lock_schedule();
-        self.due.extend(std::iter::from_fn(|| schedule.due(now)));
-        drop(schedule);
-        for port in self.due.drain(..) {
-            if let Some(endpoint) = self.driver.endpoint(port) {
-                endpoint.time_out();
-            }
         }
     }
 
@@ -384,16 +381,5 @@ impl<'a> IoThread<'a> {
         }
         self.driver.write_endpoints().clear();
         true
-    }
-
-    fn claim_role(&mut self) {
-        if self.strangers.claim_role(Instant::now()) {
-            tracing::debug!("this process answers packets out of the blue");
-            self.driver.is_responder.store(true, Ordering::SeqCst);
-            self.driver.wanted.fetch_add(1, Ordering::SeqCst);
-            if let Err(error) = self.driver.filter() {
-                tracing::debug!(%error, "packets for other ports are not heard");
-            }
-        }
     }
 }

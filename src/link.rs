@@ -112,6 +112,16 @@ impl Counter {
     }
 }
 
+/// Sleeps until a descriptor is readable, or the time is over (`None`: no limit); whether it is. A signal ends it early.
+///
+/// # Errors
+/// What `ppoll` says; none is expected of an open descriptor.
+pub fn wait_for(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    sys::poll(&mut polled, timeout)?;
+    Ok(polled.iter().any(|fd| fd.any().unwrap_or(true)))
+}
+
 impl Links {
     /// No link yet; `open_raw`, `open_udp` and `from_fds` add them.
     pub fn new() -> Self {

@@ -14,6 +14,7 @@ use usctp_assoc::{Config, ConnectError, Endpoint, Options};
 use crate::address;
 use crate::capture::Capture;
 use crate::driver::endpoint::SharedEndpoint;
+use crate::driver::wait::block_on;
 use crate::driver::{self, Driver};
 use crate::error::Error;
 use crate::link::{LinkCounters, LinkError, Links};
@@ -150,6 +151,16 @@ impl Stack {
             sources.extend(source.filter(|source| self.driver.carries(*source)));
         }
         self.bind(port, &sources, options)
+    }
+
+    /// Runs a future to its end on this thread, which reads the links itself while the future waits and no other
+    /// thread reads them: what arrives then wakes no other thread first. The blocking calls do the same.
+    ///
+    /// The future may be of anything. One of another source, such as a channel, is polled again when its waker is called.
+    /// Once the stack is closed its own futures end with [`Error::StackClosed`].
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let output = block_on(&Arc::downgrade(&self.driver), future, None);
+        output.expect("a wait without a limit ends with the future alone")
     }
 
     /// What an operator should know of this host, each with its remedy; empty if all is well.

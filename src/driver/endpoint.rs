@@ -141,6 +141,10 @@ impl SharedEndpoint {
         self.driver.upgrade()
     }
 
+    pub(super) fn weak_driver(&self) -> &Weak<Driver> {
+        &self.driver
+    }
+
     /// One input, or a look, under the lock; then all that follows from it: packets are sent and waiters woken
     /// when the lock is no longer held.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Inner, Instant) -> T) -> T {

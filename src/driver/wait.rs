@@ -1,15 +1,16 @@
 //! Waiting without losing anything: who waits for what, the future that every call is, and its blocking form.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use usctp_assoc::AssociationId;
 
+use super::Driver;
 use super::endpoint::{Inner, SharedEndpoint};
+use super::lead::Waiter;
 use crate::error::Error;
 
 /// What a waiter waits for; a set of bits.
@@ -192,24 +193,7 @@ where
         if let Poll::Ready(result) = self.attempt(None) {
             return result;
         }
-        // A time-out beyond what the clock can count is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let waker = Waker::from(Arc::new(Parked(thread::current())));
-        loop {
-            if let Poll::Ready(result) = self.attempt(Some(&waker)) {
-                return result;
-            }
-            match deadline {
-                None => thread::park(),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Error::TimedOut);
-                    }
-                    thread::park_timeout(left);
-                }
-            }
-        }
+        block_on(self.endpoint.weak_driver(), self, timeout).unwrap_or(Err(Error::TimedOut))
     }
 
     fn attempt(&mut self, waker: Option<&Waker>) -> Poll<Result<T, Error>> {
@@ -237,15 +221,25 @@ impl<F> Drop for Wait<'_, F> {
     }
 }
 
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+/// Runs a future on this thread, which reads the links while it has to wait; `None` if `timeout` has passed.
+pub(crate) fn block_on<F: Future>(
+    driver: &Weak<Driver>,
+    future: F,
+    timeout: Option<Duration>,
+) -> Option<F::Output> {
+    // A time-out beyond what the clock can count is none.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let waiter = Arc::new(Waiter::new(Weak::clone(driver)));
+    let waker = Waker::from(Arc::clone(&waiter));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        if !waiter.wait(deadline) {
+            return None;
+        }
     }
 }
 
@@ -256,7 +250,7 @@ mod tests {
     #[test]
     fn a_waiter_that_waits_again_keeps_its_place_and_one_that_is_dropped_leaves_none() {
         let mut waiters = Waiters::default();
-        let [first, second] = [(), ()].map(|()| Waker::from(Arc::new(Parked(thread::current()))));
+        let [first, second] = [(), ()].map(|()| Waker::from(Arc::new(Waiter::new(Weak::new()))));
         let (mut token, mut other) = (None, None);
         assert!(waiters.register(&mut token, Interest::READ, &first).is_none());
         assert!(waiters.register(&mut token, Interest::READ, &first).is_none());

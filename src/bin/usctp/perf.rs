@@ -36,7 +36,7 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
     if options.server {
         let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;
         let transport = network::transport(&options.network);
-        return Server::new(&socket, reporter).serve(transport, interrupts);
+        return Server::new(&stack, &socket, reporter).serve(transport, interrupts);
     }
     let peers: Vec<_> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();

@@ -8,10 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use futures::executor::block_on;
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
-use usctp::{Association, AssociationId, Error, Message, Received, Socket};
+use usctp::{Association, AssociationId, Error, Message, Received, Socket, Stack};
 
 use super::ECHO;
 use super::report::{Figures, Line, Reporter, Volume};
@@ -23,6 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A server of `usctp perf`: one thread, in which whatever is waited for is a future that is looked at only when it
 /// has something.
 pub(super) struct Server<'a> {
+    stack: &'a Stack,
     socket: &'a Socket,
     reporter: Reporter,
     /// What came since there were no clients.
@@ -52,8 +52,9 @@ enum Input {
 }
 
 impl<'a> Server<'a> {
-    pub(super) fn new(socket: &'a Socket, reporter: Reporter) -> Self {
+    pub(super) fn new(stack: &'a Stack, socket: &'a Socket, reporter: Reporter) -> Self {
         Self {
+            stack,
             socket,
             reporter,
             count: Rc::default(),
@@ -81,7 +82,7 @@ impl<'a> Server<'a> {
         self.waiting.push(next(interrupts, Input::Interrupt));
         let (mut interrupted, mut accepting) = (0_u32, true);
         while accepting || !self.associations.is_empty() {
-            match block_on(self.waiting.select_next_some()) {
+            match self.stack.block_on(self.waiting.select_next_some()) {
                 Input::Accepted(Ok(association)) => {
                     self.take(association);
                     if interrupted > 0 {

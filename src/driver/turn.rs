@@ -1,0 +1,179 @@
+//! One turn of whoever leads: sleep on the links, give each endpoint what came for it, look at those that are due.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use nix::sys::eventfd::EventFd;
+use usctp_assoc::{Datagram, PathNotice};
+
+use super::Driver;
+use super::lead::Waiter;
+use super::outgoing::Batch;
+use super::strangers::{Strangers, destination_port};
+use crate::link::{Inbox, Ready};
+
+/// What only the thread that leads uses.
+#[derive(Debug)]
+pub(super) struct Turn {
+    inbox: Inbox,
+    datagrams: Vec<Datagram>,
+    notices: Vec<PathNotice>,
+    /// Ports of endpoints whose deadline has come.
+    due: Vec<u16>,
+    strangers: Strangers,
+    answers: Batch,
+}
+
+impl Turn {
+    pub(super) fn new(strangers: Strangers) -> Self {
+        Self {
+            inbox: Inbox::new(),
+            datagrams: Vec::new(),
+            notices: Vec::new(),
+            due: Vec::new(),
+            strangers,
+            answers: Batch::default(),
+        }
+    }
+
+    /// A turn of the I/O thread, which sleeps until the nearest deadline or `limit`; whether the host's addresses changed.
+    ///
+    /// # Errors
+    /// What waiting for the links says.
+    pub(super) fn take(&mut self, driver: &Driver, limit: Option<Instant>) -> io::Result<bool> {
+        let ready = self.sleep(driver, &driver.io_bell, limit, || true)?;
+        self.work(driver, ready);
+        Ok(ready.have_addresses_changed())
+    }
+
+    /// A turn of a thread of the application. If it fails, whoever waits is told, as when one of the I/O thread does.
+    pub(super) fn take_for_waiter(
+        &mut self,
+        driver: &Driver,
+        waiter: &Waiter,
+        limit: Option<Instant>,
+    ) {
+        let mut turn = || {
+            waiter.note_sleep(true);
+            let ready = self.sleep(driver, &driver.waiter_bell, limit, || !waiter.is_woken());
+            waiter.note_sleep(false);
+            ready.map(|ready| {
+                self.work(driver, ready);
+                if ready.have_addresses_changed() {
+                    driver.look_at_host();
+                }
+            })
+        };
+        match panic::catch_unwind(AssertUnwindSafe(&mut turn)) {
+            Ok(Ok(())) => {}
+            failure => driver.fail(&failure),
+        }
+    }
+
+    /// Sleeps until something is to be done, unless `may_sleep` denies it at the last moment.
+    fn sleep(
+        &mut self,
+        driver: &Driver,
+        bell: &EventFd,
+        limit: Option<Instant>,
+        may_sleep: impl FnOnce() -> bool,
+    ) -> io::Result<Ready> {
+        let now = Instant::now();
+        self.claim_role(driver, now);
+        let until = driver.lock_schedule().fall_asleep(limit);
+        let until = if may_sleep() { until } else { Some(now) };
+        let timeout = until.map(|until| until.saturating_duration_since(now));
+        let ready = driver.links.wait(bell.as_fd(), timeout);
+        driver.lock_schedule().wake_up();
+        let ready = ready?;
+        if ready.woken {
+            // Read so that it rings anew; what it rang for is looked at in any case.
+            let _ = bell.read();
+        }
+        Ok(ready)
+    }
+
+    fn work(&mut self, driver: &Driver, ready: Ready) {
+        if ready.any() {
+            let Self { inbox, datagrams, notices, .. } = self;
+            driver.links.receive(inbox, ready, datagrams, notices);
+            self.deliver(driver);
+        }
+        self.fire(driver);
+    }
+
+    /// Gives packets and notices to the endpoints they are for, each endpoint's in one go.
+    fn deliver(&mut self, driver: &Driver) {
+        // Sorting keeps the order within a port.
+        self.datagrams.sort_by_key(destination_port);
+        let mut datagrams = self.datagrams.drain(..).peekable();
+        while let Some(first) = datagrams.next() {
+            let port = destination_port(&first);
+            let endpoint = port.and_then(|port| driver.endpoint(port));
+            let endpoint = endpoint.filter(|endpoint| endpoint.accepts(first.destination));
+            let Some(endpoint) = endpoint else {
+                let Batch { bytes, transmits } = &mut self.answers;
+                transmits.extend(self.strangers.answer(Instant::now(), &first, bytes));
+                continue;
+            };
+            let same = |next: &Datagram| {
+                destination_port(next) == port && endpoint.accepts(next.destination)
+            };
+            let rest = std::iter::from_fn(|| datagrams.next_if(same));
+            endpoint.receive(std::iter::once(first).chain(rest));
+        }
+        drop(datagrams);
+        self.notices.sort_by_key(|notice| notice.quote.source_port);
+        let mut notices = self.notices.drain(..).peekable();
+        while let Some(first) = notices.next() {
+            tracing::debug!(notice = ?first, "the network reports");
+            let port = first.quote.source_port;
+            if let Some(endpoint) = driver.endpoint(port) {
+                let same = |next: &PathNotice| next.quote.source_port == port;
+                let rest = std::iter::from_fn(|| notices.next_if(same));
+                endpoint.notice(std::iter::once(first).chain(rest));
+            }
+        }
+        drop(notices);
+        self.send_answers(driver);
+    }
+
+    fn send_answers(&mut self, driver: &Driver) {
+        let Batch { bytes, transmits } = &mut self.answers;
+        if transmits.is_empty() {
+            return;
+        }
+        driver.answered.fetch_add(transmits.len() as u64, Ordering::Relaxed);
+        // What cannot be sent is no loss to anyone here.
+        driver.links.send(bytes, transmits, &mut Vec::new());
+        bytes.clear();
+        transmits.clear();
+    }
+
+    /// Looks at the endpoints whose deadline has come, at each once: packets are not to wait for long.
+    fn fire(&mut self, driver: &Driver) {
+        let now = Instant::now();
+        let mut schedule = driver.lock_schedule();
+        self.due.extend(std::iter::from_fn(|| schedule.due(now)));
+        drop(schedule);
+        for port in self.due.drain(..) {
+            if let Some(endpoint) = driver.endpoint(port) {
+                endpoint.time_out();
+            }
+        }
+    }
+
+    fn claim_role(&mut self, driver: &Driver, now: Instant) {
+        if self.strangers.claim_role(now) {
+            tracing::debug!("this process answers packets out of the blue");
+            driver.is_responder.store(true, Ordering::SeqCst);
+            driver.wanted.fetch_add(1, Ordering::SeqCst);
+            if let Err(error) = driver.filter() {
+                tracing::debug!(%error, "packets for other ports are not heard");
+            }
+        }
+    }
+}
