@@ -378,12 +378,12 @@ impl Association {
         let id = self.id;
         self.wait(Interest::READ, move |inner, now| {
             let open = inner.check_open();
-            let Some((association, slot)) = inner.association(id) else {
-                return Poll::Ready(Ok(None));
-            };
-            if let Some(message) = association.recv(now) {
+            if let Some(message) = inner.recv(now, id) {
                 return Poll::Ready(Ok(Some(message)));
             }
+            let Some(slot) = inner.slot(id) else {
+                return Poll::Ready(Ok(None));
+            };
             match &slot.phase {
                 Phase::PeerClosed | Phase::Closed => Poll::Ready(Ok(None)),
                 Phase::Lost(reason) => Poll::Ready(open.and(Err(Error::Lost(reason.clone())))),

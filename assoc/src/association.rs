@@ -213,6 +213,11 @@ impl Association {
         Some(message)
     }
 
+    /// Whether a SACK is to be sent.
+    pub(crate) fn owes_sack(&self) -> bool {
+        matches!(&self.state, State::Open(tcb) if tcb.receiver.sack_is_due())
+    }
+
     /// Closes gracefully: no more messages are taken, and those taken are delivered (RFC 9260, section 9.2).
     /// During the set-up there is nothing to close gracefully, and the attempt is given up.
     pub fn shutdown(&mut self, now: Instant) {

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::context::{Context, Identity, Statistics, Tells};
 use crate::cookie::KeyRing;
 use crate::event::{AssociationId, Event, Role};
+use crate::message::Received;
 use crate::negotiate::LocalOffer;
 use crate::outbox::Outbox;
 use crate::path::{PathState, Paths};
@@ -182,6 +183,18 @@ impl Endpoint {
     /// An association, to do something with it; drain the endpoint afterwards.
     pub fn association(&mut self, id: AssociationId) -> Option<&mut Association> {
         self.table.touch(id)
+    }
+
+    /// Takes the next message that an association received: as [`Association::recv`], but the endpoint has to be drained
+    /// only if it says so, because the peer is to be told of the window that this opened.
+    pub fn recv(&mut self, now: Instant, id: AssociationId) -> Option<(Received, bool)> {
+        let association = self.table.look(id)?;
+        let message = association.recv(now)?;
+        let opens_window = association.owes_sack();
+        if opens_window {
+            self.table.touch(id);
+        }
+        Some((message, opens_window))
     }
 
     /// An association, to look at it.

@@ -148,9 +148,8 @@ impl SharedEndpoint {
     /// One input, or a look, under the lock; then all that follows from it: packets are sent and waiters woken
     /// when the lock is no longer held.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Inner, Instant) -> T) -> T {
-        let driver = self.driver();
-        if let Some(driver) = &driver {
-            self.make_room(driver);
+        if self.outgoing.is_full() {
+            self.make_room();
         }
         let mut inner = self.lock();
         // Read under the lock, so that time never runs back for the endpoint.
@@ -158,7 +157,9 @@ impl SharedEndpoint {
         let value = act(&mut inner, now);
         let after = inner.settle(now, &self.outgoing);
         drop(inner);
-        self.follow(driver.as_deref(), after);
+        if let Some(after) = after {
+            self.follow(after);
+        }
         value
     }
 
@@ -289,14 +290,14 @@ impl SharedEndpoint {
     }
 
     /// Does what was put off until the lock was released.
-    fn follow(&self, driver: Option<&Driver>, after: After) {
-        if let Some(driver) = driver {
+    fn follow(&self, after: After) {
+        if let Some(driver) = self.driver() {
             // Before the packets, since sending may have to wait for a full socket.
             if let Some(deadline) = after.deadline {
                 driver.schedule(self.port, deadline);
             }
             if after.has_packets {
-                self.send(driver);
+                self.send(&driver);
             }
             if !after.lease.is_empty() {
                 driver.remove(self.port);
@@ -316,7 +317,7 @@ impl SharedEndpoint {
         for turn in 1.. {
             let notices = driver.transmit(self, &mut batch);
             if !notices.is_empty() {
-                self.take_notices(driver, notices);
+                self.take_notices(notices);
             }
             match self.outgoing.next(batch, turn) {
                 Next::Send(next) => batch = next,
@@ -330,7 +331,7 @@ impl SharedEndpoint {
     }
 
     /// Tells the endpoint of packets that this host refused to send; what it makes of that is sent next.
-    fn take_notices(&self, driver: &Driver, notices: Vec<PathNotice>) {
+    fn take_notices(&self, notices: Vec<PathNotice>) {
         let mut sources = self.lock_sources();
         for notice in notices.iter().filter(|notice| notice.kind == NoticeKind::SendFailed) {
             sources.forget(notice.peer);
@@ -343,12 +344,17 @@ impl SharedEndpoint {
         }
         let after = inner.settle(now, &self.outgoing);
         drop(inner);
-        self.follow(Some(driver), After { has_packets: false, ..after });
+        if let Some(after) = after {
+            self.follow(After { has_packets: false, ..after });
+        }
     }
 
-    fn make_room(&self, driver: &Driver) {
-        while !self.outgoing.wait_for_room() {
-            self.send(driver);
+    /// Waits until much of what is to be sent was sent; a stack that is gone sends nothing.
+    fn make_room(&self) {
+        while !self.outgoing.wait_for_room()
+            && let Some(driver) = self.driver()
+        {
+            self.send(&driver);
         }
     }
 

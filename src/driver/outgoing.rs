@@ -1,6 +1,7 @@
 //! Packets on their way out of one endpoint: in the order they were made, with no lock held while they are sent.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
@@ -65,6 +66,8 @@ impl Batch {
 pub(crate) struct Outgoing {
     state: Mutex<State>,
     room: Condvar,
+    /// Whether more than [`FULL`] bytes wait, to be asked without the lock.
+    is_full: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +98,7 @@ impl Outgoing {
         let spare = state.spares.pop().unwrap_or_default();
         let full = std::mem::replace(batch, spare);
         state.bytes += full.bytes.len();
+        self.note_fill(&state);
         state.queue.push_back(full);
     }
 
@@ -106,6 +110,7 @@ impl Outgoing {
         }
         let batch = state.queue.pop_front()?;
         state.bytes -= batch.bytes.len();
+        self.note_fill(&state);
         state.is_sending = true;
         Some(batch)
     }
@@ -124,6 +129,7 @@ impl Outgoing {
             }
             Some(batch) => {
                 state.bytes -= batch.bytes.len();
+                self.note_fill(&state);
                 Next::Send(batch)
             }
             None => Next::Done,
@@ -135,6 +141,15 @@ impl Outgoing {
             self.room.notify_all();
         }
         next
+    }
+
+    /// Whether very much is to be sent.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    fn note_fill(&self, state: &State) {
+        self.is_full.store(state.bytes > FULL, Ordering::Relaxed);
     }
 
     /// Waits while another thread has very much to send; false if nobody is sending it, so that the caller should.
@@ -227,8 +242,10 @@ mod tests {
     #[test]
     fn a_full_queue_that_nobody_sends_is_not_waited_for() {
         let outgoing = Outgoing::default();
-        assert!(outgoing.wait_for_room());
+        assert!(outgoing.wait_for_room() && !outgoing.is_full());
         outgoing.push(&mut batch(&vec![0; FULL + 1]));
-        assert!(!outgoing.wait_for_room());
+        assert!(!outgoing.wait_for_room() && outgoing.is_full());
+        assert!(outgoing.begin().is_some());
+        assert!(!outgoing.is_full());
     }
 }

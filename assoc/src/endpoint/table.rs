@@ -69,6 +69,11 @@ impl Table {
         self.entries.get(&id).map(|entry| &entry.association)
     }
 
+    /// The association, to do something with it that leads to no output.
+    pub(super) fn look(&mut self, id: AssociationId) -> Option<&mut Association> {
+        self.entries.get_mut(&id).map(|entry| &mut entry.association)
+    }
+
     /// The association, which is drained next.
     pub(super) fn touch(&mut self, id: AssociationId) -> Option<&mut Association> {
         let entry = self.entries.get_mut(&id)?;

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use usctp_assoc::{
     AddressSet, Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event,
-    Message, PathNotice, SendError,
+    Message, PathNotice, Received, SendError,
 };
 
 use crate::driver::outgoing::{Batch, Outgoing};
@@ -16,6 +15,8 @@ use crate::driver::slot::{Owner, Phase, Slot};
 use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::{BadLocalAddress, Error};
 use crate::port::Port;
+
+mod ending;
 
 /// Where the type of the first chunk stands in a packet, and two types (RFC 9260, sections 3.1 and 3.2).
 const FIRST_CHUNK: usize = 12;
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     stage: Stage,
     batch: Batch,
     hold: Hold,
+    /// What was done led to nothing.
+    is_quiet: bool,
     /// Associations that were established just now.
     established: Vec<AssociationId>,
     woken: Vec<Waker>,
@@ -103,6 +106,7 @@ impl Inner {
             stage: Stage::Open,
             batch: Batch::default(),
             hold: Hold::default(),
+            is_quiet: false,
             established: Vec::new(),
             woken: Vec::new(),
             entered: None,
@@ -168,58 +172,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends an association at once and forgets it.
-    pub(super) fn cancel(&mut self, now: Instant, id: AssociationId) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.owner = Owner::Nobody;
-        }
-        self.abort(now, id, Bytes::new());
-        self.drain(now);
-        self.release(now, id);
-    }
-
-    /// The socket was dropped: what nobody holds is closed within `linger`.
-    pub(super) fn abandon(&mut self, now: Instant, linger: Duration) {
-        if self.stage == Stage::Open {
-            self.stage = Stage::Dropped;
-        }
-        self.listen(None);
-        for id in self.ids() {
-            if self.slots.get(&id).is_some_and(|slot| slot.owner != Owner::Handle) {
-                self.forsake(now, id, linger);
-            }
-        }
-        self.backlog.clear();
-    }
-
-    /// The socket was closed: everything is, within `linger`.
-    pub(super) fn close_all(&mut self, now: Instant, linger: Duration) {
-        self.abandon(now, linger);
-        if self.stage != Stage::Dead {
-            self.stage = Stage::Closed;
-        }
-        for id in self.ids() {
-            self.close(now, id, linger);
-        }
-    }
-
-    /// Ends whatever is left, at once.
-    pub(super) fn end(&mut self, now: Instant) {
-        self.listen(None);
-        for id in self.ids() {
-            self.abort(now, id, Bytes::from_static(b"the socket was closed"));
-        }
-        self.drain(now);
-        self.die();
-    }
-
-    /// From now on nothing happens any more; whoever waits is to be told.
-    pub(super) fn die(&mut self) {
-        self.stage = Stage::Dead;
-        for slot in self.slots.values_mut() {
-            slot.waiters.take(Interest::ALL, &mut self.woken);
-        }
-        self.waiters.take(Interest::ALL, &mut self.woken);
+    /// Takes the next message received. Most lead to nothing: then messages that are held stay so.
+    pub(crate) fn recv(&mut self, now: Instant, id: AssociationId) -> Option<Received> {
+        let (message, must_drain) = self.endpoint.recv(now, id)?;
+        self.is_quiet = !must_drain;
+        Some(message)
     }
 
     /// Those who were waiting for what has happened.
@@ -365,46 +322,9 @@ impl Inner {
         Some(id)
     }
 
-    /// Ends an association at once.
-    pub(crate) fn abort(&mut self, now: Instant, id: AssociationId, reason: Bytes) {
-        let Some(slot) = self.slots.get(&id) else { return };
-        if slot.has_ended() {
-            return;
-        }
-        if let Some(association) = self.endpoint.association(id) {
-            association.abort(now, reason);
-        }
-    }
-
     /// Whether no association is left that has not ended.
     pub(crate) fn is_idle(&self) -> bool {
         self.slots.values().all(Slot::has_ended)
-    }
-
-    /// Nobody holds the association any more: it is closed, then forgotten.
-    pub(super) fn forsake(&mut self, now: Instant, id: AssociationId, bound: Duration) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.owner = Owner::Nobody;
-        slot.events = Default::default();
-        if slot.has_ended() {
-            self.release(now, id);
-            return;
-        }
-        self.close(now, id, bound);
-        self.discard(now, id);
-    }
-
-    /// Closes an association gracefully, and aborts it if that takes longer than `bound`.
-    fn close(&mut self, now: Instant, id: AssociationId, bound: Duration) {
-        if self.slots.get(&id).is_none_or(Slot::has_ended) {
-            return;
-        }
-        if let Some(association) = self.endpoint.association(id) {
-            association.shutdown(now);
-        }
-        if let Some(by) = now.checked_add(bound) {
-            self.closing.insert((by, id));
-        }
     }
 
     fn refuse_or_answer(&mut self) {
@@ -421,24 +341,6 @@ impl Inner {
         if let Some(mut slot) = self.slots.remove(&id) {
             slot.waiters.take(Interest::ALL, &mut self.woken);
             self.endpoint.release(now, id);
-        }
-    }
-
-    /// Throws away messages that nobody will take: kept, they would close the receive window,
-    /// and the peer's SHUTDOWN ACK would never come.
-    fn discard(&mut self, now: Instant, id: AssociationId) {
-        if let Some(association) = self.endpoint.association(id) {
-            while association.recv(now).is_some() {}
-        }
-    }
-
-    /// Aborts associations whose graceful close took too long.
-    fn expire(&mut self, now: Instant) {
-        while let Some(&(by, id)) = self.closing.first()
-            && by <= now
-        {
-            self.closing.pop_first();
-            self.abort(now, id, Bytes::from_static(b"the graceful close took too long"));
         }
     }
 
@@ -507,13 +409,18 @@ impl Inner {
         true
     }
 
-    /// Completes one hold of the lock: all outputs are drained, and what remains is for after it.
-    pub(super) fn settle(&mut self, now: Instant, outgoing: &Outgoing) -> After {
+    /// Completes one hold of the lock: all outputs are drained, and what remains is for after it, if anything does.
+    pub(super) fn settle(&mut self, now: Instant, outgoing: &Outgoing) -> Option<After> {
+        if std::mem::take(&mut self.is_quiet) {
+            return None;
+        }
         if std::mem::take(&mut self.hold.is_wanted) && self.hold.bytes < HELD {
             let is_new = self.hold.bytes > 0 && self.entered.is_none_or(|known| now < known);
-            let deadline = is_new.then_some(now);
-            self.entered = deadline.or(self.entered);
-            return After { deadline, ..After::default() };
+            if !is_new {
+                return None;
+            }
+            self.entered = Some(now);
+            return Some(After { deadline: Some(now), ..After::default() });
         }
         self.hold.bytes = 0;
         self.drain(now);
@@ -534,18 +441,7 @@ impl Inner {
             lease = std::mem::take(&mut self.lease);
         }
         let established = std::mem::take(&mut self.established);
-        After { has_packets, woken: self.take_woken(), established, deadline, lease }
-    }
-
-    /// When the next close takes too long; those that have ended are forgotten on the way.
-    fn next_close(&mut self) -> Option<Instant> {
-        while let Some(&(by, id)) = self.closing.first() {
-            if self.slots.get(&id).is_some_and(|slot| !slot.has_ended()) {
-                return Some(by);
-            }
-            self.closing.pop_first();
-        }
-        None
+        Some(After { has_packets, woken: self.take_woken(), established, deadline, lease })
     }
 }
 
