@@ -141,7 +141,7 @@ impl Association {
     /// [`Error::Lost`] if the association ended without a graceful close and all messages received were taken;
     /// [`Error::StackClosed`].
     pub fn recv(&self) -> Result<Option<Received>, Error> {
-        self.receiving().block(None)
+        self.received_or(|| self.receiving().block(None))
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
@@ -149,7 +149,7 @@ impl Association {
     /// # Errors
     /// As for `recv`, and [`Error::TimedOut`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Received>, Error> {
-        self.receiving().block(Some(timeout))
+        self.received_or(|| self.receiving().block(Some(timeout)))
     }
 
     /// As [`recv`](Self::recv), without waiting.
@@ -157,7 +157,7 @@ impl Association {
     /// # Errors
     /// As for `recv`, and [`Error::WouldBlock`].
     pub fn try_recv(&self) -> Result<Option<Received>, Error> {
-        self.receiving().now()
+        self.received_or(|| self.receiving().now())
     }
 
     /// As [`recv`](Self::recv), as a future. Dropping it loses no message.
@@ -374,16 +374,27 @@ impl Association {
         })
     }
 
+    /// The next message, if one waits; what else can be found out takes more.
+    fn received_or(
+        &self,
+        otherwise: impl FnOnce() -> Result<Option<Received>, Error>,
+    ) -> Result<Option<Received>, Error> {
+        match self.endpoint.recv(self.id) {
+            None => otherwise(),
+            message => Ok(message),
+        }
+    }
+
     fn receiving(&self) -> Wait<'_, impl Attempt<Option<Received>>> {
         let id = self.id;
         self.wait(Interest::READ, move |inner, now| {
             let open = inner.check_open();
-            if let Some(message) = inner.recv(now, id) {
-                return Poll::Ready(Ok(Some(message)));
-            }
-            let Some(slot) = inner.slot(id) else {
+            let Some((association, slot)) = inner.association(id) else {
                 return Poll::Ready(Ok(None));
             };
+            if let Some(message) = association.recv(now) {
+                return Poll::Ready(Ok(Some(message)));
+            }
             match &slot.phase {
                 Phase::PeerClosed | Phase::Closed => Poll::Ready(Ok(None)),
                 Phase::Lost(reason) => Poll::Ready(open.and(Err(Error::Lost(reason.clone())))),

@@ -203,6 +203,10 @@ impl Association {
     /// The next message received, also after the association has ended.
     pub fn recv(&mut self, now: Instant) -> Option<Received> {
         let _ = now;
+        self.take_message()
+    }
+
+    pub(crate) fn take_message(&mut self) -> Option<Received> {
         let before = self.ctx.inbox.bytes();
         let message = self.ctx.inbox.pop()?;
         self.ctx.statistics.messages_received += 1;

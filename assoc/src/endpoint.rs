@@ -187,9 +187,9 @@ impl Endpoint {
 
     /// Takes the next message that an association received: as [`Association::recv`], but the endpoint has to be drained
     /// only if it says so, because the peer is to be told of the window that this opened.
-    pub fn recv(&mut self, now: Instant, id: AssociationId) -> Option<(Received, bool)> {
+    pub fn recv(&mut self, id: AssociationId) -> Option<(Received, bool)> {
         let association = self.table.look(id)?;
-        let message = association.recv(now)?;
+        let message = association.take_message()?;
         let opens_window = association.owes_sack();
         if opens_window {
             self.table.touch(id);

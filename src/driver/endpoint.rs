@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use usctp_assoc::{
-    Association, AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Transmit,
+    Association, AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Received, Transmit,
 };
 
 use self::inner::After;
@@ -166,6 +166,16 @@ impl SharedEndpoint {
     /// A look under the lock, which changes nothing.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// Takes a message of an association if there is one: without a look at the clock, and with nothing to follow unless
+    /// it opens the window. So messages that are held stay so.
+    pub(crate) fn recv(&self, id: AssociationId) -> Option<Received> {
+        let (message, opens_window) = self.lock().recv(id)?;
+        if opens_window {
+            self.with(|_, _| ());
+        }
+        Some(message)
     }
 
     /// Packets that arrived for this endpoint.

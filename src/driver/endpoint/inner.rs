@@ -46,8 +46,6 @@ pub(crate) struct Inner {
     stage: Stage,
     batch: Batch,
     hold: Hold,
-    /// What was done led to nothing.
-    is_quiet: bool,
     /// Associations that were established just now.
     established: Vec<AssociationId>,
     woken: Vec<Waker>,
@@ -106,7 +104,6 @@ impl Inner {
             stage: Stage::Open,
             batch: Batch::default(),
             hold: Hold::default(),
-            is_quiet: false,
             established: Vec::new(),
             woken: Vec::new(),
             entered: None,
@@ -172,11 +169,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes the next message received. Most lead to nothing: then messages that are held stay so.
-    pub(crate) fn recv(&mut self, now: Instant, id: AssociationId) -> Option<Received> {
-        let (message, must_drain) = self.endpoint.recv(now, id)?;
-        self.is_quiet = !must_drain;
-        Some(message)
+    /// Takes the next message received; says whether that leads to anything, as most do not.
+    pub(super) fn recv(&mut self, id: AssociationId) -> Option<(Received, bool)> {
+        self.endpoint.recv(id)
     }
 
     /// Those who were waiting for what has happened.
@@ -411,9 +406,6 @@ impl Inner {
 
     /// Completes one hold of the lock: all outputs are drained, and what remains is for after it, if anything does.
     pub(super) fn settle(&mut self, now: Instant, outgoing: &Outgoing) -> Option<After> {
-        if std::mem::take(&mut self.is_quiet) {
-            return None;
-        }
         if std::mem::take(&mut self.hold.is_wanted) && self.hold.bytes < HELD {
             let is_new = self.hold.bytes > 0 && self.entered.is_none_or(|known| now < known);
             if !is_new {
