@@ -92,12 +92,18 @@ impl Receiver {
         self.reassembly.bytes() + inbox.bytes()
     }
 
+    /// Another packet is read.
+    pub(crate) fn begin_packet(&mut self) {
+        self.copies.begin_packet();
+    }
+
     /// A copy of a payload that had better not hold on to its packet.
-    pub(crate) fn copy(&mut self, payload: &[u8]) -> Bytes {
-        self.copies.copy(payload)
+    pub(crate) fn copy(&mut self, packet: &[u8], payload: &[u8]) -> Bytes {
+        self.copies.copy(packet, payload)
     }
 
     /// Takes a DATA chunk with at least one byte of payload in.
+    #[inline]
     pub(crate) fn on_data(
         &mut self,
         data: Data,
@@ -144,6 +150,8 @@ impl Receiver {
 
     /// The packet is read; whether it held DATA.
     pub(crate) fn end_of_packet(&mut self, now: Instant, options: &SackOptions) -> bool {
+        // Whoever took the messages decides how long their copies are kept.
+        self.copies.begin_packet();
         self.ack.end_of_packet(now, options)
     }
 
@@ -210,10 +218,17 @@ impl Receiver {
 
     /// The window as it may be told.
     fn open_window(&self, inbox: &Inbox) -> usize {
-        let free = self.window.limit.saturating_sub(self.buffered(inbox));
+        if self.window_is_open(inbox) { self.window.payload_of(self.free(inbox)) } else { 0 }
+    }
+
+    /// Whether a window may be told at all.
+    fn window_is_open(&self, inbox: &Inbox) -> bool {
         // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        let silly = USUAL_CHUNK.min(self.window.limit / 4);
-        if free < silly { 0 } else { self.window.payload_of(free) }
+        self.free(inbox) >= USUAL_CHUNK.min(self.window.limit / 4)
+    }
+
+    fn free(&self, inbox: &Inbox) -> usize {
+        self.window.limit.saturating_sub(self.buffered(inbox))
     }
 
     /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
@@ -225,7 +240,7 @@ impl Receiver {
             return held <= 2 * self.window.limit;
         }
         // RFC 9260, 6.2: nothing new while the window is closed.
-        held <= self.window.limit && self.open_window(inbox) > 0
+        held <= self.window.limit && self.window_is_open(inbox)
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no

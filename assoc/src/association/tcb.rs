@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use usctp_chunk::{Abort, Cause, Causes, Chunk, Data, Heartbeat, RawChunk, Sack, VerificationTag};
+use usctp_chunk::{
+    Abort, Cause, Causes, Chunk, Data, DecodeError, Heartbeat, RawChunk, Sack, VerificationTag,
+};
 
 use super::closing::Closing;
 use super::control::Control;
@@ -196,7 +198,25 @@ impl Tcb {
         }
     }
 
-    fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    /// Acts on a DATA chunk of a packet as [`on_chunk`](Self::on_chunk) does.
+    #[inline]
+    pub(crate) fn on_data_chunk(
+        &mut self,
+        packet: &[u8],
+        raw: &RawChunk<'_>,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Result<Outcome, DecodeError> {
+        let data = raw.decode_data(|payload| {
+            // What waits here must not hold on to a packet that is mostly something else.
+            let small = payload.len() < packet.len() / LARGEST_SHARE && !payload.is_empty();
+            small.then(|| self.receiver.copy(packet, payload))
+        })?;
+        Ok(self.on_data(data, arrival, ctx))
+    }
+
+    #[inline]
+    fn on_data(&mut self, data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
         let receives = matches!(
             self.phase,
             Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
@@ -208,10 +228,6 @@ impl Tcb {
         if data.payload.is_empty() {
             // RFC 9260, 6.2
             return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
-        }
-        if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
-            // What waits here must not hold on to a packet that is mostly something else.
-            data.payload = self.receiver.copy(&data.payload);
         }
         let stream = data.stream;
         match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {

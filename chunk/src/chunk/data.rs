@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::ChunkType;
+use super::{ChunkType, RawChunk};
 use crate::error::DecodeError;
 use crate::field::{Field, Fixed};
 use crate::number::{Fsn, Mid, Ppid, Ssn, StreamId, Tsn};
@@ -100,7 +100,28 @@ impl Data {
 
     /// Appends the chunk with its padding.
     pub fn encode(&self, out: &mut BytesMut) {
-        super::write(out, self.kind(), self.flags.bits(), self);
+        let length = Self::HEADER + self.payload.len();
+        match (self.sequence, u16::try_from(length)) {
+            (Sequence::Ssn(ssn), Ok(length)) => self.encode_plain(ssn, length, out),
+            _ => super::write(out, self.kind(), self.flags.bits(), self),
+        }
+    }
+
+    /// Of all chunks this one is written most: one append for all fields costs what each field's would.
+    fn encode_plain(&self, ssn: Ssn, length: u16, out: &mut BytesMut) {
+        let start = out.len();
+        let [l0, l1] = length.to_be_bytes();
+        let [t0, t1, t2, t3] = self.tsn.value().to_be_bytes();
+        let [s0, s1] = self.stream.0.to_be_bytes();
+        let [n0, n1] = ssn.value().to_be_bytes();
+        let [p0, p1, p2, p3] = self.ppid.0.to_be_bytes();
+        let (kind, flags) = (ChunkType::DATA.0, self.flags.bits());
+        out.reserve(tlv::padded(length.into()));
+        out.put_slice(&[kind, flags, l0, l1, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3]);
+        out.put_slice(&self.payload);
+        if length % 4 != 0 {
+            tlv::pad(out, start);
+        }
     }
 
     pub(super) fn kind(&self) -> ChunkType {
@@ -138,6 +159,38 @@ impl Data {
     }
 }
 
+impl<'a> RawChunk<'a> {
+    /// Decodes a DATA chunk with the payload that `keep` makes of it. If that is nothing, it shares the packet's buffer, as
+    /// with [`decode`](Self::decode).
+    ///
+    /// # Errors
+    /// [`DecodeError::LengthTooSmall`] if it is too short for its fields.
+    #[inline]
+    pub fn decode_data(
+        &self,
+        keep: impl FnOnce(&'a [u8]) -> Option<Bytes>,
+    ) -> Result<Data, DecodeError> {
+        debug_assert_eq!(self.kind, ChunkType::DATA, "the caller looked");
+        let (head, payload) = (self.bytes())
+            .split_first_chunk::<{ Data::HEADER }>()
+            .ok_or(DecodeError::LengthTooSmall)?;
+        let &[_, _, _, _, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = head;
+        let payload = keep(payload).unwrap_or_else(|| {
+            let mut shared = self.whole;
+            shared.skip_up_to(Data::HEADER);
+            shared.take_rest()
+        });
+        Ok(Data {
+            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
+            stream: StreamId(u16::from_be_bytes([s0, s1])),
+            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
+            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
+            flags: DataFlags::from_bits(self.flags),
+            payload,
+        })
+    }
+}
+
 impl super::Value for Data {
     fn encoded_len(&self) -> usize {
         self.header_len() - tlv::HEADER + self.payload.len()
@@ -148,10 +201,9 @@ impl super::Value for Data {
         let [s0, s1] = self.stream.0.to_be_bytes();
         match self.sequence {
             Sequence::Ssn(ssn) => {
-                let [n0, n1] = ssn.value().to_be_bytes();
-                let [p0, p1, p2, p3] = self.ppid.0.to_be_bytes();
-                // Of all chunks this one is written most: one append costs what each field's would.
-                out.put_slice(&[t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3]);
+                out.put_slice(&[t0, t1, t2, t3, s0, s1]);
+                ssn.put(out);
+                self.ppid.put(out);
             }
             Sequence::Interleaved { mid, fsn } => {
                 out.put_slice(&[t0, t1, t2, t3, s0, s1, 0, 0]);

@@ -42,6 +42,7 @@ pub(crate) struct Transmission {
 }
 
 /// Notes a newly acknowledged chunk for its path, where [`settle`] takes it out of flight.
+#[inline]
 pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<Tally>) {
     let len = chunk_len(&sent.data);
     let tally = tally_for(sent.path, paths, tallies);
@@ -80,6 +81,7 @@ pub(super) fn settle(paths: &mut Paths, tallies: &mut [Tally]) {
     }
 }
 
+#[inline]
 pub(super) fn tally_for<'a>(
     path: PathId,
     paths: &Paths,
