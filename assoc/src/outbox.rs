@@ -90,6 +90,7 @@ impl Outbox {
 
     /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9), and the context of its
     /// message.
+    #[inline]
     pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<(Data, u32)> {
         let message = self.queue.front_mut()?;
         if message.payload.len() > limit {

@@ -131,6 +131,7 @@ impl Outstanding {
     }
 
     /// A new chunk went out, in a packet of so many bytes as far as it reaches.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         now: Instant,

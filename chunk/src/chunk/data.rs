@@ -86,6 +86,7 @@ impl Data {
     pub const INTERLEAVED_HEADER: usize = tlv::HEADER + 16;
 
     /// Bytes before the payload, chunk header included.
+    #[inline]
     pub fn header_len(&self) -> usize {
         match self.sequence {
             Sequence::Ssn(_) => Self::HEADER,
@@ -94,11 +95,13 @@ impl Data {
     }
 
     /// How many bytes [`encode`](Self::encode) appends: a multiple of 4.
+    #[inline]
     pub fn encoded_len(&self) -> usize {
-        tlv::padded(tlv::length_with(super::Value::encoded_len(self)))
+        tlv::padded(tlv::length_with(self.header_len() - tlv::HEADER + self.payload.len()))
     }
 
     /// Appends the chunk with its padding.
+    #[inline]
     pub fn encode(&self, out: &mut BytesMut) {
         let length = Self::HEADER + self.payload.len();
         match (self.sequence, u16::try_from(length)) {
@@ -108,6 +111,7 @@ impl Data {
     }
 
     /// Of all chunks this one is written most: one append for all fields costs what each field's would.
+    #[inline]
     fn encode_plain(&self, ssn: Ssn, length: u16, out: &mut BytesMut) {
         let start = out.len();
         let [l0, l1] = length.to_be_bytes();

@@ -60,6 +60,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Appends a DATA or I-DATA chunk. `false`, and nothing is written, if it does not fit.
+    #[inline]
     pub fn push_data(&mut self, data: &Data) -> bool {
         let fits = data.encoded_len() <= self.remaining();
         if fits {
