@@ -34,11 +34,17 @@ impl PeerAddress {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: OwnMap<AssociationId, Box<Entry>>,
-    by_tag: OwnMap<VerificationTag, AssociationId>,
-    by_address: HashMap<PeerAddress, AssociationId>,
+    names: Names,
     deadlines: BTreeSet<(Instant, AssociationId)>,
     /// Associations that something was done to since they were drained.
     touched: VecDeque<AssociationId>,
+}
+
+/// What associations are found by.
+#[derive(Debug, Default)]
+struct Names {
+    by_tag: OwnMap<VerificationTag, AssociationId>,
+    by_address: HashMap<PeerAddress, AssociationId>,
 }
 
 #[derive(Debug)]
@@ -74,7 +80,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
         let entry = self.entries.remove(&id)?;
-        self.forget(id, &entry.addresses, entry.tag);
+        self.names.forget(id, &entry.addresses, entry.tag);
         if entry.touched {
             self.touched.retain(|touched| *touched != id);
         }
@@ -103,7 +109,7 @@ impl Table {
     }
 
     pub(super) fn find_tag(&self, tag: VerificationTag) -> Option<AssociationId> {
-        self.by_tag.get(&tag).copied()
+        self.names.by_tag.get(&tag).copied()
     }
 
     /// Whether an association has the address a packet came from.
@@ -114,7 +120,7 @@ impl Table {
 
     /// The association that has this address of a peer; the zone is 0 unless the address is link-local.
     pub(super) fn find_address(&self, peer: IpAddr, zone: u32, port: u16) -> Option<AssociationId> {
-        self.by_address.get(&PeerAddress::new(peer, zone, port)).copied()
+        self.names.by_address.get(&PeerAddress::new(peer, zone, port)).copied()
     }
 
     /// The association that has the address a packet came from.
@@ -183,24 +189,26 @@ impl Table {
 
     /// Makes the association found by its present tag and addresses; by none once it is over.
     fn index(&mut self, id: AssociationId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Self { entries, names, .. } = self;
+        let Some(entry) = entries.get_mut(&id) else { return };
         let (tag, addresses) = found_by(&entry.association);
         // An address may have been another association's, and be free by now.
-        let found = |address| self.by_address.get(address) == Some(&id);
+        let found = |address| names.by_address.get(address) == Some(&id);
         if entry.tag == tag && entry.addresses == addresses && addresses.iter().all(found) {
             return;
         }
-        let tag_before = std::mem::replace(&mut entry.tag, tag);
-        let addresses_before = std::mem::replace(&mut entry.addresses, addresses.clone());
-        self.forget(id, &addresses_before, tag_before);
+        names.forget(id, &entry.addresses, entry.tag);
+        (entry.tag, entry.addresses) = (tag, addresses);
         if let Some(tag) = tag {
-            self.by_tag.insert(tag, id);
+            names.by_tag.insert(tag, id);
         }
-        for address in addresses {
-            self.by_address.entry(address).or_insert(id);
+        for &address in &entry.addresses {
+            names.by_address.entry(address).or_insert(id);
         }
     }
+}
 
+impl Names {
     fn forget(
         &mut self,
         id: AssociationId,

@@ -123,7 +123,7 @@ impl Data {
         out.reserve(tlv::padded(length.into()));
         out.put_slice(&[kind, flags, l0, l1, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3]);
         out.put_slice(&self.payload);
-        if length % 4 != 0 {
+        if !length.is_multiple_of(4) {
             tlv::pad(out, start);
         }
     }
