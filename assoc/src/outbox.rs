@@ -89,12 +89,17 @@ impl Outbox {
     }
 
     /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9), and the context of its
-    /// message.
+    /// message. With `urgent` it asks to be acknowledged at once, whatever the message does.
     #[inline]
-    pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<(Data, u32)> {
+    pub(crate) fn next_chunk(
+        &mut self,
+        tsn: Tsn,
+        limit: usize,
+        urgent: bool,
+    ) -> Option<(Data, u32)> {
         let message = self.queue.front_mut()?;
         if message.payload.len() > limit {
-            return self.next_fragment(tsn, limit);
+            return self.next_fragment(tsn, limit, urgent);
         }
         let message = self.queue.pop_front()?;
         let context = message.mark();
@@ -103,12 +108,13 @@ impl Outbox {
         let begun = self.begun.take();
         let beginning = begun.is_none();
         let ssn = begun.unwrap_or_else(|| self.ssn(stream, unordered));
+        let immediate = immediate || urgent;
         let flags = DataFlags { immediate, unordered, beginning, ending: true };
         Some((Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload }, context))
     }
 
     /// The same for a message of which more is left than fits.
-    fn next_fragment(&mut self, tsn: Tsn, limit: usize) -> Option<(Data, u32)> {
+    fn next_fragment(&mut self, tsn: Tsn, limit: usize, urgent: bool) -> Option<(Data, u32)> {
         let message = self.queue.front_mut()?;
         let context = message.mark();
         let payload = message.payload.split_to(limit);
@@ -117,7 +123,7 @@ impl Outbox {
         let beginning = self.begun.is_none();
         let ssn = self.begun.unwrap_or_else(|| self.ssn(stream, unordered));
         self.begun = Some(ssn);
-        let flags = DataFlags { immediate: false, unordered, beginning, ending: false };
+        let flags = DataFlags { immediate: urgent, unordered, beginning, ending: false };
         Some((Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload }, context))
     }
 
@@ -208,7 +214,7 @@ mod tests {
     use super::*;
 
     fn chunks(outbox: &mut Outbox, limit: usize) -> Vec<(u16, u16, bool, bool, usize)> {
-        std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit))
+        std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit, false))
             .map(|(data, _)| {
                 let Sequence::Ssn(ssn) = data.sequence else { panic!("DATA was asked for") };
                 let DataFlags { beginning, ending, .. } = data.flags;
@@ -251,7 +257,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Message::new(0, vec![1; 20]));
         outbox.push(Message::new(0, "whole"));
-        outbox.next_chunk(Tsn::default(), 8);
+        outbox.next_chunk(Tsn::default(), 8, false);
         let left: Vec<_> = outbox.drain().collect();
         assert_eq!(left, [Message::new(0, "whole")]);
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use usctp_chunk::{Data, StreamId, Tsn};
+use usctp_chunk::{DataHead, StreamId, Tsn};
 
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
@@ -15,7 +15,7 @@ mod reassembly;
 mod tsn_map;
 
 use ack::{Ack, Urgency};
-use copies::Copies;
+pub(crate) use copies::Copies;
 pub(crate) use inbox::Inbox;
 use reassembly::Reassembly;
 use tsn_map::Arrival;
@@ -97,47 +97,44 @@ impl Receiver {
         self.copies.begin_packet();
     }
 
-    /// A copy of a payload that had better not hold on to its packet.
-    pub(crate) fn copy(&mut self, packet: &[u8], payload: &[u8]) -> Bytes {
-        self.copies.copy(packet, payload)
-    }
-
-    /// Takes a DATA chunk with at least one byte of payload in.
+    /// Takes a DATA chunk with `len` bytes of payload in, at least one, which are asked for only if they are wanted.
     #[inline]
     pub(crate) fn on_data(
         &mut self,
-        data: Data,
+        head: DataHead,
+        len: usize,
+        payload: impl FnOnce(&mut Copies) -> Bytes,
         from: Option<PathId>,
         inbox: &mut Inbox,
     ) -> Verdict {
         self.source = from.or(self.source);
-        let index = match self.map.classify(data.tsn) {
+        let index = match self.map.classify(head.tsn) {
             Arrival::New(index) => index,
             Arrival::Duplicate => {
                 // RFC 9260, 6.2: duplicates are answered at once.
-                self.map.record_duplicate(data.tsn);
+                self.map.record_duplicate(head.tsn);
                 self.ack.note(Urgency::Immediate);
                 return Verdict::Duplicate;
             }
             Arrival::TooFar => return self.dropped(),
         };
-        if !self.has_room(&data, inbox) {
+        if !self.has_room(head.tsn, len, inbox) {
             // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
             if !self.is_stuck(inbox) || self.reassembly.begin_partial_delivery(inbox) {
                 return self.dropped();
             }
             return Verdict::OutOfResource;
         }
-        self.window.note_chunk(data.payload.len());
+        self.window.note_chunk(len);
         let had_gaps = self.map.has_gaps();
-        self.map.record(data.tsn);
+        self.map.record(head.tsn);
         // RFC 9260, 6.7: a gap, and what fills it, is answered at once; so is the I bit (6.2).
-        let urgent = data.flags.immediate || had_gaps || self.map.has_gaps();
+        let urgent = head.flags.immediate || had_gaps || self.map.has_gaps();
         self.ack.note(if urgent { Urgency::Immediate } else { Urgency::Delayed });
-        if data.stream.0 >= self.streams {
+        if head.stream.0 >= self.streams {
             return Verdict::InvalidStream;
         }
-        match self.reassembly.insert(index, data, inbox) {
+        match self.reassembly.insert(index, head, payload(&mut self.copies), inbox) {
             Ok(()) => Verdict::Accepted,
             Err(contradiction) => Verdict::Contradiction(contradiction.0),
         }
@@ -234,9 +231,9 @@ impl Receiver {
     /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
     /// for what fills a gap, because nothing behind the gap can be delivered before. The peer has
     /// counted such a chunk against the window already when it sent it first.
-    fn has_room(&self, data: &Data, inbox: &Inbox) -> bool {
-        let held = self.buffered(inbox) + data.payload.len();
-        if data.tsn.is_before(self.map.highest()) {
+    fn has_room(&self, tsn: Tsn, len: usize, inbox: &Inbox) -> bool {
+        let held = self.buffered(inbox) + len;
+        if tsn.is_before(self.map.highest()) {
             return held <= 2 * self.window.limit;
         }
         // RFC 9260, 6.2: nothing new while the window is closed.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use usctp_chunk::{Data, Ppid, Sequence, Ssn, StreamId};
+use usctp_chunk::{DataHead, Ppid, Sequence, Ssn, StreamId};
 
 use super::inbox::{Inbox, cost};
 use crate::message::Received;
@@ -72,19 +72,20 @@ impl Reassembly {
     pub(crate) fn insert(
         &mut self,
         index: u64,
-        data: Data,
+        head: DataHead,
+        payload: Bytes,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
-        let Sequence::Ssn(ssn) = data.sequence else {
+        let Sequence::Ssn(ssn) = head.sequence else {
             return Err(Contradiction("I-DATA without having agreed on it"));
         };
-        let unordered = data.flags.unordered;
-        let kind = Kind { stream: data.stream, ssn, ppid: data.ppid, unordered };
-        if data.flags.beginning && data.flags.ending {
-            return self.complete(kind, data.payload, inbox);
+        let unordered = head.flags.unordered;
+        let kind = Kind { stream: head.stream, ssn, ppid: head.ppid, unordered };
+        if head.flags.beginning && head.flags.ending {
+            return self.complete(kind, payload, inbox);
         }
-        let piece = Piece { kind, begins: data.flags.beginning, ends: data.flags.ending };
-        self.insert_fragment(index, piece, data.payload, inbox)
+        let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
+        self.insert_fragment(index, piece, payload, inbox)
     }
 
     fn insert_fragment(
@@ -350,13 +351,19 @@ const SPARE_MAX: usize = 64;
 mod tests {
     use std::cell::Cell;
 
-    use usctp_chunk::{DataFlags, Tsn};
+    use usctp_chunk::{Data, DataFlags, Tsn};
 
     use super::*;
 
     thread_local! {
         /// How many parts were moved from one run to another.
         pub(super) static MOVED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    impl Reassembly {
+        fn take(&mut self, index: u64, data: Data, inbox: &mut Inbox) -> Result<(), Contradiction> {
+            self.insert(index, data.head(), data.payload, inbox)
+        }
     }
 
     fn data(index: u64, ssn: u16, beginning: bool, ending: bool, text: &'static str) -> Data {
@@ -389,7 +396,7 @@ mod tests {
             for (n, at) in order.into_iter().enumerate() {
                 assert!(n == 3 || inbox.pop().is_none());
                 let (index, b, e, text) = parts[at];
-                reassembly.insert(index, data(index, 0, b, e, text), &mut inbox).unwrap();
+                reassembly.take(index, data(index, 0, b, e, text), &mut inbox).unwrap();
             }
             assert_eq!(delivered(&mut inbox), ["abcd"]);
             assert_eq!(reassembly.bytes(), 0);
@@ -400,11 +407,11 @@ mod tests {
     fn ordered_messages_wait_for_their_turn_across_the_wrap() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
         reassembly.set_next(StreamId(1), Ssn::new(65_535));
-        reassembly.insert(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
+        reassembly.take(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
         assert!(inbox.pop().is_none());
         assert!(reassembly.bytes() > 0);
-        reassembly.insert(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["first", "second", "third"]);
         assert_eq!(reassembly.bytes(), 0);
     }
@@ -412,16 +419,16 @@ mod tests {
     #[test]
     fn a_message_too_large_to_hold_comes_in_parts_and_nothing_of_its_stream_between() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
         assert_eq!(reassembly.bytes(), 0);
         let mut unordered = data(9, 0, true, true, "unordered");
         unordered.flags.unordered = true;
-        reassembly.insert(9, unordered, &mut inbox).unwrap();
-        reassembly.insert(5, data(5, 1, true, true, "next"), &mut inbox).unwrap();
-        reassembly.insert(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
-        reassembly.insert(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
+        reassembly.take(9, unordered, &mut inbox).unwrap();
+        reassembly.take(5, data(5, 1, true, true, "next"), &mut inbox).unwrap();
+        reassembly.take(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
+        reassembly.take(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
         let parts: Vec<_> = std::iter::from_fn(|| inbox.pop())
             .map(|m| (String::from_utf8(m.payload.to_vec()).unwrap(), m.more))
             .collect();
@@ -438,12 +445,12 @@ mod tests {
             data.flags.unordered = true;
             data
         };
-        reassembly.insert(1, unordered(1, true, false, "a"), &mut inbox).unwrap();
+        reassembly.take(1, unordered(1, true, false, "a"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
-        reassembly.insert(3, data(3, 0, true, true, "first"), &mut inbox).unwrap();
-        reassembly.insert(4, data(4, 1, true, true, "second"), &mut inbox).unwrap();
+        reassembly.take(3, data(3, 0, true, true, "first"), &mut inbox).unwrap();
+        reassembly.take(4, data(4, 1, true, true, "second"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["a"]);
-        reassembly.insert(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
+        reassembly.take(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["b", "first", "second"]);
         assert_eq!(reassembly.bytes(), 0);
     }
@@ -459,7 +466,7 @@ mod tests {
             MOVED.set(0);
             for tsn in order {
                 let fragment = data(tsn, 0, false, false, "x");
-                reassembly.insert(tsn, fragment, &mut inbox).unwrap();
+                reassembly.take(tsn, fragment, &mut inbox).unwrap();
             }
             // One for each fragment that joins, and not the square of it.
             assert!(MOVED.get() <= 2 * COUNT as usize, "{} were moved", MOVED.get());
@@ -469,11 +476,11 @@ mod tests {
     #[test]
     fn parts_of_two_messages_of_a_stream_are_never_mixed() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "ordered"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 0, true, false, "ordered"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
         let mut other = data(5, 0, true, false, "unordered");
         other.flags.unordered = true;
-        reassembly.insert(5, other, &mut inbox).unwrap();
+        reassembly.take(5, other, &mut inbox).unwrap();
         assert!(!reassembly.begin_partial_delivery(&mut inbox));
         assert_eq!(delivered(&mut inbox), ["ordered"]);
     }
@@ -481,8 +488,8 @@ mod tests {
     #[test]
     fn only_a_message_whose_turn_it_is_is_delivered_in_parts() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, false, false, "no beginning"), &mut inbox).unwrap();
+        reassembly.take(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, false, false, "no beginning"), &mut inbox).unwrap();
         assert!(!reassembly.begin_partial_delivery(&mut inbox));
         assert!(inbox.pop().is_none());
     }
@@ -490,13 +497,13 @@ mod tests {
     #[test]
     fn fragments_that_contradict_each_other_are_found() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        assert!(reassembly.insert(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.take(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
         let mut reassembly = Reassembly::default();
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        assert!(reassembly.insert(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.take(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
         let mut reassembly = Reassembly::default();
-        reassembly.insert(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
-        assert!(reassembly.insert(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
+        reassembly.take(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
+        assert!(reassembly.take(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
     }
 }

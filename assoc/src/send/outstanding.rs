@@ -139,11 +139,11 @@ impl Outstanding {
         path: PathId,
         context: u32,
         packet: usize,
-    ) {
+    ) -> &Data {
         self.transmissions += 1;
         self.cost += cost(data.payload.len());
         self.in_flight += window_cost(data.payload.len());
-        self.chunks.push_back(Sent {
+        let sent = Sent {
             data,
             context,
             path,
@@ -155,7 +155,9 @@ impl Outstanding {
             sent_at: now,
             moved: false,
             packet: u16::try_from(packet).unwrap_or(u16::MAX),
-        });
+        };
+        self.chunks.push_back(sent);
+        &self.chunks.back().expect("it was put there").data
     }
 
     /// The largest SCTP packet in flight on a path, in bytes.

@@ -104,18 +104,18 @@ impl Sender {
             if !outbox.next_goes_along(wanted, now) {
                 break;
             }
-            let next = outbox.next_chunk(self.outstanding.next_tsn(), limit);
-            let Some((mut data, context)) = next else { break };
-            data.flags.immediate |= self.closing;
-            if !packet.push_data(&data) {
-                debug_assert!(false, "the room was checked");
-            }
+            let tsn = self.outstanding.next_tsn();
+            let Some((data, context)) = outbox.next_chunk(tsn, limit, self.closing) else { break };
+            let number = self.outstanding.next_number();
+            let reach = packet.len() + chunk_len(&data);
+            sent += chunk_len(&data);
             self.window_probe.outstanding = self.rwnd < len;
             self.window_probe.due = false;
             self.rwnd = self.rwnd.saturating_sub(window_cost(len));
-            sent += chunk_len(&data);
-            let number = self.outstanding.next_number();
-            self.outstanding.push(now, data, to, context, packet.len());
+            let data = self.outstanding.push(now, data, to, context, reach);
+            if !packet.push_data(data) {
+                debug_assert!(false, "the room was checked");
+            }
             if let Some(rack) = &mut self.rack {
                 rack.on_sent(to, number, self.outstanding.transmissions());
             }

@@ -27,6 +27,21 @@ pub struct Data {
     pub payload: Bytes,
 }
 
+/// What [`Data`] says of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataHead {
+    /// Its TSN.
+    pub tsn: Tsn,
+    /// The stream of the message.
+    pub stream: StreamId,
+    /// The number of the message within the stream.
+    pub sequence: Sequence,
+    /// The application's identifier.
+    pub ppid: Ppid,
+    /// The flags.
+    pub flags: DataFlags,
+}
+
 /// How a message is numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sequence {
@@ -60,6 +75,7 @@ impl DataFlags {
     const BEGINNING: u8 = 0x02;
     const ENDING: u8 = 0x01;
 
+    #[inline]
     fn from_bits(bits: u8) -> Self {
         Self {
             immediate: bits & Self::IMMEDIATE != 0,
@@ -84,6 +100,12 @@ impl Data {
 
     /// Bytes before the payload of an I-DATA chunk, chunk header included.
     pub const INTERLEAVED_HEADER: usize = tlv::HEADER + 16;
+
+    /// Its fields before the payload.
+    pub fn head(&self) -> DataHead {
+        let &Self { tsn, stream, sequence, ppid, flags, .. } = self;
+        DataHead { tsn, stream, sequence, ppid, flags }
+    }
 
     /// Bytes before the payload, chunk header included.
     #[inline]
@@ -164,34 +186,33 @@ impl Data {
 }
 
 impl<'a> RawChunk<'a> {
-    /// Decodes a DATA chunk with the payload that `keep` makes of it. If that is nothing, it shares the packet's buffer, as
-    /// with [`decode`](Self::decode).
+    /// Reads a DATA chunk where it lies: its fields and its payload.
     ///
     /// # Errors
     /// [`DecodeError::LengthTooSmall`] if it is too short for its fields.
     #[inline]
-    pub fn decode_data(
-        &self,
-        keep: impl FnOnce(&'a [u8]) -> Option<Bytes>,
-    ) -> Result<Data, DecodeError> {
+    pub fn read_data(&self) -> Result<(DataHead, &'a [u8]), DecodeError> {
         debug_assert_eq!(self.kind, ChunkType::DATA, "the caller looked");
         let (head, payload) = (self.bytes())
             .split_first_chunk::<{ Data::HEADER }>()
             .ok_or(DecodeError::LengthTooSmall)?;
         let &[_, _, _, _, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = head;
-        let payload = keep(payload).unwrap_or_else(|| {
-            let mut shared = self.whole;
-            shared.skip_up_to(Data::HEADER);
-            shared.take_rest()
-        });
-        Ok(Data {
+        let head = DataHead {
             tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
             stream: StreamId(u16::from_be_bytes([s0, s1])),
             sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
             ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
             flags: DataFlags::from_bits(self.flags),
-            payload,
-        })
+        };
+        Ok((head, payload))
+    }
+
+    /// The payload of a DATA chunk, to be kept: the packet's buffer is shared.
+    #[inline]
+    pub fn data_payload(&self) -> Bytes {
+        let mut payload = self.whole;
+        payload.skip_up_to(Data::HEADER);
+        payload.take_rest()
     }
 }
 
