@@ -69,6 +69,17 @@ impl<'a> PacketBuilder<'a> {
         fits
     }
 
+    /// Appends a PAD chunk with so many bytes of zeros (RFC 4820). `false`, and nothing is written, if it does not fit.
+    pub fn push_padding(&mut self, len: usize) -> bool {
+        let fits = tlv::padded(tlv::length_with(len)) <= self.remaining();
+        if fits {
+            let start = self.out.len();
+            tlv::write(self.out, [ChunkType::PAD.0, 0], |out| out.put_bytes(0, len));
+            tlv::pad(self.out, start);
+        }
+        fits
+    }
+
     /// Appends a SACK with as many gap blocks, and then as many duplicates, as fit. `false`, and nothing is
     /// written, if not even a SACK without any fits.
     pub fn push_sack<G, D>(
