@@ -69,8 +69,6 @@ pub(crate) struct Arrival {
     pub(crate) destination: IpAddr,
     pub(crate) udp_port: Option<u16>,
     pub(crate) zone: u32,
-    /// Bytes of the whole packet.
-    pub(crate) packet_len: usize,
     /// The path of that source, if it has one.
     pub(crate) path: Option<PathId>,
 }

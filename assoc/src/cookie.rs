@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use hmac::{Hmac, Mac};
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -89,11 +89,12 @@ impl KeyRing {
     /// Signs a cookie.
     pub(crate) fn seal(&mut self, now: Instant, cookie: &Cookie, rng: &mut StdRng) -> Bytes {
         self.rotate(now, rng);
-        let mut out = BytesMut::with_capacity(256);
+        // A vector is written to without a call for each field.
+        let mut out = Vec::with_capacity(256);
         cookie.write(&mut out);
         let mac = self.current.clone().chain_update(&out).finalize().into_bytes();
         out.extend_from_slice(&mac);
-        out.freeze()
+        out.into()
     }
 
     /// Authenticates a cookie and reads it (RFC 9260, 5.1.5, steps 1 and 2); `None` if it is not ours.
@@ -123,7 +124,7 @@ impl KeyRing {
 }
 
 impl Cookie {
-    fn write(&self, out: &mut BytesMut) {
+    fn write(&self, out: &mut Vec<u8>) {
         out.put_u8(VERSION);
         out.put_u64(self.created.as_millis() as u64);
         out.put_u32(self.lifetime.as_millis() as u32);
@@ -203,7 +204,7 @@ fn new_key(rng: &mut StdRng) -> Hmac<Sha256> {
     Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")
 }
 
-fn put_address(out: &mut BytesMut, address: IpAddr) {
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(v4) => {
             out.put_u8(4);

@@ -386,7 +386,7 @@ impl Endpoint {
         association.ctx.events.iter().for_each(|event| self.counters.connects.note(event));
         let (over, graceful) = (association.is_over(), association.ended_gracefully());
         let tag = association.ctx.me.local_tag;
-        if !released {
+        if !released && !association.ctx.events.is_empty() {
             self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
         }
         self.table.first_drained();

@@ -1,6 +1,6 @@
 //! Messages that have no TSN yet, and the stream sequence numbers they will get.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -15,7 +15,8 @@ pub(crate) struct Outbox {
     queue: VecDeque<Message>,
     /// The SSN of the message whose first fragment is gone and whose rest is at the front.
     begun: Option<Ssn>,
-    next_ssns: BTreeMap<StreamId, Ssn>,
+    /// The SSN of each stream's next ordered message, as far as streams were used.
+    next_ssns: Vec<Ssn>,
     bytes: usize,
 }
 
@@ -55,6 +56,15 @@ impl Outbox {
         self.queue.front()?.options.as_ref()?.destination
     }
 
+    /// Whether the next DATA chunk may follow one that was wanted at this address: it goes there, too, and is not stale.
+    pub(crate) fn next_goes_along(&self, wanted: Option<IpAddr>, now: Instant) -> bool {
+        match self.queue.front().map(|message| &message.options) {
+            // Nearly all messages ask for nothing.
+            Some(None) => wanted.is_none(),
+            _ => self.wanted() == wanted && !self.is_stale(now),
+        }
+    }
+
     /// Whether the next message must not wait for others.
     pub(crate) fn is_urgent(&self) -> bool {
         let options = self.queue.front().and_then(|message| message.options.as_ref());
@@ -79,28 +89,41 @@ impl Outbox {
     }
 
     /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9), and the context of its
-    /// message.
-    pub(crate) fn next_chunk(&mut self, tsn: Tsn, limit: usize) -> Option<(Data, u32)> {
+    /// message. With `urgent` it asks to be acknowledged at once, whatever the message does.
+    #[inline]
+    pub(crate) fn next_chunk(
+        &mut self,
+        tsn: Tsn,
+        limit: usize,
+        urgent: bool,
+    ) -> Option<(Data, u32)> {
+        let message = self.queue.front_mut()?;
+        if message.payload.len() > limit {
+            return self.next_fragment(tsn, limit, urgent);
+        }
+        let message = self.queue.pop_front()?;
+        let context = message.mark();
+        let Message { stream, ppid, unordered, immediate, payload, .. } = message;
+        self.bytes -= cost(payload.len());
+        let begun = self.begun.take();
+        let beginning = begun.is_none();
+        let ssn = begun.unwrap_or_else(|| self.ssn(stream, unordered));
+        let immediate = immediate || urgent;
+        let flags = DataFlags { immediate, unordered, beginning, ending: true };
+        Some((Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload }, context))
+    }
+
+    /// The same for a message of which more is left than fits.
+    fn next_fragment(&mut self, tsn: Tsn, limit: usize, urgent: bool) -> Option<(Data, u32)> {
         let message = self.queue.front_mut()?;
         let context = message.mark();
-        let payload = if message.payload.len() > limit {
-            message.payload.split_to(limit)
-        } else {
-            std::mem::take(&mut message.payload)
-        };
-        let ending = message.payload.is_empty();
+        let payload = message.payload.split_to(limit);
         let (stream, ppid, unordered) = (message.stream, message.ppid, message.unordered);
-        let immediate = ending && message.immediate;
-        if ending {
-            self.queue.pop_front();
-            self.bytes -= cost(payload.len());
-        } else {
-            self.bytes -= payload.len();
-        }
+        self.bytes -= payload.len();
         let beginning = self.begun.is_none();
-        let ssn = self.ssn(stream, unordered);
-        self.begun = (!ending).then_some(ssn);
-        let flags = DataFlags { immediate, unordered, beginning, ending };
+        let ssn = self.begun.unwrap_or_else(|| self.ssn(stream, unordered));
+        self.begun = Some(ssn);
+        let flags = DataFlags { immediate: urgent, unordered, beginning, ending: false };
         Some((Data { tsn, stream, sequence: Sequence::Ssn(ssn), ppid, flags, payload }, context))
     }
 
@@ -142,14 +165,15 @@ impl Outbox {
 
     /// RFC 9260, 6.5: one number for each ordered message, the same for all its fragments; none is used
     /// up by unordered messages.
-    fn ssn(&mut self, stream: StreamId, unordered: bool) -> Ssn {
-        if let Some(ssn) = self.begun {
-            return ssn;
-        }
+    fn ssn(&mut self, StreamId(stream): StreamId, unordered: bool) -> Ssn {
         if unordered {
             return Ssn::default();
         }
-        let next = self.next_ssns.entry(stream).or_default();
+        let stream = usize::from(stream);
+        if stream >= self.next_ssns.len() {
+            self.next_ssns.resize(stream + 1, Ssn::default());
+        }
+        let Some(next) = self.next_ssns.get_mut(stream) else { return Ssn::default() };
         let ssn = *next;
         *next = ssn.next();
         ssn
@@ -190,7 +214,7 @@ mod tests {
     use super::*;
 
     fn chunks(outbox: &mut Outbox, limit: usize) -> Vec<(u16, u16, bool, bool, usize)> {
-        std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit))
+        std::iter::from_fn(|| outbox.next_chunk(Tsn::default(), limit, false))
             .map(|(data, _)| {
                 let Sequence::Ssn(ssn) = data.sequence else { panic!("DATA was asked for") };
                 let DataFlags { beginning, ending, .. } = data.flags;
@@ -233,7 +257,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(Message::new(0, vec![1; 20]));
         outbox.push(Message::new(0, "whole"));
-        outbox.next_chunk(Tsn::default(), 8);
+        outbox.next_chunk(Tsn::default(), 8, false);
         let left: Vec<_> = outbox.drain().collect();
         assert_eq!(left, [Message::new(0, "whole")]);
     }

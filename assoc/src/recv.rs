@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use usctp_chunk::{Data, StreamId, Tsn};
+use usctp_chunk::{DataHead, StreamId, Tsn};
 
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
@@ -15,7 +15,7 @@ mod reassembly;
 mod tsn_map;
 
 use ack::{Ack, Urgency};
-use copies::Copies;
+pub(crate) use copies::Copies;
 pub(crate) use inbox::Inbox;
 use reassembly::Reassembly;
 use tsn_map::Arrival;
@@ -92,46 +92,49 @@ impl Receiver {
         self.reassembly.bytes() + inbox.bytes()
     }
 
-    /// A copy of a payload that had better not hold on to its packet.
-    pub(crate) fn copy(&mut self, payload: &[u8]) -> Bytes {
-        self.copies.copy(payload)
+    /// Another packet is read.
+    pub(crate) fn begin_packet(&mut self) {
+        self.copies.begin_packet();
     }
 
-    /// Takes a DATA chunk with at least one byte of payload in.
+    /// Takes a DATA chunk with `len` bytes of payload in, at least one, which are asked for only if they are wanted.
+    #[inline]
     pub(crate) fn on_data(
         &mut self,
-        data: Data,
+        head: DataHead,
+        len: usize,
+        payload: impl FnOnce(&mut Copies) -> Bytes,
         from: Option<PathId>,
         inbox: &mut Inbox,
     ) -> Verdict {
         self.source = from.or(self.source);
-        let index = match self.map.classify(data.tsn) {
+        let index = match self.map.classify(head.tsn) {
             Arrival::New(index) => index,
             Arrival::Duplicate => {
                 // RFC 9260, 6.2: duplicates are answered at once.
-                self.map.record_duplicate(data.tsn);
+                self.map.record_duplicate(head.tsn);
                 self.ack.note(Urgency::Immediate);
                 return Verdict::Duplicate;
             }
             Arrival::TooFar => return self.dropped(),
         };
-        if !self.has_room(&data, inbox) {
+        if !self.has_room(head.tsn, len, inbox) {
             // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
             if !self.is_stuck(inbox) || self.reassembly.begin_partial_delivery(inbox) {
                 return self.dropped();
             }
             return Verdict::OutOfResource;
         }
-        self.window.note_chunk(data.payload.len());
+        self.window.note_chunk(len);
         let had_gaps = self.map.has_gaps();
-        self.map.record(data.tsn);
+        self.map.record(head.tsn);
         // RFC 9260, 6.7: a gap, and what fills it, is answered at once; so is the I bit (6.2).
-        let urgent = data.flags.immediate || had_gaps || self.map.has_gaps();
+        let urgent = head.flags.immediate || had_gaps || self.map.has_gaps();
         self.ack.note(if urgent { Urgency::Immediate } else { Urgency::Delayed });
-        if data.stream.0 >= self.streams {
+        if head.stream.0 >= self.streams {
             return Verdict::InvalidStream;
         }
-        match self.reassembly.insert(index, data, inbox) {
+        match self.reassembly.insert(index, head, payload(&mut self.copies), inbox) {
             Ok(()) => Verdict::Accepted,
             Err(contradiction) => Verdict::Contradiction(contradiction.0),
         }
@@ -144,6 +147,8 @@ impl Receiver {
 
     /// The packet is read; whether it held DATA.
     pub(crate) fn end_of_packet(&mut self, now: Instant, options: &SackOptions) -> bool {
+        // Whoever took the messages decides how long their copies are kept.
+        self.copies.begin_packet();
         self.ack.end_of_packet(now, options)
     }
 
@@ -210,22 +215,29 @@ impl Receiver {
 
     /// The window as it may be told.
     fn open_window(&self, inbox: &Inbox) -> usize {
-        let free = self.window.limit.saturating_sub(self.buffered(inbox));
+        if self.window_is_open(inbox) { self.window.payload_of(self.free(inbox)) } else { 0 }
+    }
+
+    /// Whether a window may be told at all.
+    fn window_is_open(&self, inbox: &Inbox) -> bool {
         // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        let silly = USUAL_CHUNK.min(self.window.limit / 4);
-        if free < silly { 0 } else { self.window.payload_of(free) }
+        self.free(inbox) >= USUAL_CHUNK.min(self.window.limit / 4)
+    }
+
+    fn free(&self, inbox: &Inbox) -> usize {
+        self.window.limit.saturating_sub(self.buffered(inbox))
     }
 
     /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
     /// for what fills a gap, because nothing behind the gap can be delivered before. The peer has
     /// counted such a chunk against the window already when it sent it first.
-    fn has_room(&self, data: &Data, inbox: &Inbox) -> bool {
-        let held = self.buffered(inbox) + data.payload.len();
-        if data.tsn.is_before(self.map.highest()) {
+    fn has_room(&self, tsn: Tsn, len: usize, inbox: &Inbox) -> bool {
+        let held = self.buffered(inbox) + len;
+        if tsn.is_before(self.map.highest()) {
             return held <= 2 * self.window.limit;
         }
         // RFC 9260, 6.2: nothing new while the window is closed.
-        held <= self.window.limit && self.open_window(inbox) > 0
+        held <= self.window.limit && self.window_is_open(inbox)
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no

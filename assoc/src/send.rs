@@ -2,20 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use usctp_chunk::{Data, PacketBuilder, Sack, Tsn};
+use usctp_chunk::{Data, Sack, Tsn};
 
 use crate::config::{Config, LossDetection};
 use crate::outbox::Outbox;
-use crate::path::{Arrived, COMMON_HEADER, Path, PathId, Paths, Probe};
+use crate::path::{Arrived, COMMON_HEADER, Path, PathId, Paths};
 use crate::timer::{Timer, earliest};
 
 mod losses;
 mod outstanding;
 mod rack;
+mod write;
 
 use losses::Recovery;
 pub(crate) use outstanding::NeverSent;
-use outstanding::{Outstanding, Tally, chunk_len, window_cost};
+use outstanding::{Outstanding, Tally, chunk_len};
 use rack::Rack;
 
 #[derive(Debug)]
@@ -65,15 +66,6 @@ struct WindowProbe {
 pub(crate) struct SackOutcome {
     /// Something was newly acknowledged.
     pub(crate) newly_acked: bool,
-}
-
-/// What was written into a packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) chunks: u64,
-    pub(crate) retransmitted: u64,
-    /// The packet left although cwnd would have held it back.
-    pub(crate) fast: bool,
 }
 
 impl Sender {
@@ -185,32 +177,6 @@ impl Sender {
         path.congestion.note_fully_used(true);
         self.pacing.wait.start(now, at.saturating_duration_since(now));
         false
-    }
-
-    /// Writes as much DATA for the path as the packet holds and the windows allow.
-    pub(crate) fn write(
-        &mut self,
-        now: Instant,
-        to: PathId,
-        packet: &mut PacketBuilder<'_>,
-        outbox: &mut Outbox,
-        paths: &mut Paths,
-    ) -> Written {
-        let mut written = Written::default();
-        self.write_lost(now, to, packet, paths, &mut written);
-        // RFC 9260, 6.1 (B): what leaves regardless of cwnd takes nothing new along.
-        if self.outstanding.first_lost().is_none() && !self.recovery.packet_due {
-            self.write_new(now, to, packet, outbox, paths, &mut written);
-        }
-        if let Some(path) = paths.path_mut(to).filter(|_| self.setting_up) {
-            path.t3.stop();
-        }
-        if written.chunks > 0 {
-            self.burst = self.burst.saturating_sub(1);
-            self.packet_left(now, to, packet.len(), paths);
-            written.fast = std::mem::take(&mut self.recovery.packet_due);
-        }
-        written
     }
 
     /// Takes a SACK in. A report of T3-rtx and congestion control is made to each path it concerns.
@@ -351,90 +317,6 @@ impl Sender {
         better
     }
 
-    fn write_lost(
-        &mut self,
-        now: Instant,
-        to: PathId,
-        packet: &mut PacketBuilder<'_>,
-        paths: &mut Paths,
-        written: &mut Written,
-    ) {
-        while let Some((number, path, data)) = self.outstanding.first_lost() {
-            if path != to || !packet.push_data(data) {
-                return;
-            }
-            let (len, payload) = (chunk_len(data), data.payload.len());
-            let earliest = self.outstanding.is_earliest_on(to, number);
-            self.outstanding.resent(now, number);
-            if let Some(rack) = &mut self.rack {
-                rack.on_sent(to, number, self.outstanding.transmissions());
-            }
-            self.outstanding.note_packet(number, uncut(paths.path(to), packet.len()));
-            self.rwnd = self.rwnd.saturating_sub(window_cost(payload));
-            written.chunks += 1;
-            written.retransmitted += 1;
-            let Some(path) = paths.path_mut(to) else { return };
-            path.record.counts.retransmitted_chunks += 1;
-            sent_on(path, now, len);
-            if earliest {
-                // RFC 9260, 6.1: the earliest outstanding chunk of the address is sent again.
-                path.t3.start(now, path.rto.current());
-            }
-        }
-    }
-
-    fn write_new(
-        &mut self,
-        now: Instant,
-        to: PathId,
-        packet: &mut PacketBuilder<'_>,
-        outbox: &mut Outbox,
-        paths: &mut Paths,
-        written: &mut Written,
-    ) {
-        if path_for_new(outbox, paths) != Some(to) {
-            return;
-        }
-        let wanted = outbox.wanted();
-        let limit = self.fragment_limit(paths);
-        let Some(path) = paths.path_mut(to) else { return };
-        while let Some(len) = outbox.next_len(limit) {
-            if (DATA_HEADER + len).next_multiple_of(4) > packet.remaining() {
-                return;
-            }
-            if self.setting_up && !outbox.next_is_whole(limit) {
-                return;
-            }
-            if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
-                return;
-            }
-            if outbox.wanted() != wanted || outbox.is_stale(now) {
-                return;
-            }
-            let next = outbox.next_chunk(self.outstanding.next_tsn(), limit);
-            let Some((mut data, context)) = next else {
-                return;
-            };
-            data.flags.immediate |= self.closing;
-            if !packet.push_data(&data) {
-                debug_assert!(false, "the room was checked");
-            }
-            self.window_probe.outstanding = self.rwnd < len;
-            self.window_probe.due = false;
-            self.rwnd = self.rwnd.saturating_sub(window_cost(len));
-            let number = self.outstanding.next_number();
-            path.record.probe.get_or_insert(Probe { number, sent_at: now });
-            sent_on(path, now, chunk_len(&data));
-            path.record.used_at = Some(now);
-            self.outstanding.push(now, data, to, context);
-            if let Some(rack) = &mut self.rack {
-                rack.on_sent(to, number, self.outstanding.transmissions());
-            }
-            self.outstanding.note_packet(number, packet.len());
-            written.chunks += 1;
-        }
-    }
-
     /// RFC 9260, 6.1 (A): whether the peer's window has room for a chunk, or a probe of it is due.
     fn window_allows(&mut self, len: usize, now: Instant, rto: Duration) -> bool {
         if len <= self.rwnd {
@@ -520,21 +402,6 @@ fn path_for_new(outbox: &Outbox, paths: &Paths) -> Option<PathId> {
     let wanted = outbox.wanted().and_then(|peer| paths.find(peer));
     let usable = |id: &PathId| paths.path(*id).is_some_and(Path::is_usable);
     wanted.filter(usable).or_else(|| paths.for_data())
-}
-
-/// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
-fn sent_on(path: &mut Path, now: Instant, len: usize) {
-    path.congestion.on_sent(now, len);
-    path.record.counts.bytes_sent += len as u64;
-    path.plpmtud.on_sent();
-    if !path.t3.is_running() {
-        path.t3.start(now, path.rto.current());
-    }
-}
-
-/// The length of a packet that says something of the path's MTU: 0 where IP may cut it.
-fn uncut(path: Option<&Path>, len: usize) -> usize {
-    if path.is_some_and(|path| len <= path.packet_limit()) { len } else { 0 }
 }
 
 const DATA_HEADER: usize = Data::HEADER;

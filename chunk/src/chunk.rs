@@ -24,7 +24,7 @@ mod shutdown;
 pub use abort::Abort;
 pub use asconf::{Asconf, AsconfAck};
 pub use auth::Auth;
-pub use data::{Data, DataFlags, Sequence};
+pub use data::{Data, DataFlags, DataHead, Sequence};
 pub use forward_tsn::{ForwardTsn, IForwardTsn, SkippedMessages, SkippedStreams};
 pub use heartbeat::Heartbeat;
 pub use init::Init;

@@ -25,10 +25,10 @@ mod tlv;
 pub use cause::{Cause, CauseCode, Causes, MissingParameters, RawCause};
 pub use checksum::Checksum;
 pub use chunk::{
-    Abort, Asconf, AsconfAck, Auth, Chunk, ChunkType, Data, DataFlags, Duplicates, ForwardTsn,
-    GapBlock, GapBlocks, Heartbeat, IForwardTsn, Init, NextTsns, RawChunk, ReConfigResult, Sack,
-    Sequence, Shutdown, ShutdownComplete, SkippedMessages, SkippedStreams, UnknownChunk,
-    Unrecognized,
+    Abort, Asconf, AsconfAck, Auth, Chunk, ChunkType, Data, DataFlags, DataHead, Duplicates,
+    ForwardTsn, GapBlock, GapBlocks, Heartbeat, IForwardTsn, Init, NextTsns, RawChunk,
+    ReConfigResult, Sack, Sequence, Shutdown, ShutdownComplete, SkippedMessages, SkippedStreams,
+    UnknownChunk, Unrecognized,
 };
 pub use error::DecodeError;
 pub use list::{Entries, List};

@@ -93,11 +93,13 @@ pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Tlv<'a>, DecodeError> {
 }
 
 /// A length with its padding: the next multiple of 4.
+#[inline]
 pub(crate) const fn padded(length: usize) -> usize {
     length.next_multiple_of(4)
 }
 
 /// The length of a triple with a value of this length, without padding.
+#[inline]
 pub(crate) fn length_with(value: usize) -> usize {
     value.saturating_add(HEADER).min(GREATEST)
 }

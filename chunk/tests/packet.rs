@@ -170,3 +170,43 @@ fn a_chunk_with_more_than_its_length_can_say_is_cut_and_keeps_its_frame() {
     assert_eq!(chunks.next().unwrap().unwrap().bytes().len(), 65_535);
     assert!(chunks.next().is_none());
 }
+
+#[test]
+fn padding_is_what_a_pad_chunk_of_zeros_is() {
+    for length in [0, 1, 4, 11] {
+        let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
+        let mut builder = PacketBuilder::new(&mut ours, HEADER, 12 + 4 + 12);
+        assert!(builder.push_padding(length));
+        assert!(!builder.push_padding(12));
+        builder.finish();
+        let mut builder = PacketBuilder::new(&mut theirs, HEADER, 1500);
+        assert!(builder.push(&Chunk::Pad(vec![0; length].into())));
+        builder.finish();
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+fn data_read_where_it_lies_is_data_decoded() {
+    let flags = DataFlags { immediate: true, unordered: false, beginning: true, ending: false };
+    let mut sent = Data { stream: StreamId(2), ppid: Ppid(3), flags, ..data(5) };
+    sent.sequence = Sequence::Ssn(Ssn::new(4));
+    let mut out = BytesMut::new();
+    let mut builder = PacketBuilder::new(&mut out, HEADER, 1500);
+    assert!(builder.push_data(&sent));
+    builder.finish();
+    let packet = out.freeze();
+    let whole = Packet::parse(packet.clone()).unwrap();
+    let raw = whole.chunks().next().unwrap().unwrap();
+    assert_eq!(raw.decode(), Ok(Chunk::Data(sent.clone())));
+    let (head, payload) = raw.read_data().unwrap();
+    assert_eq!((head, payload), (sent.head(), &sent.payload[..]));
+    assert_eq!(raw.data_payload(), sent.payload);
+    // One byte less than the fields take.
+    let mut short = packet[..12 + 15].to_vec();
+    short[15] = 15;
+    let short = Packet::parse(short.into()).unwrap();
+    let raw = short.chunks().next().unwrap().unwrap();
+    assert_eq!(raw.read_data(), Err(DecodeError::LengthTooSmall));
+    assert_eq!(raw.decode(), Err(DecodeError::LengthTooSmall));
+}

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rand::Rng;
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, ChunkType, Init, MissingParameters, Packet, ParameterType,
-    RawChunk, ShutdownComplete, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, DecodeError, Init, MissingParameters, Packet,
+    ParameterType, RawChunk, ShutdownComplete, VerificationTag,
 };
 
 use super::setup::{CookieWait, Setup};
@@ -84,16 +84,16 @@ impl Association {
         arrival: &Arrival,
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Option<Reply> {
-        self.bound_answers(arrival);
+        self.begin_packet(arrival);
         let mut reply = None;
         for raw in packet.chunks().skip(skip) {
-            let chunk = raw.and_then(|raw| Ok((raw.decode()?, raw)));
-            let Ok((chunk, raw)) = chunk else {
+            let outcome = raw.and_then(|raw| self.on_raw_chunk(now, packet, &raw, arrival, taken));
+            let Ok(outcome) = outcome else {
                 // RFC 9260, 6.10: a partial chunk is dropped; nothing behind it can be found.
                 self.ctx.statistics.malformed_chunks += 1;
                 break;
             };
-            match self.on_chunk(now, chunk, &raw, arrival, taken) {
+            match outcome {
                 Outcome::Continue => {}
                 Outcome::Stop => break,
                 Outcome::Answer(tag, chunk) => {
@@ -118,16 +118,34 @@ impl Association {
         reply
     }
 
-    /// RFC 9260, 12.4: one packet is answered by one packet, SACK and DATA apart.
-    fn bound_answers(&mut self, arrival: &Arrival) {
-        let path = arrival.path.and_then(|id| self.ctx.paths.path(id));
-        if let (State::Open(tcb), Some(path)) = (&mut self.state, path) {
+    fn begin_packet(&mut self, arrival: &Arrival) {
+        let State::Open(tcb) = &mut self.state else { return };
+        tcb.receiver.begin_packet();
+        // RFC 9260, 12.4: one packet is answered by one packet, SACK and DATA apart.
+        if let Some(path) = arrival.path.and_then(|id| self.ctx.paths.path(id)) {
             tcb.control.begin_packet(path.packet_limit());
         }
     }
 
     fn has_answered(&self) -> bool {
         matches!(&self.state, State::Open(tcb) if tcb.control.has_answered())
+    }
+
+    fn on_raw_chunk(
+        &mut self,
+        now: Instant,
+        packet: &Packet,
+        raw: &RawChunk<'_>,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Result<Outcome, DecodeError> {
+        match &mut self.state {
+            // Most chunks, which are spared the way through all kinds of them.
+            State::Open(tcb) if raw.kind == ChunkType::DATA => {
+                tcb.on_data_chunk(packet.bytes(), raw, arrival, &mut self.ctx)
+            }
+            _ => Ok(self.on_chunk(now, raw.decode()?, raw, arrival, taken)),
+        }
     }
 
     fn on_chunk(

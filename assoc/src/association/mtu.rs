@@ -151,7 +151,7 @@ impl Tcb {
             let rest = len.saturating_sub(COMMON_HEADER + heartbeat.encoded_len());
             packet.push(&heartbeat);
             if let Some(padding) = rest.checked_sub(CHUNK_HEADER) {
-                packet.push(&Chunk::Pad(Bytes::from(vec![0; padding])));
+                packet.push_padding(padding);
             }
             statistics.mtu_probes_sent += 1;
         });

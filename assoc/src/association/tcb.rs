@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use usctp_chunk::{Abort, Cause, Causes, Chunk, Data, Heartbeat, RawChunk, Sack, VerificationTag};
+use usctp_chunk::{
+    Abort, Cause, Causes, Chunk, DataHead, DecodeError, Heartbeat, RawChunk, Sack, VerificationTag,
+};
 
 use super::closing::Closing;
 use super::control::Control;
@@ -14,7 +16,7 @@ use crate::cookie::Ties;
 use crate::event::{ActiveReason, AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
 use crate::path::{Path, PathId, PathState, heartbeat};
-use crate::recv::{Receiver, Verdict};
+use crate::recv::{Copies, Receiver, Verdict};
 use crate::send::Sender;
 use crate::timer::Timer;
 
@@ -92,7 +94,9 @@ impl Tcb {
         ctx: &mut Context,
     ) -> Outcome {
         match chunk {
-            Chunk::Data(data) => self.on_data(data, arrival, ctx),
+            Chunk::Data(data) => {
+                self.on_data(data.head(), data.payload.len(), |_| data.payload, arrival, ctx)
+            }
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
             Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
@@ -196,7 +200,34 @@ impl Tcb {
         }
     }
 
-    fn on_data(&mut self, mut data: Data, arrival: &Arrival, ctx: &mut Context) -> Outcome {
+    /// Acts on a DATA chunk of a packet as [`on_chunk`](Self::on_chunk) does.
+    #[inline]
+    pub(crate) fn on_data_chunk(
+        &mut self,
+        packet: &[u8],
+        raw: &RawChunk<'_>,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Result<Outcome, DecodeError> {
+        let (head, payload) = raw.read_data()?;
+        // What waits here must not hold on to a packet that is mostly something else.
+        let small = payload.len() < packet.len() / LARGEST_SHARE;
+        let keep = |copies: &mut Copies| match small {
+            true => copies.copy(packet, payload),
+            false => raw.data_payload(),
+        };
+        Ok(self.on_data(head, payload.len(), keep, arrival, ctx))
+    }
+
+    #[inline]
+    fn on_data(
+        &mut self,
+        head: DataHead,
+        len: usize,
+        payload: impl FnOnce(&mut Copies) -> Bytes,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Outcome {
         let receives = matches!(
             self.phase,
             Phase::Established | Phase::ShutdownPending | Phase::ShutdownSent(_)
@@ -205,16 +236,12 @@ impl Tcb {
             return Outcome::Continue;
         }
         ctx.statistics.data_chunks_received += 1;
-        if data.payload.is_empty() {
+        if len == 0 {
             // RFC 9260, 6.2
-            return self.abort(Cause::NoUserData { tsn: data.tsn }, arrival);
+            return self.abort(Cause::NoUserData { tsn: head.tsn }, arrival);
         }
-        if data.payload.len() < arrival.packet_len / LARGEST_SHARE {
-            // What waits here must not hold on to a packet that is mostly something else.
-            data.payload = self.receiver.copy(&data.payload);
-        }
-        let stream = data.stream;
-        match self.receiver.on_data(data, arrival.path, &mut ctx.inbox) {
+        let stream = head.stream;
+        match self.receiver.on_data(head, len, payload, arrival.path, &mut ctx.inbox) {
             Verdict::Accepted => {}
             Verdict::Duplicate => ctx.statistics.duplicate_chunks += 1,
             Verdict::Dropped => ctx.statistics.dropped_chunks += 1,

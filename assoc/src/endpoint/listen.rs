@@ -263,7 +263,6 @@ impl Endpoint {
             destination: datagram.destination,
             udp_port: datagram.udp_port,
             zone: datagram.zone,
-            packet_len: datagram.payload.len(),
             path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
         }
     }

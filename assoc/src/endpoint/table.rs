@@ -9,20 +9,42 @@ use usctp_chunk::VerificationTag;
 use super::spread::OwnMap;
 use crate::association::Association;
 use crate::event::AssociationId;
+use crate::path::Path;
 use crate::wire::{Datagram, zone_of};
 
-/// An address of a peer with its zone, 0 unless it is link-local, and the peer's port.
-type PeerAddress = (IpAddr, u32, u16);
+/// An address of a peer with its zone, 0 unless it is link-local, and the peer's port: two numbers, which are hashed in less
+/// time than the parts of an [`IpAddr`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct PeerAddress {
+    address: u128,
+    rest: u64,
+}
+
+impl PeerAddress {
+    fn new(address: IpAddr, zone: u32, port: u16) -> Self {
+        let (family, address) = match address {
+            IpAddr::V4(v4) => (4, v4.to_bits().into()),
+            IpAddr::V6(v6) => (6, v6.to_bits()),
+        };
+        Self { address, rest: family << 48 | u64::from(zone) << 16 | u64::from(port) }
+    }
+}
 
 /// The associations of an endpoint with the indices that find them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: OwnMap<AssociationId, Box<Entry>>,
-    by_tag: OwnMap<VerificationTag, AssociationId>,
-    by_address: HashMap<PeerAddress, AssociationId>,
+    names: Names,
     deadlines: BTreeSet<(Instant, AssociationId)>,
     /// Associations that something was done to since they were drained.
     touched: VecDeque<AssociationId>,
+}
+
+/// What associations are found by.
+#[derive(Debug, Default)]
+struct Names {
+    by_tag: OwnMap<VerificationTag, AssociationId>,
+    by_address: HashMap<PeerAddress, AssociationId>,
 }
 
 #[derive(Debug)]
@@ -58,7 +80,10 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
         let entry = self.entries.remove(&id)?;
-        self.forget(id, &entry.addresses, entry.tag);
+        self.names.forget(id, &entry.addresses, entry.tag);
+        if entry.touched {
+            self.touched.retain(|touched| *touched != id);
+        }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
@@ -84,18 +109,18 @@ impl Table {
     }
 
     pub(super) fn find_tag(&self, tag: VerificationTag) -> Option<AssociationId> {
-        self.by_tag.get(&tag).copied()
+        self.names.by_tag.get(&tag).copied()
     }
 
     /// Whether an association has the address a packet came from.
     pub(super) fn is_from(&self, id: AssociationId, datagram: &Datagram, port: u16) -> bool {
-        let source = (datagram.source, datagram.source_zone(), port);
+        let source = PeerAddress::new(datagram.source, datagram.source_zone(), port);
         self.entries.get(&id).is_some_and(|entry| entry.addresses.contains(&source))
     }
 
     /// The association that has this address of a peer; the zone is 0 unless the address is link-local.
     pub(super) fn find_address(&self, peer: IpAddr, zone: u32, port: u16) -> Option<AssociationId> {
-        self.by_address.get(&(peer, zone, port)).copied()
+        self.names.by_address.get(&PeerAddress::new(peer, zone, port)).copied()
     }
 
     /// The association that has the address a packet came from.
@@ -105,13 +130,8 @@ impl Table {
 
     /// The first association that something was done to, for draining.
     pub(super) fn first_touched(&mut self) -> Option<&mut Association> {
-        loop {
-            let id = *self.touched.front()?;
-            if self.entries.contains_key(&id) {
-                return self.entries.get_mut(&id).map(|entry| &mut entry.association);
-            }
-            self.touched.pop_front();
-        }
+        let id = self.touched.front()?;
+        self.entries.get_mut(id).map(|entry| &mut entry.association)
     }
 
     /// The first association was drained: its tag, addresses and deadline are up to date again.
@@ -169,27 +189,26 @@ impl Table {
 
     /// Makes the association found by its present tag and addresses; by none once it is over.
     fn index(&mut self, id: AssociationId) {
-        let Some(mut entry) = self.entries.remove(&id) else { return };
-        self.forget(id, &entry.addresses, entry.tag);
-        let association = &entry.association;
-        let live = !association.is_over();
-        entry.tag = live.then_some(association.ctx.me.local_tag);
-        entry.addresses.clear();
-        if live {
-            let port = association.port();
-            let peers = association.ctx.paths.iter();
-            let peers = peers.map(|path| (path.peer, zone_of(path.peer, path.zone), port));
-            entry.addresses.extend(peers);
+        let Self { entries, names, .. } = self;
+        let Some(entry) = entries.get_mut(&id) else { return };
+        let (tag, addresses) = found_by(&entry.association);
+        // An address may have been another association's, and be free by now.
+        let found = |address| names.by_address.get(address) == Some(&id);
+        if entry.tag == tag && entry.addresses == addresses && addresses.iter().all(found) {
+            return;
         }
-        if let Some(tag) = entry.tag {
-            self.by_tag.insert(tag, id);
+        names.forget(id, &entry.addresses, entry.tag);
+        (entry.tag, entry.addresses) = (tag, addresses);
+        if let Some(tag) = tag {
+            names.by_tag.insert(tag, id);
         }
         for &address in &entry.addresses {
-            self.by_address.entry(address).or_insert(id);
+            names.by_address.entry(address).or_insert(id);
         }
-        self.entries.insert(id, entry);
     }
+}
 
+impl Names {
     fn forget(
         &mut self,
         id: AssociationId,
@@ -205,6 +224,17 @@ impl Table {
             }
         }
     }
+}
+
+/// The tag and the addresses that packets for an association have; none once it is over.
+fn found_by(association: &Association) -> (Option<VerificationTag>, Vec<PeerAddress>) {
+    if association.is_over() {
+        return (None, Vec::new());
+    }
+    let port = association.port();
+    let address = |path: &Path| PeerAddress::new(path.peer, zone_of(path.peer, path.zone), port);
+    let addresses = association.ctx.paths.iter().map(address).collect();
+    (Some(association.ctx.me.local_tag), addresses)
 }
 
 /// Tags of associations that ended: a cookie that is still valid must not bring one back.

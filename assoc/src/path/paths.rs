@@ -37,7 +37,7 @@ pub(crate) enum Struck {
 impl Paths {
     pub(crate) fn new(peers: &[IpAddr], state: PathState, config: &Config) -> Self {
         let mut paths = Self {
-            paths: Vec::new(),
+            paths: Vec::with_capacity(peers.len()),
             primary: PathId(0),
             errors: 0,
             next_id: 0,

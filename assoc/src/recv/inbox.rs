@@ -16,6 +16,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    #[inline]
     pub(crate) fn push(&mut self, message: Received) {
         self.bytes += cost(message.payload.len());
         self.messages.push_back(message);

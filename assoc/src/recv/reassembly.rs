@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use usctp_chunk::{Data, Ppid, Sequence, Ssn, StreamId};
+use usctp_chunk::{DataHead, Ppid, Sequence, Ssn, StreamId};
 
 use super::inbox::{Inbox, cost};
 use crate::message::Received;
@@ -13,6 +13,9 @@ use crate::message::Received;
 pub(crate) struct Reassembly {
     /// Fragments with consecutive TSNs, by the number of the first one.
     runs: BTreeMap<u64, Run>,
+    /// The SSN of each stream's next ordered message, as far as streams were used.
+    next_ssns: Vec<Ssn>,
+    /// The streams on which something had to wait.
     streams: BTreeMap<StreamId, Stream>,
     bytes: usize,
     /// An empty queue for the parts of the next message, so that none is asked for.
@@ -51,7 +54,6 @@ struct Kind {
 
 #[derive(Debug, Default)]
 struct Stream {
-    next: Ssn,
     /// Whole messages ahead of their turn.
     early: BTreeMap<u16, Received>,
     /// A message of the stream is being delivered in parts; unordered ones wait for its end.
@@ -66,23 +68,35 @@ impl Reassembly {
     }
 
     /// Takes a fragment in and delivers what it completes; `index` is its TSN as a number that never wraps.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         index: u64,
-        data: Data,
+        head: DataHead,
+        payload: Bytes,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
-        let Sequence::Ssn(ssn) = data.sequence else {
+        let Sequence::Ssn(ssn) = head.sequence else {
             return Err(Contradiction("I-DATA without having agreed on it"));
         };
-        let unordered = data.flags.unordered;
-        let kind = Kind { stream: data.stream, ssn, ppid: data.ppid, unordered };
-        if data.flags.beginning && data.flags.ending {
-            return self.complete(kind, data.payload, inbox);
+        let unordered = head.flags.unordered;
+        let kind = Kind { stream: head.stream, ssn, ppid: head.ppid, unordered };
+        if head.flags.beginning && head.flags.ending {
+            return self.complete(kind, payload, inbox);
         }
-        self.bytes += cost(data.payload.len());
-        let piece = Piece { kind, begins: data.flags.beginning, ends: data.flags.ending };
-        let first = self.place(index, piece, data.payload)?;
+        let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
+        self.insert_fragment(index, piece, payload, inbox)
+    }
+
+    fn insert_fragment(
+        &mut self,
+        index: u64,
+        piece: Piece,
+        payload: Bytes,
+        inbox: &mut Inbox,
+    ) -> Result<(), Contradiction> {
+        self.bytes += cost(payload.len());
+        let first = self.place(index, piece, payload)?;
         let Some(run) = self.runs.get(&first) else { return Ok(()) };
         if run.partial {
             self.deliver_part(first, inbox);
@@ -104,18 +118,18 @@ impl Reassembly {
     /// RFC 9260, 6.9: begins to deliver a message in parts because the buffer cannot hold it whole.
     /// Whether there is one whose turn it is.
     pub(crate) fn begin_partial_delivery(&mut self, inbox: &mut Inbox) -> bool {
-        let streams = &self.streams;
+        let Self { streams, next_ssns, .. } = &*self;
         let in_turn = |kind: &Kind| {
             // One message of a stream at a time, so that parts of two are never mixed.
-            let (next, partial) = streams
-                .get(&kind.stream)
-                .map_or((Ssn::default(), false), |stream| (stream.next, stream.partial));
-            !partial && (kind.unordered || kind.ssn == next)
+            let partial = streams.get(&kind.stream).is_some_and(|stream| stream.partial);
+            !partial && (kind.unordered || kind.ssn == next_of(next_ssns, kind.stream))
         };
         let ready = |run: &Run| run.piece.begins && !run.partial && in_turn(&run.piece.kind);
-        let Some((&first, run)) = self.runs.iter_mut().find(|(_, run)| ready(run)) else {
+        let Some(&first) = self.runs.iter().find(|(_, run)| ready(run)).map(|(first, _)| first)
+        else {
             return false;
         };
+        let Some(run) = self.runs.get_mut(&first) else { return false };
         run.partial = true;
         self.streams.entry(run.piece.kind.stream).or_default().partial = true;
         self.deliver_part(first, inbox);
@@ -146,10 +160,10 @@ impl Reassembly {
             inbox.push(message);
         }
         if !unordered {
-            state.next = ssn.next();
+            self.set_next(stream, ssn.next());
         }
         // Whatever it was that came in parts, messages in their turn had to wait for its end.
-        self.bytes -= state.release(inbox);
+        self.release(stream, inbox);
     }
 
     /// Puts a fragment where it belongs and says where the run begins that it is a part of.
@@ -190,6 +204,7 @@ impl Reassembly {
         Ok(index)
     }
 
+    #[inline]
     fn complete(
         &mut self,
         kind: Kind,
@@ -198,8 +213,27 @@ impl Reassembly {
     ) -> Result<(), Contradiction> {
         let Kind { stream, ssn, ppid, unordered } = kind;
         let message = Received { stream, ppid, unordered, more: false, payload };
-        if unordered {
-            match self.streams.get_mut(&stream).filter(|stream| stream.partial) {
+        if self.streams.is_empty() && (unordered || ssn == next_of(&self.next_ssns, stream)) {
+            inbox.push(message);
+            if !unordered {
+                self.set_next(stream, ssn.next());
+            }
+            return Ok(());
+        }
+        self.complete_in_turn(ssn, message, inbox)
+    }
+
+    /// The same where messages may have to wait for others.
+    fn complete_in_turn(
+        &mut self,
+        ssn: Ssn,
+        message: Received,
+        inbox: &mut Inbox,
+    ) -> Result<(), Contradiction> {
+        let stream = message.stream;
+        let in_parts = self.streams.get_mut(&stream).filter(|stream| stream.partial);
+        if message.unordered {
+            match in_parts {
                 Some(state) => {
                     self.bytes += cost(message.payload.len());
                     state.held.push(message);
@@ -208,35 +242,50 @@ impl Reassembly {
             }
             return Ok(());
         }
-        let state = self.streams.entry(stream).or_default();
-        if ssn.is_before(state.next) {
+        let next = next_of(&self.next_ssns, stream);
+        if ssn == next && in_parts.is_none() {
+            inbox.push(message);
+            self.set_next(stream, next.next());
+            self.release(stream, inbox);
+            return Ok(());
+        }
+        if ssn.is_before(next) {
             return Err(Contradiction("a stream sequence number was used again"));
         }
-        if ssn != state.next || state.partial {
-            self.bytes += cost(message.payload.len());
-            return match state.early.insert(ssn.value(), message) {
-                None => Ok(()),
-                Some(_) => Err(Contradiction("a stream sequence number was used again")),
-            };
+        self.bytes += cost(message.payload.len());
+        match self.streams.entry(stream).or_default().early.insert(ssn.value(), message) {
+            None => Ok(()),
+            Some(_) => Err(Contradiction("a stream sequence number was used again")),
         }
-        inbox.push(message);
-        state.next = state.next.next();
-        self.bytes -= state.release(inbox);
-        Ok(())
+    }
+
+    /// Delivers the messages whose turn has come.
+    fn release(&mut self, stream: StreamId, inbox: &mut Inbox) {
+        let Some(state) = self.streams.get_mut(&stream) else { return };
+        let mut next = next_of(&self.next_ssns, stream);
+        while let Some(message) = state.early.remove(&next.value()) {
+            self.bytes -= cost(message.payload.len());
+            inbox.push(message);
+            next = next.next();
+        }
+        self.set_next(stream, next);
+    }
+
+    #[inline]
+    fn set_next(&mut self, StreamId(stream): StreamId, next: Ssn) {
+        let at = usize::from(stream);
+        if at >= self.next_ssns.len() {
+            self.next_ssns.resize(at + 1, Ssn::default());
+        }
+        if let Some(place) = self.next_ssns.get_mut(at) {
+            *place = next;
+        }
     }
 }
 
-impl Stream {
-    /// Delivers the messages whose turn has come; their cost.
-    fn release(&mut self, inbox: &mut Inbox) -> usize {
-        let mut released = 0;
-        while let Some(message) = self.early.remove(&self.next.value()) {
-            released += cost(message.payload.len());
-            inbox.push(message);
-            self.next = self.next.next();
-        }
-        released
-    }
+#[inline]
+fn next_of(next_ssns: &[Ssn], StreamId(stream): StreamId) -> Ssn {
+    next_ssns.get(usize::from(stream)).copied().unwrap_or_default()
 }
 
 impl Piece {
@@ -302,13 +351,19 @@ const SPARE_MAX: usize = 64;
 mod tests {
     use std::cell::Cell;
 
-    use usctp_chunk::{DataFlags, Tsn};
+    use usctp_chunk::{Data, DataFlags, Tsn};
 
     use super::*;
 
     thread_local! {
         /// How many parts were moved from one run to another.
         pub(super) static MOVED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    impl Reassembly {
+        fn take(&mut self, index: u64, data: Data, inbox: &mut Inbox) -> Result<(), Contradiction> {
+            self.insert(index, data.head(), data.payload, inbox)
+        }
     }
 
     fn data(index: u64, ssn: u16, beginning: bool, ending: bool, text: &'static str) -> Data {
@@ -341,7 +396,7 @@ mod tests {
             for (n, at) in order.into_iter().enumerate() {
                 assert!(n == 3 || inbox.pop().is_none());
                 let (index, b, e, text) = parts[at];
-                reassembly.insert(index, data(index, 0, b, e, text), &mut inbox).unwrap();
+                reassembly.take(index, data(index, 0, b, e, text), &mut inbox).unwrap();
             }
             assert_eq!(delivered(&mut inbox), ["abcd"]);
             assert_eq!(reassembly.bytes(), 0);
@@ -351,12 +406,12 @@ mod tests {
     #[test]
     fn ordered_messages_wait_for_their_turn_across_the_wrap() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.streams.entry(StreamId(1)).or_default().next = Ssn::new(65_535);
-        reassembly.insert(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
+        reassembly.set_next(StreamId(1), Ssn::new(65_535));
+        reassembly.take(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
         assert!(inbox.pop().is_none());
         assert!(reassembly.bytes() > 0);
-        reassembly.insert(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 65_535, true, true, "first"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["first", "second", "third"]);
         assert_eq!(reassembly.bytes(), 0);
     }
@@ -364,16 +419,16 @@ mod tests {
     #[test]
     fn a_message_too_large_to_hold_comes_in_parts_and_nothing_of_its_stream_between() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
         assert_eq!(reassembly.bytes(), 0);
         let mut unordered = data(9, 0, true, true, "unordered");
         unordered.flags.unordered = true;
-        reassembly.insert(9, unordered, &mut inbox).unwrap();
-        reassembly.insert(5, data(5, 1, true, true, "next"), &mut inbox).unwrap();
-        reassembly.insert(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
-        reassembly.insert(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
+        reassembly.take(9, unordered, &mut inbox).unwrap();
+        reassembly.take(5, data(5, 1, true, true, "next"), &mut inbox).unwrap();
+        reassembly.take(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
+        reassembly.take(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
         let parts: Vec<_> = std::iter::from_fn(|| inbox.pop())
             .map(|m| (String::from_utf8(m.payload.to_vec()).unwrap(), m.more))
             .collect();
@@ -390,12 +445,12 @@ mod tests {
             data.flags.unordered = true;
             data
         };
-        reassembly.insert(1, unordered(1, true, false, "a"), &mut inbox).unwrap();
+        reassembly.take(1, unordered(1, true, false, "a"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
-        reassembly.insert(3, data(3, 0, true, true, "first"), &mut inbox).unwrap();
-        reassembly.insert(4, data(4, 1, true, true, "second"), &mut inbox).unwrap();
+        reassembly.take(3, data(3, 0, true, true, "first"), &mut inbox).unwrap();
+        reassembly.take(4, data(4, 1, true, true, "second"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["a"]);
-        reassembly.insert(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
+        reassembly.take(2, unordered(2, false, true, "b"), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox), ["b", "first", "second"]);
         assert_eq!(reassembly.bytes(), 0);
     }
@@ -411,7 +466,7 @@ mod tests {
             MOVED.set(0);
             for tsn in order {
                 let fragment = data(tsn, 0, false, false, "x");
-                reassembly.insert(tsn, fragment, &mut inbox).unwrap();
+                reassembly.take(tsn, fragment, &mut inbox).unwrap();
             }
             // One for each fragment that joins, and not the square of it.
             assert!(MOVED.get() <= 2 * COUNT as usize, "{} were moved", MOVED.get());
@@ -421,11 +476,11 @@ mod tests {
     #[test]
     fn parts_of_two_messages_of_a_stream_are_never_mixed() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "ordered"), &mut inbox).unwrap();
+        reassembly.take(1, data(1, 0, true, false, "ordered"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
         let mut other = data(5, 0, true, false, "unordered");
         other.flags.unordered = true;
-        reassembly.insert(5, other, &mut inbox).unwrap();
+        reassembly.take(5, other, &mut inbox).unwrap();
         assert!(!reassembly.begin_partial_delivery(&mut inbox));
         assert_eq!(delivered(&mut inbox), ["ordered"]);
     }
@@ -433,8 +488,8 @@ mod tests {
     #[test]
     fn only_a_message_whose_turn_it_is_is_delivered_in_parts() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
-        reassembly.insert(2, data(2, 0, false, false, "no beginning"), &mut inbox).unwrap();
+        reassembly.take(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
+        reassembly.take(2, data(2, 0, false, false, "no beginning"), &mut inbox).unwrap();
         assert!(!reassembly.begin_partial_delivery(&mut inbox));
         assert!(inbox.pop().is_none());
     }
@@ -442,13 +497,13 @@ mod tests {
     #[test]
     fn fragments_that_contradict_each_other_are_found() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        assert!(reassembly.insert(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.take(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
         let mut reassembly = Reassembly::default();
-        reassembly.insert(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        assert!(reassembly.insert(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert!(reassembly.take(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
         let mut reassembly = Reassembly::default();
-        reassembly.insert(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
-        assert!(reassembly.insert(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
+        reassembly.take(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
+        assert!(reassembly.take(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
     }
 }

@@ -55,6 +55,9 @@ impl TsnMap {
     }
 
     pub(crate) fn classify(&self, tsn: Tsn) -> Arrival {
+        if self.ranges.is_empty() && tsn == self.cumulative.next() {
+            return Arrival::New(self.index + 1);
+        }
         if tsn.is_at_or_before(self.cumulative) {
             return Arrival::Duplicate;
         }

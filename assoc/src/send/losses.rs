@@ -138,7 +138,7 @@ impl Sender {
 
     /// Whether nothing speaks of a loss (RFC 8985, 7.2).
     fn is_calm(&self) -> bool {
-        let clear = self.outstanding.gapped() == 0 && self.outstanding.first_lost().is_none();
+        let clear = !self.outstanding.has_gaps() && self.outstanding.first_lost().is_none();
         clear && self.recovery.exit.is_none() && !self.setting_up
     }
 

@@ -1,6 +1,7 @@
 //! DATA chunks sent and not yet cumulatively acknowledged, and what a SACK says of them (RFC 9260, section 6.2.1).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Instant;
 
 use usctp_chunk::{Data, GapBlock, Tsn};
@@ -8,11 +9,13 @@ use usctp_chunk::{Data, GapBlock, Tsn};
 use crate::outbox::cost;
 use crate::path::{PathId, Paths};
 
+mod gaps;
 mod sendings;
 mod tally;
 
+use gaps::Gaps;
 pub(crate) use tally::{Tally, Transmission};
-use tally::{tally, tally_for};
+use tally::{settle, tally, tally_for};
 
 /// A window of chunks, indexed by their distance from its lower edge.
 ///
@@ -26,9 +29,8 @@ pub(crate) struct Outstanding {
     cumulative: Tsn,
     /// Numbers of the chunks marked for retransmission.
     lost: BTreeSet<u64>,
-    /// How many chunks are covered by Gap Ack Blocks, and how far these reach from the lower edge.
-    gapped: usize,
-    gapped_until: usize,
+    /// What Gap Ack Blocks cover.
+    gaps: Gaps,
     /// Cost of all chunks to the send buffer, and of those in flight to the peer's window, in bytes.
     cost: usize,
     in_flight: usize,
@@ -71,8 +73,8 @@ enum Fate {
 pub(crate) struct Acked {
     /// The Cumulative TSN Ack Point moved.
     pub(crate) advanced: bool,
-    /// How far, from the new lower edge, chunks count as missing.
-    missing_before: usize,
+    /// The number before which chunks count as missing.
+    missing_before: u64,
     /// Some chunk that a Gap Ack Block had covered no longer is (R4).
     pub(crate) has_reneged: bool,
 }
@@ -88,8 +90,7 @@ impl Outstanding {
             first: 0,
             cumulative: initial_tsn.previous(),
             lost: BTreeSet::new(),
-            gapped: 0,
-            gapped_until: 0,
+            gaps: Gaps::default(),
             cost: 0,
             in_flight: 0,
             transmissions: 0,
@@ -129,12 +130,20 @@ impl Outstanding {
         self.first
     }
 
-    /// A new chunk went out.
-    pub(crate) fn push(&mut self, now: Instant, data: Data, path: PathId, context: u32) {
+    /// A new chunk went out, in a packet of so many bytes as far as it reaches.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        data: Data,
+        path: PathId,
+        context: u32,
+        packet: usize,
+    ) -> &Data {
         self.transmissions += 1;
         self.cost += cost(data.payload.len());
         self.in_flight += window_cost(data.payload.len());
-        self.chunks.push_back(Sent {
+        let sent = Sent {
             data,
             context,
             path,
@@ -145,16 +154,10 @@ impl Outstanding {
             order: self.transmissions,
             sent_at: now,
             moved: false,
-            packet: 0,
-        });
-    }
-
-    /// A chunk went out in a packet of so many bytes.
-    pub(crate) fn note_packet(&mut self, number: u64, len: usize) {
-        let at = self.offset(number);
-        if let Some(sent) = self.chunks.get_mut(at) {
-            sent.packet = u16::try_from(len).unwrap_or(u16::MAX);
-        }
+            packet: u16::try_from(packet).unwrap_or(u16::MAX),
+        };
+        self.chunks.push_back(sent);
+        &self.chunks.back().expect("it was put there").data
     }
 
     /// The largest SCTP packet in flight on a path, in bytes.
@@ -170,8 +173,8 @@ impl Outstanding {
         Some((number, sent.next, &sent.data))
     }
 
-    /// A chunk marked for retransmission went out again.
-    pub(crate) fn resent(&mut self, now: Instant, number: u64) {
+    /// A chunk marked for retransmission went out again, in a packet of so many bytes.
+    pub(crate) fn resent(&mut self, now: Instant, number: u64, packet: usize) {
         self.lost.remove(&number);
         self.transmissions += 1;
         let at = self.offset(number);
@@ -181,6 +184,7 @@ impl Outstanding {
             sent.sent_at = now;
             sent.moved |= sent.path != sent.next;
             sent.path = sent.next;
+            sent.packet = u16::try_from(packet).unwrap_or(u16::MAX);
             self.in_flight += window_cost(sent.data.payload.len());
         }
     }
@@ -248,8 +252,9 @@ impl Outstanding {
             return Ok(None);
         };
         let mut gaps = gaps.peekable();
-        if self.gapped > 0 || gaps.peek().is_some() {
+        if !self.gaps.is_empty() || gaps.peek().is_some() {
             self.on_gaps(gaps, paths, tallies, &mut acked)?;
+            settle(paths, tallies);
         }
         Ok(Some(acked))
     }
@@ -273,11 +278,11 @@ impl Outstanding {
         if advance > self.chunks.len() {
             return Err(NeverSent);
         }
-        for _ in 0..advance {
-            self.pop(paths, tallies);
+        if advance > 0 {
+            self.take_off(advance, paths, tallies);
+            settle(paths, tallies);
         }
         self.cumulative = cumulative;
-        self.gapped_until = self.gapped_until.saturating_sub(advance);
         Ok(Some(Acked { advanced: advance > 0, missing_before: 0, has_reneged: false }))
     }
 
@@ -298,20 +303,27 @@ impl Outstanding {
         // RFC 9260, 7.2.4: up to the highest TSN newly acknowledged; in Fast Recovery, when the
         // Cumulative TSN Ack Point moved, all that are reported missing.
         let all = in_fast_recovery && acked.advanced;
-        let before = if all { self.gapped_until } else { acked.missing_before };
-        for at in 0..self.gapped_until.min(self.chunks.len()) {
-            let Some(sent) = self.chunks.get_mut(at) else { break };
-            let missing = if sent.again { overtaken(sent, tallies) } else { at < before };
-            if sent.fate != Fate::InFlight || !missing {
-                continue;
-            }
-            sent.misses = sent.misses.saturating_add(1);
-            if sent.misses >= MISSES_THAT_COUNT {
-                let path = sent.path;
-                self.mark_lost(at, path, paths);
-                hit(paths, path);
+        let before = if all { self.gaps.end() } else { acked.missing_before };
+        let gaps = std::mem::take(&mut self.gaps);
+        for hole in gaps.holes(self.first) {
+            for number in hole {
+                let at = self.offset(number);
+                let Some(sent) = self.chunks.get_mut(at) else { break };
+                #[cfg(test)]
+                tests::VISITED.set(tests::VISITED.get() + 1);
+                let missing = if sent.again { overtaken(sent, tallies) } else { number < before };
+                if sent.fate != Fate::InFlight || !missing {
+                    continue;
+                }
+                sent.misses = sent.misses.saturating_add(1);
+                if sent.misses >= MISSES_THAT_COUNT {
+                    let path = sent.path;
+                    self.mark_lost(at, path, paths);
+                    hit(paths, path);
+                }
             }
         }
+        self.gaps = gaps;
     }
 
     /// The payload of every chunk that was not acknowledged, for the application to be told.
@@ -320,98 +332,94 @@ impl Outstanding {
         self.chunks.drain(..).map(|sent| (sent.data, sent.context))
     }
 
-    fn pop(&mut self, paths: &mut Paths, tallies: &mut Vec<Tally>) {
-        let Some(sent) = self.chunks.pop_front() else { return };
-        let number = self.first;
-        self.first += 1;
-        self.cost -= cost(sent.data.payload.len());
-        match sent.fate {
-            Fate::Gapped => self.gapped -= 1,
-            Fate::Lost => {
-                self.lost.remove(&number);
-                tally(&sent, number, paths, tallies);
+    /// Takes the first chunks off, which are acknowledged cumulatively.
+    fn take_off(&mut self, count: usize, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+        for (number, sent) in (self.first..).zip(self.chunks.range(..count)) {
+            self.cost -= cost(sent.data.payload.len());
+            match sent.fate {
+                Fate::Gapped => continue,
+                Fate::Lost => _ = self.lost.remove(&number),
+                Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
             }
-            Fate::InFlight => {
-                self.in_flight -= window_cost(sent.data.payload.len());
-                tally(&sent, number, paths, tallies);
-            }
+            tally(sent, number, paths, tallies);
         }
+        self.chunks.drain(..count);
+        self.first += count as u64;
+        self.gaps.forget_before(self.first);
     }
 
-    /// One pass from the lower edge to the end of the blocks, however they overlap or repeat.
+    /// What is covered already costs nothing, however large the window is: only what is newly covered is visited, and
+    /// what is missing between the blocks, however these overlap or repeat.
     fn on_gaps(
         &mut self,
-        gaps: impl Iterator<Item = GapBlock>,
+        blocks: impl Iterator<Item = GapBlock>,
         paths: &mut Paths,
         tallies: &mut Vec<Tally>,
         acked: &mut Acked,
     ) -> Result<(), NeverSent> {
-        let mut at = 0;
-        for gap in gaps {
-            let start = usize::from(gap.start).saturating_sub(1).max(at);
-            let end = usize::from(gap.end);
-            if end > self.chunks.len() {
-                return Err(NeverSent);
-            }
-            if start >= end {
-                continue;
-            }
-            self.on_hole(at..start, paths, tallies, acked);
-            for covered in start..end {
-                if self.on_covered(covered, paths, tallies) {
-                    acked.missing_before = covered;
+        let before = std::mem::take(&mut self.gaps);
+        let (gaps, before) = before.replaced(self.first..self.next_number(), blocks)?;
+        let mut known = before.cursor();
+        let mut at = self.first;
+        for block in gaps.blocks() {
+            self.on_hole(at..block.start, paths, tallies, acked);
+            at = block.start;
+            while at < block.end {
+                let (until, covered) = known.alike(at, block.end);
+                if !covered {
+                    self.on_covered(at..until, paths, tallies);
+                    acked.missing_before = until - 1;
                 }
+                at = until;
             }
-            at = end;
         }
-        let reach = self.gapped_until.min(self.chunks.len());
-        self.on_hole(at..reach.max(at), paths, tallies, acked);
-        self.gapped_until = at;
+        self.on_hole(at..before.end().max(at), paths, tallies, acked);
+        self.gaps = gaps.recycling(before);
         Ok(())
     }
 
     /// Chunks that no block covers: if one had been covered before, the peer has reneged.
     fn on_hole(
         &mut self,
-        hole: std::ops::Range<usize>,
+        hole: Range<u64>,
         paths: &mut Paths,
         tallies: &mut Vec<Tally>,
         acked: &mut Acked,
     ) {
-        for sent in self.chunks.range_mut(hole) {
+        for sent in self.chunks.range_mut(self.offset(hole.start)..self.offset(hole.end)) {
+            #[cfg(test)]
+            tests::VISITED.set(tests::VISITED.get() + 1);
             match sent.fate {
                 Fate::Gapped => {
                     // RFC 9260, 6.2.1 (D iii): one missing report, and T3-rtx runs for it.
                     sent.fate = Fate::InFlight;
                     sent.misses = 1;
-                    self.gapped -= 1;
                     self.in_flight += window_cost(sent.data.payload.len());
                     if let Some(path) = paths.path_mut(sent.path) {
                         path.congestion.on_reneged(chunk_len(&sent.data));
                     }
                     acked.has_reneged = true;
                 }
-                Fate::InFlight => tally_for(sent.path, tallies).seen = true,
+                Fate::InFlight => tally_for(sent.path, paths, tallies).seen = true,
                 Fate::Lost => {}
             }
         }
     }
 
-    /// A chunk that a block covers; whether that is new.
-    fn on_covered(&mut self, at: usize, paths: &mut Paths, tallies: &mut Vec<Tally>) -> bool {
-        let number = self.first + at as u64;
-        let Some(sent) = self.chunks.get_mut(at) else { return false };
-        match sent.fate {
-            Fate::Gapped => return false,
-            Fate::Lost => {
-                self.lost.remove(&number);
+    /// Chunks that a block covers and none did before.
+    fn on_covered(&mut self, new: Range<u64>, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+        let span = self.offset(new.start)..self.offset(new.end);
+        for (number, sent) in new.zip(self.chunks.range_mut(span)) {
+            #[cfg(test)]
+            tests::VISITED.set(tests::VISITED.get() + 1);
+            match sent.fate {
+                Fate::Gapped => continue,
+                Fate::Lost => _ = self.lost.remove(&number),
+                Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
             }
-            Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
+            tally(sent, number, paths, tallies);
+            sent.fate = Fate::Gapped;
         }
-        tally(sent, number, paths, tallies);
-        sent.fate = Fate::Gapped;
-        self.gapped += 1;
-        true
     }
 
     /// Takes a chunk out of flight and marks it for retransmission on `to`.

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::ChunkType;
+use super::{ChunkType, RawChunk};
 use crate::error::DecodeError;
 use crate::field::{Field, Fixed};
 use crate::number::{Fsn, Mid, Ppid, Ssn, StreamId, Tsn};
@@ -25,6 +25,21 @@ pub struct Data {
     pub flags: DataFlags,
     /// The bytes of the message.
     pub payload: Bytes,
+}
+
+/// What [`Data`] says of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataHead {
+    /// Its TSN.
+    pub tsn: Tsn,
+    /// The stream of the message.
+    pub stream: StreamId,
+    /// The number of the message within the stream.
+    pub sequence: Sequence,
+    /// The application's identifier.
+    pub ppid: Ppid,
+    /// The flags.
+    pub flags: DataFlags,
 }
 
 /// How a message is numbered.
@@ -60,6 +75,7 @@ impl DataFlags {
     const BEGINNING: u8 = 0x02;
     const ENDING: u8 = 0x01;
 
+    #[inline]
     fn from_bits(bits: u8) -> Self {
         Self {
             immediate: bits & Self::IMMEDIATE != 0,
@@ -85,7 +101,14 @@ impl Data {
     /// Bytes before the payload of an I-DATA chunk, chunk header included.
     pub const INTERLEAVED_HEADER: usize = tlv::HEADER + 16;
 
+    /// Its fields before the payload.
+    pub fn head(&self) -> DataHead {
+        let &Self { tsn, stream, sequence, ppid, flags, .. } = self;
+        DataHead { tsn, stream, sequence, ppid, flags }
+    }
+
     /// Bytes before the payload, chunk header included.
+    #[inline]
     pub fn header_len(&self) -> usize {
         match self.sequence {
             Sequence::Ssn(_) => Self::HEADER,
@@ -94,13 +117,37 @@ impl Data {
     }
 
     /// How many bytes [`encode`](Self::encode) appends: a multiple of 4.
+    #[inline]
     pub fn encoded_len(&self) -> usize {
-        tlv::padded(tlv::length_with(super::Value::encoded_len(self)))
+        tlv::padded(tlv::length_with(self.header_len() - tlv::HEADER + self.payload.len()))
     }
 
     /// Appends the chunk with its padding.
+    #[inline]
     pub fn encode(&self, out: &mut BytesMut) {
-        super::write(out, self.kind(), self.flags.bits(), self);
+        let length = Self::HEADER + self.payload.len();
+        match (self.sequence, u16::try_from(length)) {
+            (Sequence::Ssn(ssn), Ok(length)) => self.encode_plain(ssn, length, out),
+            _ => super::write(out, self.kind(), self.flags.bits(), self),
+        }
+    }
+
+    /// Of all chunks this one is written most: one append for all fields costs what each field's would.
+    #[inline]
+    fn encode_plain(&self, ssn: Ssn, length: u16, out: &mut BytesMut) {
+        let start = out.len();
+        let [l0, l1] = length.to_be_bytes();
+        let [t0, t1, t2, t3] = self.tsn.value().to_be_bytes();
+        let [s0, s1] = self.stream.0.to_be_bytes();
+        let [n0, n1] = ssn.value().to_be_bytes();
+        let [p0, p1, p2, p3] = self.ppid.0.to_be_bytes();
+        let (kind, flags) = (ChunkType::DATA.0, self.flags.bits());
+        out.reserve(tlv::padded(length.into()));
+        out.put_slice(&[kind, flags, l0, l1, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3]);
+        out.put_slice(&self.payload);
+        if !length.is_multiple_of(4) {
+            tlv::pad(out, start);
+        }
     }
 
     pub(super) fn kind(&self) -> ChunkType {
@@ -138,6 +185,37 @@ impl Data {
     }
 }
 
+impl<'a> RawChunk<'a> {
+    /// Reads a DATA chunk where it lies: its fields and its payload.
+    ///
+    /// # Errors
+    /// [`DecodeError::LengthTooSmall`] if it is too short for its fields.
+    #[inline]
+    pub fn read_data(&self) -> Result<(DataHead, &'a [u8]), DecodeError> {
+        debug_assert_eq!(self.kind, ChunkType::DATA, "the caller looked");
+        let (head, payload) = (self.bytes())
+            .split_first_chunk::<{ Data::HEADER }>()
+            .ok_or(DecodeError::LengthTooSmall)?;
+        let &[_, _, _, _, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = head;
+        let head = DataHead {
+            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
+            stream: StreamId(u16::from_be_bytes([s0, s1])),
+            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
+            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
+            flags: DataFlags::from_bits(self.flags),
+        };
+        Ok((head, payload))
+    }
+
+    /// The payload of a DATA chunk, to be kept: the packet's buffer is shared.
+    #[inline]
+    pub fn data_payload(&self) -> Bytes {
+        let mut payload = self.whole;
+        payload.skip_up_to(Data::HEADER);
+        payload.take_rest()
+    }
+}
+
 impl super::Value for Data {
     fn encoded_len(&self) -> usize {
         self.header_len() - tlv::HEADER + self.payload.len()
@@ -148,10 +226,9 @@ impl super::Value for Data {
         let [s0, s1] = self.stream.0.to_be_bytes();
         match self.sequence {
             Sequence::Ssn(ssn) => {
-                let [n0, n1] = ssn.value().to_be_bytes();
-                let [p0, p1, p2, p3] = self.ppid.0.to_be_bytes();
-                // Of all chunks this one is written most: one append costs what each field's would.
-                out.put_slice(&[t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3]);
+                out.put_slice(&[t0, t1, t2, t3, s0, s1]);
+                ssn.put(out);
+                self.ppid.put(out);
             }
             Sequence::Interleaved { mid, fsn } => {
                 out.put_slice(&[t0, t1, t2, t3, s0, s1, 0, 0]);

@@ -60,10 +60,22 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Appends a DATA or I-DATA chunk. `false`, and nothing is written, if it does not fit.
+    #[inline]
     pub fn push_data(&mut self, data: &Data) -> bool {
         let fits = data.encoded_len() <= self.remaining();
         if fits {
             data.encode(self.out);
+        }
+        fits
+    }
+
+    /// Appends a PAD chunk with so many bytes of zeros (RFC 4820). `false`, and nothing is written, if it does not fit.
+    pub fn push_padding(&mut self, len: usize) -> bool {
+        let fits = tlv::padded(tlv::length_with(len)) <= self.remaining();
+        if fits {
+            let start = self.out.len();
+            tlv::write(self.out, [ChunkType::PAD.0, 0], |out| out.put_bytes(0, len));
+            tlv::pad(self.out, start);
         }
         fits
     }

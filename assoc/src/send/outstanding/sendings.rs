@@ -13,7 +13,12 @@ impl Outstanding {
 
     /// How many chunks gap blocks cover.
     pub(crate) fn gapped(&self) -> usize {
-        self.gapped
+        self.gaps.chunks()
+    }
+
+    /// Whether gap blocks cover any.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.gaps.is_empty()
     }
 
     /// A sending of a chunk, if it is the last one and still in flight.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Fate, Sent, chunk_len};
-use crate::path::{PathId, Paths};
+use crate::path::{PathId, Paths, Probe};
 
 /// What a SACK newly acknowledged on one path.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,12 @@ pub(crate) struct Tally {
     pub(crate) newest: Option<Transmission>,
     /// The earliest transmission of what was sent once.
     pub(crate) oldest_original: Option<u64>,
+    /// Whether something in flight on the path was passed on the way from the lower edge of the queue.
     pub(super) seen: bool,
+    /// Bytes that leave flight.
+    left: usize,
+    /// The chunk that measures the round trip of the path.
+    probe: Option<Probe>,
 }
 
 /// One sending of a chunk.
@@ -36,10 +41,11 @@ pub(crate) struct Transmission {
     pub(crate) again: bool,
 }
 
-/// Notes a newly acknowledged chunk for its path and takes it out of flight there.
-pub(super) fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut Vec<Tally>) {
+/// Notes a newly acknowledged chunk for its path, where [`settle`] takes it out of flight.
+#[inline]
+pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<Tally>) {
     let len = chunk_len(&sent.data);
-    let tally = tally_for(sent.path, tallies);
+    let tally = tally_for(sent.path, paths, tallies);
     tally.bytes += len;
     if tally.newest.is_none_or(|newest| newest.order < sent.order) {
         let Sent { order, sent_at, again, .. } = *sent;
@@ -60,15 +66,27 @@ pub(super) fn tally(sent: &Sent, number: u64, paths: &mut Paths, tallies: &mut V
     if !std::mem::replace(&mut tally.seen, true) {
         tally.earliest = true;
     }
-    if let Some(path) = paths.path_mut(sent.path) {
-        path.congestion.on_left_flight(len);
-        if let Some(probe) = path.record.probe.take_if(|probe| probe.number == number) {
-            tally.measured_from = Some(probe.sent_at);
-        }
+    tally.left += len;
+    if tally.probe.is_some_and(|probe| probe.number == number) {
+        tally.measured_from = tally.probe.take().map(|probe| probe.sent_at);
     }
 }
 
-pub(super) fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
+/// Takes what was acknowledged out of flight, and ends the measurements that it ended.
+pub(super) fn settle(paths: &mut Paths, tallies: &mut [Tally]) {
+    for tally in tallies.iter_mut() {
+        let Some(path) = paths.path_mut(tally.path) else { continue };
+        path.congestion.on_left_flight(std::mem::take(&mut tally.left));
+        path.record.probe = tally.probe;
+    }
+}
+
+#[inline]
+pub(super) fn tally_for<'a>(
+    path: PathId,
+    paths: &Paths,
+    tallies: &'a mut Vec<Tally>,
+) -> &'a mut Tally {
     let at = match tallies.iter().position(|tally| tally.path == path) {
         Some(at) => at,
         None => {
@@ -82,6 +100,8 @@ pub(super) fn tally_for(path: PathId, tallies: &mut Vec<Tally>) -> &mut Tally {
                 newest: None,
                 oldest_original: None,
                 seen: false,
+                left: 0,
+                probe: paths.path(path).and_then(|path| path.record.probe),
             });
             tallies.len() - 1
         }

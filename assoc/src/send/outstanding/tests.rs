@@ -1,5 +1,6 @@
 //! What SACKs, however odd, do to the outstanding queue.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
@@ -10,6 +11,11 @@ use crate::config::Config;
 use crate::path::PathState;
 
 const LEN: usize = 1000;
+
+thread_local! {
+    /// How many chunks SACKs with gap blocks have visited.
+    pub(super) static VISITED: Cell<usize> = const { Cell::new(0) };
+}
 
 struct Bench {
     outstanding: Outstanding,
@@ -28,7 +34,7 @@ impl Bench {
             let data = data(initial().plus(n));
             let path = paths.path_mut(PathId(0)).unwrap();
             path.congestion.on_sent(base(), chunk_len(&data));
-            outstanding.push(base(), data, PathId(0), 0);
+            outstanding.push(base(), data, PathId(0), 0, 0);
         }
         Self { outstanding, paths, tallies: Vec::new() }
     }
@@ -99,7 +105,7 @@ fn gap_blocks_that_overlap_or_go_back_count_once() {
     // Blocks are taken in their order: 5-6, then 7-8 of 2-8, then 10.
     assert_eq!(b.acked_bytes(), 5 * 1016);
     assert_eq!(b.flight(), 5 * 1016);
-    assert_eq!(b.outstanding.gapped, 5);
+    assert_eq!(b.outstanding.gapped(), 5);
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn a_peer_that_takes_back_what_a_gap_block_covered_gets_it_again() {
     let acked = b.sack(1, &[]).unwrap();
     assert!(acked.has_reneged);
     assert_eq!(b.flight(), 5 * 1016);
-    assert_eq!(b.outstanding.gapped, 0);
+    assert_eq!(b.outstanding.gapped(), 0);
     b.sack(6, &[]);
     assert_eq!((b.flight(), b.outstanding.in_flight()), (0, 0));
 }
@@ -169,7 +175,7 @@ fn what_times_out_is_marked_in_order_and_can_be_sent_elsewhere() {
     assert_eq!(lost, [0, 1, 3]);
     let (number, path, data) = b.outstanding.first_lost().unwrap();
     assert_eq!((number, path, data.tsn), (0, PathId(1), initial()));
-    b.outstanding.resent(base(), 0);
+    b.outstanding.resent(base(), 0, 0);
     assert_eq!(b.outstanding.first_lost().unwrap().0, 1);
     // Once retransmitted, reports about what was sent before do not mark it again.
     for n in 4..7 {
@@ -186,13 +192,13 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
         let acked = b.sack(0, &[(2, n)]).unwrap();
         b.misses(acked, false);
     }
-    b.outstanding.resent(base(), 0);
+    b.outstanding.resent(base(), 0, 0);
     for n in 5..=8 {
         let acked = b.sack(0, &[(2, n)]).unwrap();
         assert!(b.misses(acked, true).is_empty(), "{n} was sent before the retransmission");
     }
     for n in 8..12 {
-        b.outstanding.push(base(), data(initial().plus(n)), PathId(0), 0);
+        b.outstanding.push(base(), data(initial().plus(n)), PathId(0), 0, 0);
     }
     for (n, expected) in [(9, vec![]), (10, vec![]), (11, vec![0])] {
         let acked = b.sack(0, &[(2, n)]).unwrap();
@@ -202,7 +208,7 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
     let mut b = Bench::new(6);
     b.outstanding.lose_path(PathId(0), &mut b.paths);
     for number in 0..6 {
-        b.outstanding.resent(base(), number);
+        b.outstanding.resent(base(), number, 0);
     }
     for (n, expected) in [(2, vec![]), (3, vec![]), (4, vec![0])] {
         let acked = b.sack(0, &[(2, n)]).unwrap();
@@ -217,4 +223,28 @@ fn the_earliest_outstanding_chunk_of_a_path_is_told_from_later_ones() {
     assert!(!b.tallies.iter().any(|tally| tally.earliest), "the first chunk is still out");
     b.sack(1, &[(1, 1)]);
     assert!(b.tallies.iter().any(|tally| tally.earliest));
+}
+
+#[test]
+fn a_sack_visits_what_it_newly_acknowledges_and_what_is_missing_however_large_the_window_is() {
+    const CHUNKS: u16 = 16_000;
+    const LOST: u16 = 200;
+    // Of every 200 chunks the first is lost; each SACK acknowledges two more than the one before.
+    let blocks = |highest: u16| -> Vec<(u16, u16)> {
+        let starts = (1..highest).step_by(usize::from(LOST)).map(|lost| lost + 1);
+        starts.map(|start| (start, (start + LOST - 2).min(highest))).collect()
+    };
+    let mut b = Bench::new(CHUNKS.into());
+    let mut sacks = 0;
+    VISITED.set(0);
+    for highest in (4..=CHUNKS).step_by(2).filter(|highest| highest % LOST > 2) {
+        let acked = b.sack(0, &blocks(highest)).unwrap();
+        b.misses(acked, true);
+        sacks += 1;
+    }
+    let missing = usize::from(CHUNKS / LOST);
+    assert_eq!(b.outstanding.lost.len(), missing);
+    // Those that are missing once for what is said of them, and once for their missing reports.
+    let expected = usize::from(CHUNKS) + sacks * 2 * missing;
+    assert!(VISITED.get() <= expected, "{} visits, {expected} expected", VISITED.get());
 }

@@ -1,0 +1,146 @@
+//! DATA into a packet: what was lost first, then what is new, as far as packet and windows have room (RFC 9260, section 6.1).
+
+use std::time::Instant;
+
+use usctp_chunk::PacketBuilder;
+
+use super::outstanding::{chunk_len, window_cost};
+use super::{DATA_HEADER, Sender, path_for_new};
+use crate::outbox::Outbox;
+use crate::path::{Path, PathId, Paths, Probe};
+
+/// What was written into a packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) chunks: u64,
+    pub(crate) retransmitted: u64,
+    /// The packet left although cwnd would have held it back.
+    pub(crate) fast: bool,
+}
+
+impl Sender {
+    /// Writes as much DATA for the path as the packet holds and the windows allow.
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        outbox: &mut Outbox,
+        paths: &mut Paths,
+    ) -> Written {
+        let mut written = Written::default();
+        self.write_lost(now, to, packet, paths, &mut written);
+        // RFC 9260, 6.1 (B): what leaves regardless of cwnd takes nothing new along.
+        if self.outstanding.first_lost().is_none() && !self.recovery.packet_due {
+            self.write_new(now, to, packet, outbox, paths, &mut written);
+        }
+        if let Some(path) = paths.path_mut(to).filter(|_| self.setting_up) {
+            path.t3.stop();
+        }
+        if written.chunks > 0 {
+            self.burst = self.burst.saturating_sub(1);
+            self.packet_left(now, to, packet.len(), paths);
+            written.fast = std::mem::take(&mut self.recovery.packet_due);
+        }
+        written
+    }
+
+    fn write_lost(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        paths: &mut Paths,
+        written: &mut Written,
+    ) {
+        while let Some((number, path, data)) = self.outstanding.first_lost() {
+            if path != to || !packet.push_data(data) {
+                return;
+            }
+            let (len, payload) = (chunk_len(data), data.payload.len());
+            let earliest = self.outstanding.is_earliest_on(to, number);
+            self.outstanding.resent(now, number, uncut(paths.path(to), packet.len()));
+            if let Some(rack) = &mut self.rack {
+                rack.on_sent(to, number, self.outstanding.transmissions());
+            }
+            self.rwnd = self.rwnd.saturating_sub(window_cost(payload));
+            written.chunks += 1;
+            written.retransmitted += 1;
+            let Some(path) = paths.path_mut(to) else { return };
+            path.record.counts.retransmitted_chunks += 1;
+            sent_on(path, now, len);
+            if earliest {
+                // RFC 9260, 6.1: the earliest outstanding chunk of the address is sent again.
+                path.t3.start(now, path.rto.current());
+            }
+        }
+    }
+
+    fn write_new(
+        &mut self,
+        now: Instant,
+        to: PathId,
+        packet: &mut PacketBuilder<'_>,
+        outbox: &mut Outbox,
+        paths: &mut Paths,
+        written: &mut Written,
+    ) {
+        if path_for_new(outbox, paths) != Some(to) {
+            return;
+        }
+        let wanted = outbox.wanted();
+        let limit = self.fragment_limit(paths);
+        let Some(path) = paths.path_mut(to) else { return };
+        let first = self.outstanding.next_number();
+        let mut sent = 0;
+        while let Some(len) = outbox.next_len(limit) {
+            let fits = (DATA_HEADER + len).next_multiple_of(4) <= packet.remaining();
+            if !fits || (self.setting_up && !outbox.next_is_whole(limit)) {
+                break;
+            }
+            if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
+                break;
+            }
+            if !outbox.next_goes_along(wanted, now) {
+                break;
+            }
+            let tsn = self.outstanding.next_tsn();
+            let Some((data, context)) = outbox.next_chunk(tsn, limit, self.closing) else { break };
+            let number = self.outstanding.next_number();
+            let reach = packet.len() + chunk_len(&data);
+            sent += chunk_len(&data);
+            self.window_probe.outstanding = self.rwnd < len;
+            self.window_probe.due = false;
+            self.rwnd = self.rwnd.saturating_sub(window_cost(len));
+            let data = self.outstanding.push(now, data, to, context, reach);
+            if !packet.push_data(data) {
+                debug_assert!(false, "the room was checked");
+            }
+            if let Some(rack) = &mut self.rack {
+                rack.on_sent(to, number, self.outstanding.transmissions());
+            }
+        }
+        let chunks = self.outstanding.next_number() - first;
+        if chunks > 0 {
+            written.chunks += chunks;
+            path.record.probe.get_or_insert(Probe { number: first, sent_at: now });
+            path.record.used_at = Some(now);
+            sent_on(path, now, sent);
+        }
+    }
+}
+
+/// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
+fn sent_on(path: &mut Path, now: Instant, len: usize) {
+    path.congestion.on_sent(now, len);
+    path.record.counts.bytes_sent += len as u64;
+    path.plpmtud.on_sent();
+    if !path.t3.is_running() {
+        path.t3.start(now, path.rto.current());
+    }
+}
+
+/// The length of a packet that says something of the path's MTU: 0 where IP may cut it.
+fn uncut(path: Option<&Path>, len: usize) -> usize {
+    if path.is_some_and(|path| len <= path.packet_limit()) { len } else { 0 }
+}
