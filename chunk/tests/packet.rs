@@ -201,7 +201,7 @@ fn data_read_where_it_lies_is_data_decoded() {
     assert!(builder.push_data(&sent));
     builder.finish();
     let packet = out.freeze();
-    let whole = Packet::parse(packet.clone()).unwrap();
+    let whole = Packet::parse(&packet).unwrap();
     let raw = whole.chunks().next().unwrap().unwrap();
     assert_eq!(raw.decode(), Ok(Chunk::Data(sent.clone())));
     let (head, payload) = raw.read_data().unwrap();
@@ -210,7 +210,8 @@ fn data_read_where_it_lies_is_data_decoded() {
     // One byte less than the fields take.
     let mut short = packet[..12 + 15].to_vec();
     short[15] = 15;
-    let short = Packet::parse(short.into()).unwrap();
+    let short = short.into();
+    let short = Packet::parse(&short).unwrap();
     let raw = short.chunks().next().unwrap().unwrap();
     assert_eq!(raw.read_data(), Err(DecodeError::LengthTooSmall));
     assert_eq!(raw.decode(), Err(DecodeError::LengthTooSmall));
