@@ -307,7 +307,8 @@ fn init(source_port: u16, destination_port: u16) -> Vec<u8> {
 }
 
 fn first_chunk(packet: &[u8]) -> Option<ChunkType> {
-    let packet = Packet::parse(bytes::Bytes::copy_from_slice(packet)).ok()?;
+    let packet = bytes::Bytes::copy_from_slice(packet);
+    let packet = Packet::parse(&packet).ok()?;
     Some(packet.chunks().next()?.ok()?.kind)
 }
 

@@ -208,7 +208,7 @@ impl Endpoint {
 
     /// Finds out whose a packet is (RFC 9260, sections 8.4 and 8.5); an answer without state comes back.
     fn sort(&mut self, now: Instant, datagram: &Datagram) -> Option<Reply> {
-        let Ok(packet) = Packet::parse(datagram.payload.clone()) else {
+        let Ok(packet) = Packet::parse(&datagram.payload) else {
             return self.drop_packet(Dropped::Malformed);
         };
         if packet.checksum() != Checksum::Valid {

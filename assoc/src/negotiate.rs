@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use usctp_chunk::{
-    AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, Tsn, VerificationTag,
+    AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, RawParameter, Tsn,
+    VerificationTag,
 };
 
 use crate::scope::is_unicast;
@@ -126,7 +127,7 @@ impl PeerOffer {
             // A parameter that runs over the end makes the whole chunk doubtful: nothing of it is used.
             let raw = parameter.map_err(|_| Refusal::Discard)?;
             let parameter = raw.decode().map_err(|_| Refusal::Discard)?;
-            if !offer.take(parameter, &raw.bytes, raw.kind, most)? {
+            if !offer.take(parameter, &raw, most)? {
                 break;
             }
         }
@@ -157,8 +158,7 @@ impl PeerOffer {
     fn take(
         &mut self,
         parameter: Parameter,
-        bytes: &Bytes,
-        kind: ParameterType,
+        raw: &RawParameter<'_>,
         most: usize,
     ) -> Result<bool, Refusal> {
         match parameter {
@@ -176,7 +176,7 @@ impl PeerOffer {
             Parameter::AdaptationLayer { indication } => self.adaptation = Some(indication),
             // RFC 9260, 5.1.2 (B)
             Parameter::HostName(_) => {
-                return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(bytes.clone()))));
+                return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(raw.to_bytes()))));
             }
             Parameter::SupportedAddressTypes(_)
             | Parameter::UnrecognizedParameter(_)
@@ -185,9 +185,9 @@ impl PeerOffer {
             // Whatever else there is belongs to an extension that is not offered, so the type's high
             // bits decide as if it were unknown (RFC 9260, 3.2.1).
             _ => {
-                let unrecognized = kind.unrecognized();
+                let unrecognized = raw.kind.unrecognized();
                 if unrecognized.report {
-                    self.unrecognized.push(bytes.clone());
+                    self.unrecognized.push(raw.to_bytes());
                 }
                 return Ok(unrecognized.skip);
             }

@@ -14,7 +14,7 @@ use crate::table::{Raw, TlvList, tlv_table};
 pub type Causes = TlvList<Cause>;
 
 /// An error cause that was found, but not decoded.
-pub type RawCause = Raw<CauseCode>;
+pub type RawCause<'a> = Raw<'a, CauseCode>;
 
 tlv_table! {
     /// The code of an error cause (RFC 9260, section 3.3.10).
@@ -22,15 +22,6 @@ tlv_table! {
 
     /// An error cause.
     value Cause, code;
-
-    /// One that no RFC known here defines.
-    unknown Unknown {
-        /// Its code.
-        kind: CauseCode,
-        /// What follows its header.
-        value: Bytes
-    }: Self::Unknown { kind, .. } => kind, Self::Unknown { value, .. } => value,
-        |raw: RawCause| Self::Unknown { kind: raw.kind, value: raw.value };
 
     /// DATA for a stream that does not exist (RFC 9260, section 3.3.10.1).
     INVALID_STREAM_IDENTIFIER = 1, "Invalid Stream Identifier", InvalidStreamIdentifier {

@@ -114,21 +114,21 @@ pub struct RawChunk<'a> {
     pub kind: ChunkType,
     /// Its flags.
     pub flags: u8,
-    value: Reader<'a>,
     whole: Reader<'a>,
 }
 
 impl<'a> From<Tlv<'a>> for RawChunk<'a> {
+    #[inline]
     fn from(tlv: Tlv<'a>) -> Self {
         let [kind, flags] = tlv.head;
-        Self { kind: ChunkType(kind), flags, value: tlv.value, whole: tlv.whole }
+        Self { kind: ChunkType(kind), flags, whole: tlv.whole }
     }
 }
 
 impl<'a> RawChunk<'a> {
     /// What follows its header.
     pub fn value(&self) -> &'a [u8] {
-        self.value.as_slice()
+        tlv::value_of(self.whole).as_slice()
     }
 
     /// All of it without padding.
@@ -145,9 +145,10 @@ impl<'a> RawChunk<'a> {
     ///
     /// # Errors
     /// A [`DecodeError`] if the value does not have the format of its type. A type that is not known has none.
+    #[inline]
     pub fn decode(&self) -> Result<Chunk, DecodeError> {
         let tag_reflected = self.flags & TAG_REFLECTED != 0;
-        let from = &mut { self.value };
+        let from = &mut tlv::value_of(self.whole);
         Ok(match self.kind {
             ChunkType::DATA => Chunk::Data(Data::read(self.flags, from)?),
             ChunkType::INIT => Chunk::Init(Field::read(from)?),

@@ -27,20 +27,21 @@ pub struct CommonHeader {
     pub verification_tag: VerificationTag,
 }
 
-/// A packet that was received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packet {
+/// A packet that was received, where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
     /// The common header.
     pub header: CommonHeader,
-    bytes: Bytes,
+    bytes: &'a Bytes,
 }
 
-impl Packet {
+impl<'a> Packet<'a> {
     /// Reads the common header. Nothing behind it is judged: a packet of 12 bytes has no chunks.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] if there are fewer than 12 bytes.
-    pub fn parse(bytes: Bytes) -> Result<Self, DecodeError> {
+    #[inline]
+    pub fn parse(bytes: &'a Bytes) -> Result<Self, DecodeError> {
         let Some(&[s0, s1, d0, d1, t0, t1, t2, t3, ..]) = bytes.first_chunk::<HEADER>() else {
             return Err(DecodeError::Truncated);
         };
@@ -55,17 +56,18 @@ impl Packet {
     /// Compares the checksum field with the CRC32c of the packet (RFC 9260, section 6.8). A fuzzer cannot
     /// guess checksums: under `cfg(fuzzing)` all are valid.
     pub fn checksum(&self) -> Checksum {
-        if cfg!(fuzzing) { Checksum::Valid } else { checksum::verify(&self.bytes) }
+        if cfg!(fuzzing) { Checksum::Valid } else { checksum::verify(self.bytes) }
     }
 
     /// The whole packet.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> &'a Bytes {
+        self.bytes
     }
 
     /// The chunks in their order; after the first error there are no more.
-    pub fn chunks(&self) -> Chunks<'_> {
-        let mut chunks = Reader::new(&self.bytes);
+    #[inline]
+    pub fn chunks(&self) -> Chunks<'a> {
+        let mut chunks = Reader::new(self.bytes);
         chunks.skip_up_to(HEADER);
         Chunks { walk: Walk::new(chunks) }
     }
@@ -80,6 +82,7 @@ pub struct Chunks<'a> {
 impl<'a> Iterator for Chunks<'a> {
     type Item = Result<RawChunk<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.walk.next()?.map(RawChunk::from))
     }

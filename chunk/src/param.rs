@@ -18,7 +18,7 @@ use crate::tlv;
 pub type Parameters = TlvList<Parameter>;
 
 /// A parameter that was found, but not decoded.
-pub type RawParameter = Raw<ParameterType>;
+pub type RawParameter<'a> = Raw<'a, ParameterType>;
 
 /// Address types (5: IPv4, 6: IPv6; RFC 9260, section 3.3.2.1.5).
 pub type AddressTypes = List<u16>;
@@ -35,10 +35,6 @@ tlv_table! {
 
     /// A parameter. See [`ParameterType`] for the sections that define them.
     value Parameter, kind;
-
-    /// One that no RFC known here defines.
-    unknown Unknown (RawParameter): Self::Unknown(raw) => &raw.kind, Self::Unknown(raw) => &raw.value,
-        Self::Unknown;
 
     /// What a HEARTBEAT is to bring back (RFC 9260, section 3.3.5).
     HEARTBEAT_INFO = 1, "Heartbeat Info", HeartbeatInfo(info: Bytes);
@@ -195,10 +191,10 @@ pub(crate) fn read_address(from: &mut Reader<'_>) -> Result<IpAddr, DecodeError>
     if from.is_empty() {
         return Err(DecodeError::LengthTooSmall);
     }
-    let mut tlv = tlv::read(from)?;
+    let tlv = tlv::read(from)?;
     match ParameterType(tlv.number()) {
-        ParameterType::IPV4_ADDRESS => Ipv4Addr::read(&mut tlv.value).map(IpAddr::V4),
-        ParameterType::IPV6_ADDRESS => Ipv6Addr::read(&mut tlv.value).map(IpAddr::V6),
+        ParameterType::IPV4_ADDRESS => Ipv4Addr::read(&mut tlv.value()).map(IpAddr::V4),
+        ParameterType::IPV6_ADDRESS => Ipv6Addr::read(&mut tlv.value()).map(IpAddr::V6),
         other => Err(DecodeError::UnexpectedParameter { found: other.0 }),
     }
 }

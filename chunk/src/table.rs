@@ -25,48 +25,55 @@ pub trait Kind: Copy + fmt::Debug {
 pub trait Decoded: Sized {
     /// Its type numbers.
     type Kind: Kind<Value = Self>;
-    /// Decodes one triple: its type, its value, and all of it in case the type is not known.
-    fn read(
-        kind: Self::Kind,
-        value: Reader<'_>,
-        whole: impl FnOnce() -> Raw<Self::Kind>,
-    ) -> Result<Self, DecodeError>;
+    /// Decodes one triple: its type and its value.
+    fn read(kind: Self::Kind, value: Reader<'_>) -> Result<Self, DecodeError>;
     /// Appends the triple without padding.
     fn write_tlv(&self, out: &mut BytesMut);
 }
 
 /// A parameter or error cause that was found, but not decoded.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Raw<K> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a, K> {
     /// What it claims to be.
     pub kind: K,
-    /// What follows its header.
-    pub value: Bytes,
-    /// All of it without padding.
-    pub bytes: Bytes,
+    whole: Reader<'a>,
 }
 
-impl<K: Kind> Raw<K> {
+impl<'a, K: Kind> Raw<'a, K> {
+    /// What follows its header.
+    pub fn value(&self) -> &'a [u8] {
+        tlv::value_of(self.whole).as_slice()
+    }
+
+    /// All of it without padding.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.whole.as_slice()
+    }
+
+    /// All of it without padding, to be kept: the buffer of the list is shared.
+    pub fn to_bytes(&self) -> Bytes {
+        self.whole.to_bytes()
+    }
+
     /// Decodes the value.
     ///
     /// # Errors
     /// A [`DecodeError`] if the value does not have the format of its type. A type that is not known has none.
     pub fn decode(&self) -> Result<K::Value, DecodeError> {
-        K::Value::read(self.kind, Reader::new(&self.value), || self.clone())
+        K::Value::read(self.kind, tlv::value_of(self.whole))
     }
 }
 
-impl<K: Kind> From<Tlv<'_>> for Raw<K> {
-    fn from(tlv: Tlv<'_>) -> Self {
-        let kind = K::from_number(tlv.number());
-        Self { kind, value: tlv.value.to_bytes(), bytes: tlv.whole.to_bytes() }
+impl<'a, K: Kind> From<Tlv<'a>> for Raw<'a, K> {
+    fn from(tlv: Tlv<'a>) -> Self {
+        Self { kind: K::from_number(tlv.number()), whole: tlv.whole }
     }
 }
 
-impl<K: Kind> fmt::Debug for Raw<K> {
+impl<K: Kind> fmt::Debug for Raw<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The bytes are the kind and the value once more.
-        f.debug_struct("Raw").field("kind", &self.kind).field("value", &self.value).finish()
+        f.debug_struct("Raw").field("kind", &self.kind).field("value", &self.value()).finish()
     }
 }
 
@@ -119,7 +126,7 @@ impl<T> Default for TlvList<T> {
 /// Names and lengths only: values may nest lists in lists as deep as their bytes allow.
 impl<T: Decoded> fmt::Debug for TlvList<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let items = self.raw_iter().map(|raw| raw.map(|raw| (raw.kind, raw.value.len())));
+        let items = self.raw_iter().map(|raw| raw.map(|raw| (raw.kind, raw.value().len())));
         f.debug_list().entries(items).finish()
     }
 }
@@ -171,10 +178,11 @@ impl<T: Decoded> Iterator for Tlvs<'_, T> {
     type Item = Result<T, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self
-            .walk
-            .next()?
-            .and_then(|tlv| T::read(T::Kind::from_number(tlv.number()), tlv.value, || tlv.into()));
+        let tlv = match self.walk.next()? {
+            Ok(tlv) => tlv,
+            Err(error) => return Some(Err(error)),
+        };
+        let item = T::read(T::Kind::from_number(tlv.number()), tlv.value());
         if item.is_err() {
             self.walk.end();
         }
@@ -191,8 +199,8 @@ pub struct RawTlvs<'a, K> {
     kind: PhantomData<fn() -> K>,
 }
 
-impl<K: Kind> Iterator for RawTlvs<'_, K> {
-    type Item = Result<Raw<K>, DecodeError>;
+impl<'a, K: Kind> Iterator for RawTlvs<'a, K> {
+    type Item = Result<Raw<'a, K>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.walk.next()?.map(Raw::from))
@@ -208,9 +216,6 @@ macro_rules! tlv_table {
     (
         $(#[$kind_meta:meta])* kind $kind:ident;
         $(#[$value_meta:meta])* value $value:ident, $accessor:ident;
-        $(#[$unknown_meta:meta])* unknown $unknown:ident $shape:tt:
-            $kind_pattern:pat => $unknown_kind:expr, $value_pattern:pat => $unknown_value:expr,
-            $build:expr;
         $(
             $(#[$meta:meta])*
             $constant:ident = $number:literal, $name:literal, $variant:ident
@@ -257,8 +262,13 @@ macro_rules! tlv_table {
                 $(#[$meta])*
                 $variant $(($inner_type))? $({ $( $(#[$field_meta])* $field: $field_type ),* })?,
             )*
-            $(#[$unknown_meta])*
-            $unknown $shape,
+            /// One that no RFC known here defines.
+            Unknown {
+                /// Its type number.
+                kind: $kind,
+                /// What follows its header.
+                value: bytes::Bytes,
+            },
         }
 
         impl $value {
@@ -266,7 +276,7 @@ macro_rules! tlv_table {
             pub fn $accessor(&self) -> $kind {
                 match self {
                     $(Self::$variant { .. } => $kind::$constant,)*
-                    $kind_pattern => *$unknown_kind,
+                    Self::Unknown { kind, .. } => *kind,
                 }
             }
 
@@ -280,7 +290,7 @@ macro_rules! tlv_table {
                             $(reserve(out, $reserved);)?
                         }
                     )*
-                    $value_pattern => Field::write($unknown_value, out),
+                    Self::Unknown { value, .. } => Field::write(value, out),
                 }
             }
         }
@@ -291,7 +301,6 @@ macro_rules! tlv_table {
             fn read(
                 kind: $kind,
                 mut value: $crate::reader::Reader<'_>,
-                whole: impl FnOnce() -> $crate::table::Raw<$kind>,
             ) -> Result<Self, $crate::DecodeError> {
                 use $crate::field::Field;
                 let from = &mut value;
@@ -306,7 +315,7 @@ macro_rules! tlv_table {
                             decoded
                         }
                     )*
-                    _ => $build(whole()),
+                    _ => Self::Unknown { kind, value: from.take_rest() },
                 })
             }
 

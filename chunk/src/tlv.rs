@@ -29,17 +29,29 @@ const GREATEST: usize = u16::MAX as usize;
 pub(crate) struct Tlv<'a> {
     /// The two bytes before the length: chunk type and flags, or the type of a parameter or cause.
     pub(crate) head: [u8; 2],
-    /// What follows the header.
-    pub(crate) value: Reader<'a>,
     /// Header and value without padding.
     pub(crate) whole: Reader<'a>,
 }
 
-impl Tlv<'_> {
+impl<'a> Tlv<'a> {
     /// The type of a parameter or cause.
+    #[inline]
     pub(crate) fn number(&self) -> u16 {
         u16::from_be_bytes(self.head)
     }
+
+    /// What follows the header.
+    #[inline]
+    pub(crate) fn value(&self) -> Reader<'a> {
+        value_of(self.whole)
+    }
+}
+
+/// What follows the header of a whole triple.
+#[inline]
+pub(crate) fn value_of(mut whole: Reader<'_>) -> Reader<'_> {
+    whole.skip_up_to(HEADER);
+    whole
 }
 
 /// The walk over the triples of a container.
@@ -49,11 +61,13 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    #[inline]
     pub(crate) fn new(container: Reader<'a>) -> Self {
         Self { rest: container }
     }
 
     /// Nothing more is found.
+    #[inline]
     pub(crate) fn end(&mut self) {
         self.rest.clear();
     }
@@ -62,34 +76,30 @@ impl<'a> Walk<'a> {
 impl<'a> Iterator for Walk<'a> {
     type Item = Result<Tlv<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let tlv = read(&mut self.rest);
-        if tlv.is_err() {
-            self.end();
-        }
-        Some(tlv)
+        if self.rest.is_empty() { None } else { Some(read(&mut self.rest)) }
     }
 }
 
 impl std::iter::FusedIterator for Walk<'_> {}
 
-/// Takes a triple with its padding from the front of a container.
+/// Takes a triple with its padding from the front of a container, or all that is left if that is none.
+#[inline]
 pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Tlv<'a>, DecodeError> {
-    let Some(&[first, second, high, low]) = from.first_chunk() else {
+    let mut rest = *from;
+    from.clear();
+    let Some(&[first, second, high, low]) = rest.first_chunk() else {
         return Err(DecodeError::Truncated);
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length < HEADER {
         return Err(DecodeError::LengthTooSmall);
     }
-    let whole = from.split_to(length).ok_or(DecodeError::LengthTooLarge)?;
-    from.skip_up_to(padded(length) - length);
-    let mut value = whole;
-    value.skip_up_to(HEADER);
-    Ok(Tlv { head: [first, second], value, whole })
+    let whole = rest.split_to(length).ok_or(DecodeError::LengthTooLarge)?;
+    rest.skip_up_to(padded(length) - length);
+    *from = rest;
+    Ok(Tlv { head: [first, second], whole })
 }
 
 /// A length with its padding: the next multiple of 4.
@@ -140,7 +150,7 @@ mod tests {
     fn walked(bytes: &'static [u8]) -> Vec<Result<Bytes, DecodeError>> {
         let container = Bytes::from_static(bytes);
         let walk = Walk::new(Reader::new(&container));
-        walk.map(|tlv| tlv.map(|tlv| tlv.value.to_bytes())).collect()
+        walk.map(|tlv| tlv.map(|tlv| tlv.value().to_bytes())).collect()
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn packets_of_the_webrtc_corpus_encode_to_the_bytes_they_were() {
 }
 
 fn a_whole_packet_encodes_to_what_it_was(name: &str, bytes: Bytes) {
-    let packet = Packet::parse(bytes.clone()).unwrap();
+    let packet = Packet::parse(&bytes).unwrap();
     let mut out = BytesMut::new();
     let mut builder = PacketBuilder::new(&mut out, packet.header, 65_535);
     for raw in packet.chunks() {
@@ -58,7 +58,7 @@ fn a_whole_packet_encodes_to_what_it_was(name: &str, bytes: Bytes) {
 }
 
 fn a_cut_packet_decodes_up_to_the_cut(bytes: Bytes) {
-    let packet = Packet::parse(bytes).unwrap();
+    let packet = Packet::parse(&bytes).unwrap();
     let mut chunks = packet.chunks();
     assert_eq!(chunks.next().unwrap().unwrap().kind, ChunkType::COOKIE_ECHO);
     assert_eq!(chunks.next(), Some(Err(DecodeError::LengthTooLarge)));

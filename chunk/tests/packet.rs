@@ -34,7 +34,8 @@ fn a_packet_is_appended_to_what_the_buffer_holds() {
     assert_eq!(out[..14], *b"before\x13\x88\x27\x10\x0a\x0b\x0c\x0d");
     assert_eq!(out[18..], [11, 0, 0, 4]);
 
-    let packet = Packet::parse(out.freeze().slice(6..)).unwrap();
+    let bytes = out.freeze().slice(6..);
+    let packet = Packet::parse(&bytes).unwrap();
     assert_eq!(packet.header, HEADER);
     assert_eq!(packet.checksum(), Checksum::Valid);
 }
@@ -78,7 +79,7 @@ fn a_checksum_is_valid_zero_or_bad() {
     for (bytes, expected) in
         [(valid, Checksum::Valid), (bad, Checksum::Bad), (zero.clone(), Checksum::Zero)]
     {
-        assert_eq!(Packet::parse(bytes).unwrap().checksum(), expected);
+        assert_eq!(Packet::parse(&bytes).unwrap().checksum(), expected);
     }
     let mut out = BytesMut::new();
     assert_eq!(PacketBuilder::new(&mut out, HEADER, 1500).finish_without_checksum(), 12);
@@ -87,8 +88,9 @@ fn a_checksum_is_valid_zero_or_bad() {
 
 #[test]
 fn a_packet_is_its_common_header_at_least() {
-    assert_eq!(Packet::parse(Bytes::from_static(&[0; 11])), Err(DecodeError::Truncated));
-    let packet = Packet::parse(Bytes::from_static(&[0; 12])).unwrap();
+    assert_eq!(Packet::parse(&Bytes::from_static(&[0; 11])), Err(DecodeError::Truncated));
+    let bytes = Bytes::from_static(&[0; 12]);
+    let packet = Packet::parse(&bytes).unwrap();
     assert!(packet.chunks().next().is_none());
 }
 
@@ -96,7 +98,8 @@ fn a_packet_is_its_common_header_at_least() {
 fn chunks_before_the_first_broken_one_are_found() {
     let mut bytes = vec![0; 12];
     bytes.extend([11, 0, 0, 4, 8, 0, 0, 3, 11, 0, 0, 4]);
-    let packet = Packet::parse(bytes.into()).unwrap();
+    let bytes = bytes.into();
+    let packet = Packet::parse(&bytes).unwrap();
     let mut chunks = packet.chunks();
     assert_eq!(chunks.next().unwrap().unwrap().kind, ChunkType::COOKIE_ACK);
     assert_eq!(chunks.next(), Some(Err(DecodeError::LengthTooSmall)));
@@ -144,7 +147,8 @@ fn a_sack_has_as_many_gaps_and_then_duplicates_as_fit() {
         let mut builder = PacketBuilder::new(&mut out, HEADER, 12 + room);
         assert!(builder.push_sack(Tsn::new(9), 77, gaps.clone(), duplicates.clone()));
         assert_eq!(builder.finish(), 12 + 16 + 4 * (gap_count + duplicate_count));
-        let packet = Packet::parse(out.freeze()).unwrap();
+        let bytes = out.freeze();
+        let packet = Packet::parse(&bytes).unwrap();
         let mut chunks = packet.chunks();
         let Chunk::Sack(sack) = chunks.next().unwrap().unwrap().decode().unwrap() else { panic!() };
         assert!(chunks.next().is_none());
@@ -165,7 +169,8 @@ fn a_chunk_with_more_than_its_length_can_say_is_cut_and_keeps_its_frame() {
     let mut out = BytesMut::from(&[0; 12][..]);
     chunk.encode(&mut out);
     assert_eq!(out.len() - 12, chunk.encoded_len());
-    let packet = Packet::parse(out.freeze()).unwrap();
+    let bytes = out.freeze();
+    let packet = Packet::parse(&bytes).unwrap();
     let mut chunks = packet.chunks();
     assert_eq!(chunks.next().unwrap().unwrap().bytes().len(), 65_535);
     assert!(chunks.next().is_none());
@@ -196,7 +201,7 @@ fn data_read_where_it_lies_is_data_decoded() {
     assert!(builder.push_data(&sent));
     builder.finish();
     let packet = out.freeze();
-    let whole = Packet::parse(packet.clone()).unwrap();
+    let whole = Packet::parse(&packet).unwrap();
     let raw = whole.chunks().next().unwrap().unwrap();
     assert_eq!(raw.decode(), Ok(Chunk::Data(sent.clone())));
     let (head, payload) = raw.read_data().unwrap();
@@ -205,7 +210,8 @@ fn data_read_where_it_lies_is_data_decoded() {
     // One byte less than the fields take.
     let mut short = packet[..12 + 15].to_vec();
     short[15] = 15;
-    let short = Packet::parse(short.into()).unwrap();
+    let short = short.into();
+    let short = Packet::parse(&short).unwrap();
     let raw = short.chunks().next().unwrap().unwrap();
     assert_eq!(raw.read_data(), Err(DecodeError::LengthTooSmall));
     assert_eq!(raw.decode(), Err(DecodeError::LengthTooSmall));

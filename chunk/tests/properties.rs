@@ -77,7 +77,7 @@ fn look_at_causes(causes: &Causes, depth: u8) {
 
 /// What every packet that was received must stand: no panic, and what was understood of it can be said again.
 fn survives(bytes: Bytes) {
-    let Ok(packet) = Packet::parse(bytes) else { return };
+    let Ok(packet) = Packet::parse(&bytes) else { return };
     let _ = packet.checksum();
     let mut understood = Vec::new();
     for chunk in packet.chunks().flatten().filter_map(|raw| raw.decode().ok()) {
@@ -88,7 +88,7 @@ fn survives(bytes: Bytes) {
     // (the padding that the last chunk may lack apart).
     let again = built(packet.header, &understood);
     assert!(again.len() <= packet.bytes().len() + 3);
-    let again = Packet::parse(again).unwrap();
+    let again = Packet::parse(&again).unwrap();
     assert_eq!(decoded(&again), understood);
     assert_eq!(built(again.header, &understood), again.bytes());
 }
@@ -120,7 +120,7 @@ proptest! {
         chunk.encode(&mut out);
         prop_assert_eq!(out.len(), 12 + chunk.encoded_len());
         prop_assert_eq!(out.len() % 4, 0);
-        let chunks = decoded(&Packet::parse(out.freeze()).unwrap());
+        let chunks = decoded(&Packet::parse(&out.freeze()).unwrap());
         prop_assert_eq!(&chunks, &[chunk]);
     }
 
@@ -142,7 +142,7 @@ proptest! {
     #[test]
     fn a_well_formed_packet_encodes_to_the_bytes_it_was((header, chunks) in values::packet()) {
         let bytes = built(header, &chunks);
-        let packet = Packet::parse(bytes.clone()).unwrap();
+        let packet = Packet::parse(&bytes).unwrap();
         prop_assert_eq!(packet.header, header);
         prop_assert_eq!(packet.checksum(), Checksum::Valid);
         let decoded = decoded(&packet);
@@ -155,7 +155,7 @@ proptest! {
         let bytes = built(header, &chunks);
         let range = bytes.as_ptr_range();
         let within = |part: &Bytes| part.is_empty() || range.contains(&part.as_ptr());
-        for raw in Packet::parse(bytes.clone()).unwrap().chunks().map(Result::unwrap) {
+        for raw in Packet::parse(&bytes).unwrap().chunks().map(Result::unwrap) {
             prop_assert!(within(&raw.to_bytes()));
             let inside = match raw.decode().unwrap() {
                 Chunk::Data(data) => data.payload,

@@ -18,7 +18,8 @@ fn chunk(bytes: &[u8]) -> Chunk {
 
 /// What decoding the one chunk of these bytes gives.
 fn decode(bytes: &[u8]) -> Result<Chunk, DecodeError> {
-    let packet = Packet::parse([&[0; 12], bytes].concat().into()).unwrap();
+    let bytes = [&[0; 12], bytes].concat().into();
+    let packet = Packet::parse(&bytes).unwrap();
     let mut chunks = packet.chunks();
     let chunk = chunks.next().unwrap()?;
     assert!(chunks.next().is_none());
@@ -324,9 +325,9 @@ fn what_is_not_known_is_kept_with_what_its_high_bits_ask_for() {
         assert_eq!(ParameterType(bits << 14 | 0x123).unrecognized(), expected);
     }
 
-    let Parameter::Unknown(raw) = parameter(&[0xc1, 0x23, 0, 6, 7, 8]) else { panic!() };
-    assert_eq!((raw.kind, raw.value.as_ref()), (ParameterType(0xc123), &[7, 8][..]));
-    assert_eq!(raw.bytes, [0xc1, 0x23, 0, 6, 7, 8][..]);
+    let value = Bytes::from_static(&[7, 8]);
+    let expected = Parameter::Unknown { kind: ParameterType(0xc123), value };
+    assert_eq!(parameter(&[0xc1, 0x23, 0, 6, 7, 8]), expected);
     let value = Bytes::from_static(&[1]);
     assert_eq!(cause(&[0, 99, 0, 5, 1]), Cause::Unknown { kind: CauseCode(99), value });
 }
@@ -355,6 +356,16 @@ fn a_parameter_whose_value_is_wrong_ends_decoding_but_not_the_walk() {
     assert!(list.iter().eq([Err(DecodeError::LengthTooSmall)]));
     let kinds: Vec<_> = list.raw_iter().map(|raw| raw.unwrap().kind).collect();
     assert_eq!(kinds, [ParameterType::IPV4_ADDRESS, ParameterType::FORWARD_TSN_SUPPORTED]);
+}
+
+#[test]
+fn a_parameter_that_is_not_decoded_is_shown_with_and_without_its_header() {
+    let list = Parameters::from_bytes(Bytes::from_static(&[0xc1, 0x23, 0, 6, 7, 8, 0xee, 0xee]));
+    let raw = list.raw_iter().next().unwrap().unwrap();
+    assert_eq!((raw.kind, raw.value()), (ParameterType(0xc123), &[7, 8][..]));
+    assert_eq!(raw.bytes(), [0xc1, 0x23, 0, 6, 7, 8]);
+    assert_eq!(raw.to_bytes(), raw.bytes());
+    assert_eq!(raw.decode(), list.iter().next().unwrap());
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl World {
             parameters: addresses.into_iter().collect(),
         };
         let answers = world.says(VerificationTag::ZERO, &[Chunk::Init(init)]);
-        let init_ack = answers.into_iter().find_map(init_ack).expect("an INIT is answered");
+        let init_ack = answers.iter().find_map(init_ack).expect("an INIT is answered");
         world.tag = init_ack.initiate_tag;
         let cookies = init_ack.parameters.iter().find_map(|parameter| match parameter {
             Ok(Parameter::StateCookie(cookie)) => Some(cookie),
@@ -153,7 +153,7 @@ impl World {
     }
 }
 
-fn init_ack(packet: Bytes) -> Option<Init> {
+fn init_ack(packet: &Bytes) -> Option<Init> {
     let packet = Packet::parse(packet).ok()?;
     match packet.chunks().next()?.ok()?.decode() {
         Ok(Chunk::InitAck(init)) => Some(init),

@@ -307,8 +307,10 @@ mod tests {
         let chunks: BTreeSet<u8> = all()
             .into_iter()
             .filter(|(target, ..)| *target == "packet")
-            .map(|(_, _, bytes)| Packet::parse(bytes).unwrap())
-            .flat_map(|packet| packet.chunks().map(|raw| raw.unwrap().kind.0).collect::<Vec<_>>())
+            .flat_map(|(_, _, bytes)| {
+                let packet = Packet::parse(&bytes).unwrap();
+                packet.chunks().map(|raw| raw.unwrap().kind.0).collect::<Vec<_>>()
+            })
             .collect();
         assert!((0..=u8::MAX).all(|n| ChunkType(n).name().is_none() || chunks.contains(&n)));
         let lists = [init_parameters(), init_ack_parameters(), asconf_parameters()];

@@ -39,16 +39,14 @@ impl Rule {
             Self::Everything => true,
             // A veth pair pads nothing: behind the Ethernet header is the IP packet alone.
             Self::LongerThan(most) | Self::TooBig(most) => is_ip && frame.payload().len() > most,
-            Self::Sacks => sctp(&frame).is_some_and(|packet| {
-                packet.chunks().flatten().any(|chunk| chunk.kind == ChunkType::SACK)
-            }),
+            Self::Sacks => sctp(&frame).is_some_and(|packet| holds_a_sack(&packet)),
         }
     }
 }
 
 /// The SCTP packet in a frame; none behind extension headers, which no host of a lab writes.
-fn sctp(frame: &EthernetPacket<'_>) -> Option<Packet> {
-    let sctp = match frame.get_ethertype() {
+fn sctp(frame: &EthernetPacket<'_>) -> Option<Bytes> {
+    match frame.get_ethertype() {
         EtherTypes::Ipv4 => Ipv4Packet::new(frame.payload())
             .filter(|ip| ip.get_next_level_protocol() == IpNextHeaderProtocols::Sctp)
             .map(|ip| Bytes::copy_from_slice(ip.payload())),
@@ -56,8 +54,12 @@ fn sctp(frame: &EthernetPacket<'_>) -> Option<Packet> {
             .filter(|ip| ip.get_next_header() == IpNextHeaderProtocols::Sctp)
             .map(|ip| Bytes::copy_from_slice(ip.payload())),
         _ => None,
-    };
-    Packet::parse(sctp?).ok()
+    }
+}
+
+fn holds_a_sack(packet: &Bytes) -> bool {
+    Packet::parse(packet)
+        .is_ok_and(|packet| packet.chunks().flatten().any(|chunk| chunk.kind == ChunkType::SACK))
 }
 
 #[cfg(test)]

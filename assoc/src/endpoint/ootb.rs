@@ -13,7 +13,7 @@ use crate::wire::{Datagram, Transmit};
 ///
 /// Whoever calls this limits how often: a stranger decides how many such packets come.
 pub fn out_of_the_blue(datagram: &Datagram, out: &mut BytesMut) -> Option<Transmit> {
-    let packet = Packet::parse(datagram.payload.clone()).ok()?;
+    let packet = Packet::parse(&datagram.payload).ok()?;
     if packet.checksum() != Checksum::Valid {
         return None;
     }

@@ -212,8 +212,8 @@ pub(super) fn ip_overhead(transmit: &Transmit) -> usize {
 }
 
 /// A packet of ours decodes, has a good checksum, and encodes to the same bytes again.
-fn well_formed(bytes: &Bytes) -> Result<(Packet, Vec<Chunk>), String> {
-    let packet = Packet::parse(bytes.clone()).map_err(|error| format!("no packet: {error:?}"))?;
+fn well_formed(bytes: &Bytes) -> Result<(Packet<'_>, Vec<Chunk>), String> {
+    let packet = Packet::parse(bytes).map_err(|error| format!("no packet: {error:?}"))?;
     if packet.checksum() != Checksum::Valid {
         return Err(format!("the checksum is {:?}", packet.checksum()));
     }

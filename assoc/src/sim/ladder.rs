@@ -293,7 +293,7 @@ impl Ladder {
     fn take(&mut self) -> Option<Heard> {
         let arrived = self.network.wire_hears(self.peer)?;
         let bytes = arrived.datagram.payload;
-        let packet = Packet::parse(bytes.clone()).expect("A sends packets");
+        let packet = Packet::parse(&bytes).expect("A sends packets");
         let chunks: Vec<_> = (packet.chunks())
             .map(|raw| raw.and_then(|raw| raw.decode()).expect("A sends chunks"))
             .collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use usctp_assoc::sim::{PEER_PORT, a, z, z6};
 use usctp_assoc::{AssociationState, Event, PathState};
-use usctp_chunk::{Cause, Chunk, ChunkType, Heartbeat, Parameter, ParameterType};
+use usctp_chunk::{Cause, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, Parameters};
 
 use crate::tester::{
     COOKIE, NONE, Tester, WRONG, addresses, causes, error, ms, sack, secs, unknown_parameter,
@@ -169,15 +169,16 @@ fn as_1_10_4_an_unknown_parameter_of_type_11_in_an_init_is_skipped_and_reported(
 fn unknown_in_init(kind: u16, skipped: bool, reported: bool) {
     let mut t = Tester::new();
     t.iut.listen();
-    let Parameter::Unknown(raw) = unknown_parameter(kind) else { unreachable!() };
+    let unknown = unknown_parameter(kind);
+    let whole = Parameters::from_iter([unknown.clone()]).as_bytes().clone();
     let behind = Parameter::from_ip(z(2));
-    t.says_with_tag(NONE, &[Chunk::Init(t.offer([Parameter::Unknown(raw.clone()), behind]))]);
+    t.says_with_tag(NONE, &[Chunk::Init(t.offer([unknown, behind]))]);
     let heard = t.expects(&[ChunkType::INIT_ACK]);
     let reports = heard.init().parameters.iter().filter_map(|parameter| match parameter.unwrap() {
         Parameter::UnrecognizedParameter(bytes) => Some(bytes),
         _ => None,
     });
-    let expected = if reported { vec![raw.bytes] } else { vec![] };
+    let expected = if reported { vec![whole] } else { vec![] };
     assert_eq!(reports.collect::<Vec<_>>(), expected);
     t.says(&[Chunk::CookieEcho(heard.cookie())]);
     assert_eq!(t.hears_all()[0].chunks[0], Chunk::CookieAck);
@@ -207,13 +208,14 @@ fn as_1_11_4_an_unknown_parameter_of_type_11_in_an_init_ack_is_skipped_and_repor
 /// RFC 9260, 3.2.2: the report is an ERROR next to the COOKIE ECHO.
 fn unknown_in_init_ack(kind: u16, skipped: bool, reported: bool) {
     let mut t = Tester::in_state(CookieWait);
-    let Parameter::Unknown(raw) = unknown_parameter(kind) else { unreachable!() };
+    let unknown = unknown_parameter(kind);
+    let whole = Parameters::from_iter([unknown.clone()]).as_bytes().clone();
     let state_cookie = Parameter::StateCookie(COOKIE.into());
-    let list = [state_cookie, Parameter::Unknown(raw.clone()), Parameter::from_ip(z(2))];
+    let list = [state_cookie, unknown, Parameter::from_ip(z(2))];
     t.says(&[Chunk::InitAck(t.offer(list))]);
     let heard = t.hears_all();
     assert_eq!(heard[0].chunks[0], Chunk::CookieEcho(COOKIE.into()));
-    let expected = if reported { vec![Cause::UnrecognizedParameters(raw.bytes)] } else { vec![] };
+    let expected = if reported { vec![Cause::UnrecognizedParameters(whole)] } else { vec![] };
     assert_eq!(causes(&heard), expected);
     assert_eq!(t.peers().contains(&z(2)), skipped, "what stands behind it");
     t.says(&[Chunk::CookieAck]);

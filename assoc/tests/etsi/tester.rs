@@ -359,12 +359,7 @@ pub(crate) fn unknown(kind: u8) -> Chunk {
 /// A parameter of a type that nobody knows.
 pub(crate) fn unknown_parameter(kind: u16) -> Parameter {
     let value = Bytes::from_static(b"what");
-    let mut bytes = BytesMut::new();
-    bytes.extend_from_slice(&kind.to_be_bytes());
-    bytes.extend_from_slice(&8_u16.to_be_bytes());
-    bytes.extend_from_slice(&value);
-    let kind = usctp_chunk::ParameterType(kind);
-    Parameter::Unknown(usctp_chunk::RawParameter { kind, value, bytes: bytes.freeze() })
+    Parameter::Unknown { kind: usctp_chunk::ParameterType(kind), value }
 }
 
 /// The first SACK of a packet.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use usctp_assoc::{
     AssociationId, AssociationState, Config, ConnectError, ConnectOptions, Datagram, Endpoint,
     Message, Transmit,
@@ -38,7 +38,7 @@ struct Link {
     routed: [IpAddr; 2],
     now: Instant,
     /// All packets, with the end that sent each.
-    sent: Vec<(usize, Transmit, Packet)>,
+    sent: Vec<(usize, Transmit, Bytes)>,
 }
 
 impl Link {
@@ -72,7 +72,7 @@ impl Link {
             (0..2).find_map(|end| Some((end, self.ends[end].poll_transmit(self.now, &mut bytes)?)))
         {
             let payload = bytes.split().freeze();
-            self.sent.push((from, transmit, Packet::parse(payload.clone()).unwrap()));
+            self.sent.push((from, transmit, payload.clone()));
             let source = transmit.source.unwrap_or(self.routed[from]);
             let destination = transmit.destination;
             let near = is_link_local(source) || is_link_local(destination);
@@ -96,7 +96,8 @@ impl Link {
     /// The addresses that the latest INIT or INIT ACK of one side listed.
     fn listed(&self, end: usize) -> Vec<IpAddr> {
         let inits =
-            self.sent.iter().rev().filter(|(from, ..)| *from == end).filter_map(|(.., packet)| {
+            self.sent.iter().rev().filter(|(from, ..)| *from == end).filter_map(|(.., bytes)| {
+                let packet = Packet::parse(bytes).unwrap();
                 match packet.chunks().next()?.ok()?.decode().ok()? {
                     Chunk::Init(init) | Chunk::InitAck(init) => Some(init),
                     _ => None,
@@ -142,7 +143,8 @@ fn an_init_to_an_address_that_was_unbound_is_refused() {
     assert!(!link.ends[1].remove_address(ip("10.0.0.2")), "the last one stays");
     let id = link.connect("10.0.0.3:5000".parse().unwrap()).unwrap();
     assert_eq!(link.state(id), AssociationState::Closed);
-    let (_, transmit, packet) = link.sent.last().unwrap();
+    let (_, transmit, bytes) = link.sent.last().unwrap();
+    let packet = Packet::parse(bytes).unwrap();
     assert_eq!(transmit.source, Some(ip("10.0.0.3")), "from the address that was asked");
     assert_eq!(packet.chunks().next().unwrap().unwrap().kind, ChunkType::ABORT);
     assert!(link.ends[1].add_address(ip("10.0.0.3")));

@@ -10,7 +10,7 @@ use usctp_assoc::{
 };
 use usctp_chunk::{
     Cause, Chunk, ChunkType, CommonHeader, Init, Packet, PacketBuilder, Parameter, ParameterType,
-    RawParameter, UnknownChunk, VerificationTag,
+    UnknownChunk, VerificationTag,
 };
 
 use crate::world::{config, ms};
@@ -58,7 +58,7 @@ fn with_parameters(chunk: Chunk, more: &[Parameter]) -> Chunk {
 
 fn unknown(kind: u16) -> Parameter {
     let value = Bytes::from_static(b"what?");
-    Parameter::Unknown(RawParameter { kind: ParameterType(kind), value, bytes: Bytes::new() })
+    Parameter::Unknown { kind: ParameterType(kind), value }
 }
 
 fn host_name() -> Parameter {
@@ -505,7 +505,8 @@ fn an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is() {
         endpoint.connectx(now, &[SocketAddr::new(z(1), PEER_PORT)], options).unwrap();
         let mut out = BytesMut::new();
         endpoint.poll_transmit(now, &mut out).unwrap();
-        let packet = Packet::parse(out.freeze()).unwrap();
+        let bytes = out.freeze();
+        let packet = Packet::parse(&bytes).unwrap();
         let Chunk::Init(init) = packet.chunks().next().unwrap().unwrap().decode().unwrap() else {
             panic!("an INIT was expected")
         };

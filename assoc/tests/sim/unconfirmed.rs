@@ -4,8 +4,7 @@ use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
 use usctp_assoc::{AssociationState, ConnectOptions, PathState};
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, RawParameter,
-    VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, VerificationTag,
 };
 
 use crate::world::{config, secs};
@@ -24,7 +23,7 @@ fn answered_from_elsewhere(name: &str, cookie_len: usize) -> Ladder {
     let Chunk::InitAck(mut init_ack) = ladder.init_ack(&[]) else { panic!("it is an INIT ACK") };
     let value = Bytes::from(vec![9; 20]);
     let kind = ParameterType(0xc123);
-    let unknown = Parameter::Unknown(RawParameter { kind, value, bytes: Bytes::new() });
+    let unknown = Parameter::Unknown { kind, value };
     let cookie = Parameter::StateCookie(Bytes::from(vec![7; cookie_len]));
     init_ack.parameters = [cookie, unknown].into_iter().collect();
     ladder.says(z(3), &[Chunk::InitAck(init_ack)]);

@@ -157,14 +157,16 @@ impl Data {
         }
     }
 
+    #[inline]
     pub(super) fn read(flags: u8, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let [t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = from.take()?;
         Ok(Self {
-            tsn: Field::read(from)?,
-            stream: Field::read(from)?,
-            sequence: Sequence::Ssn(Field::read(from)?),
-            ppid: Field::read(from)?,
+            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
+            stream: StreamId(u16::from_be_bytes([s0, s1])),
+            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
+            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
             flags: DataFlags::from_bits(flags),
-            payload: Field::read(from)?,
+            payload: from.take_rest(),
         })
     }
 

@@ -33,7 +33,7 @@ impl Field for Heartbeat {
         let info = tlv::read(from)?;
         match ParameterType(info.number()) {
             ParameterType::HEARTBEAT_INFO => {
-                Ok(Self { info: info.value.to_bytes(), others: Parameters::read(from)? })
+                Ok(Self { info: info.value().to_bytes(), others: Parameters::read(from)? })
             }
             other => Err(DecodeError::UnexpectedParameter { found: other.0 }),
         }

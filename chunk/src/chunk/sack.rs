@@ -41,7 +41,9 @@ impl Fixed for GapBlock {
 
     #[inline]
     fn get(from: &mut &[u8]) -> Option<Self> {
-        Some(Self { start: u16::get(from)?, end: u16::get(from)? })
+        let (&[s0, s1, e0, e1], rest) = from.split_first_chunk()?;
+        *from = rest;
+        Some(Self { start: u16::from_be_bytes([s0, s1]), end: u16::from_be_bytes([e0, e1]) })
     }
 
     fn put(self, out: &mut BytesMut) {

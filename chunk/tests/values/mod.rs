@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use usctp_chunk::*;
@@ -63,13 +63,7 @@ fn flat_parameter() -> BoxedStrategy<Parameter> {
 fn unknown_parameter() -> impl Strategy<Value = Parameter> {
     (any::<u16>().prop_map(ParameterType), bytes(20))
         .prop_filter("known", |(kind, _)| kind.name().is_none())
-        .prop_map(|(kind, value)| {
-            let mut bytes = BytesMut::new();
-            bytes.put_u16(kind.0);
-            bytes.put_u16(4 + value.len() as u16);
-            bytes.put_slice(&value);
-            Parameter::Unknown(RawParameter { kind, value, bytes: bytes.freeze() })
-        })
+        .prop_map(|(kind, value)| Parameter::Unknown { kind, value })
 }
 
 fn re_config_parameter() -> impl Strategy<Value = Parameter> {

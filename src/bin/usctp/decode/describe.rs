@@ -106,7 +106,7 @@ pub(crate) fn describe(frame: u64, at_ms: Option<f64>, carried: Carried) -> Desc
     if extent == Extent::LaterFragment {
         return description;
     }
-    match Packet::parse(payload) {
+    match Packet::parse(&payload) {
         Ok(packet) => packet_into(&mut description, &packet, extent),
         Err(error) => description.error = Some(error.to_string()),
     }

@@ -583,7 +583,7 @@ fn well_formed_packets_of_others_are_encoded_as_they_came() {
             else {
                 continue;
             };
-            let packet = Packet::parse(carried.payload).unwrap();
+            let packet = Packet::parse(&carried.payload).unwrap();
             let mut out = BytesMut::new();
             let mut builder = PacketBuilder::new(&mut out, packet.header, 65_535);
             for raw in packet.chunks() {

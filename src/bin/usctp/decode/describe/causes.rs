@@ -1,7 +1,7 @@
 //! What each error cause says.
 
 use bytes::Bytes;
-use usctp_chunk::{Cause, Causes, RawCause};
+use usctp_chunk::{Cause, Causes, Packet, RawCause};
 
 use super::chunks::{as_packet, chunk_item, first_chunk};
 use super::parameters::quoted;
@@ -16,8 +16,8 @@ pub(super) fn causes(list: &Causes, depth: u8) -> Value {
     Value::Items(items.collect())
 }
 
-fn cause_item(raw: &RawCause, depth: u8) -> Item {
-    let item = Item::new(Kind::Cause, raw.kind.0, raw.kind.name(), raw.bytes.len());
+fn cause_item(raw: &RawCause<'_>, depth: u8) -> Item {
+    let item = Item::new(Kind::Cause, raw.kind.0, raw.kind.name(), raw.bytes().len());
     item.told(raw.decode().map(|cause| fields(cause, depth)))
 }
 
@@ -56,7 +56,8 @@ fn fields(cause: Cause, depth: u8) -> Fields {
 /// A whole chunk quoted in a cause; as bytes if it is none, be it that it was cut to fit.
 fn quoted_chunk(bytes: Bytes, depth: u8) -> Fields {
     if depth < DEPTH_MAX
-        && let Ok(packet) = as_packet(&bytes)
+        && let packet = as_packet(&bytes)
+        && let Ok(packet) = Packet::parse(&packet)
         && let Ok(raw) = first_chunk(&packet)
         && let chunk = chunk_item(&raw, depth + 1)
         && chunk.error.is_none()

@@ -75,18 +75,18 @@ fn shortened(rest: &Bytes) -> Result<Chunk, DecodeError> {
     if let Some(field) = bytes.get_mut(2..4) {
         field.copy_from_slice(&length);
     }
-    first_chunk(&as_packet(&bytes)?)?.decode()
+    first_chunk(&Packet::parse(&as_packet(&bytes))?)?.decode()
 }
 
-/// A packet of these chunks.
-pub(super) fn as_packet(chunks: &[u8]) -> Result<Packet, DecodeError> {
+/// The bytes of a packet of these chunks.
+pub(super) fn as_packet(chunks: &[u8]) -> Bytes {
     let mut packet = BytesMut::zeroed(COMMON_HEADER);
     packet.extend_from_slice(chunks);
-    Packet::parse(packet.freeze())
+    packet.freeze()
 }
 
 /// The first chunk of a packet.
-pub(super) fn first_chunk(packet: &Packet) -> Result<RawChunk<'_>, DecodeError> {
+pub(super) fn first_chunk<'a>(packet: &Packet<'a>) -> Result<RawChunk<'a>, DecodeError> {
     packet.chunks().next().unwrap_or(Err(DecodeError::Truncated))
 }
 

@@ -30,8 +30,8 @@ fn items(list: &Parameters, depth: u8) -> Vec<Item> {
     items.collect()
 }
 
-fn parameter_item(raw: &RawParameter, depth: u8) -> Item {
-    let item = Item::new(Kind::Parameter, raw.kind.0, raw.kind.name(), raw.bytes.len());
+fn parameter_item(raw: &RawParameter<'_>, depth: u8) -> Item {
+    let item = Item::new(Kind::Parameter, raw.kind.0, raw.kind.name(), raw.bytes().len());
     item.told(raw.decode().map(|parameter| fields(parameter, depth)))
 }
 
@@ -64,7 +64,7 @@ fn fields(parameter: Parameter, depth: u8) -> Fields {
             vec![("adaptation_code_point", indication.into())]
         }
         Parameter::EcnCapable | Parameter::ForwardTsnSupported => Vec::new(),
-        Parameter::Unknown(raw) => vec![("value", raw.value.into())],
+        Parameter::Unknown { value, .. } => vec![("value", value.into())],
         parameter => request_fields(parameter, depth),
     }
 }
