@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_assoc::{
-    AssociationId, AssociationState, Event, Message, PathSettings, PathStatus, Received, Role,
-    SendError, Statistics,
+    AssociationId, AssociationState, Event, Message, PathSettings, PathStatus, Received,
+    RecoveryOptions, Role, SendError, Statistics,
 };
 
 use crate::driver::endpoint::SharedEndpoint;
@@ -335,6 +335,27 @@ impl Association {
         self.endpoint.with(|inner, now| {
             let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
             Ok(association.set_all_path_settings(now, settings)?)
+        })
+    }
+
+    /// How it finds losses and how fast it sends; the default of [`RecoveryOptions`] once it is forgotten.
+    pub fn recovery(&self) -> RecoveryOptions {
+        self.look(RecoveryOptions::default(), usctp_assoc::Association::recovery)
+    }
+
+    /// Sets how it finds losses (RFC 9260, section 7.2.4; RFC 8985) and how fast it sends (RFC 9260, section 7.2; RFC 9438),
+    /// in the place of [`Options::recovery`](crate::Options::recovery): at any time, and thus also for an association that was
+    /// accepted. One that is opened takes it with [`ConnectOptions::recovery`](crate::ConnectOptions::recovery).
+    ///
+    /// Windows, and what is on the way, stay as they are. The peer need not know of it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the association is forgotten.
+    pub fn set_recovery(&self, recovery: RecoveryOptions) -> Result<(), Error> {
+        self.endpoint.with(|inner, now| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            association.set_recovery(now, recovery);
+            Ok(())
         })
     }
 

@@ -43,6 +43,9 @@ fn wrong_usage_ends_with_status_2_and_says_what_is_wrong() {
         (&["perf", "--server"], "--port"),
         (&["perf", "--server", "--port", "7", "127.0.0.1"], "--server"),
         (&["perf", "--port", "7", "127.0.0.1", "--bytes", "0"], "--bytes"),
+        (&["perf", "--port", "7", "127.0.0.1", "--parallel", "0"], "--parallel"),
+        (&["perf", "--server", "--port", "7", "--parallel", "2"], "--parallel"),
+        (&["perf", "--port", "7", "127.0.0.1", "--congestion", "rack"], "--congestion"),
         (&["decode"], "<FILE>"),
     ] {
         let output = usctp(arguments);

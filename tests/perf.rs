@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
     suite.in_lab("a_time_ends_a_bulk_transfer_with_a_line_each_second", each_second);
     suite.in_lab("latency_is_measured_by_messages_that_come_back", latency);
     suite.in_lab("every_association_that_was_set_up_was_accepted", setup);
+    suite
+        .in_lab("associations_are_set_up_several_at_a_time_and_all_are_counted", setup_in_parallel);
+    suite.in_lab("a_client_recovers_as_it_is_told_and_says_so", recovery);
     suite.in_lab("an_interrupt_ends_a_client_gracefully_with_a_summary", interrupted);
     suite.in_lab("a_client_without_server_is_refused_with_status_3", refused);
     suite.run()
@@ -191,6 +196,60 @@ fn setup(lab: &Lab) -> Outcome<()> {
     let expected = associations as f64 / summary["seconds"].as_f64().ok_or("seconds")?;
     assert!((rate - expected).abs() <= 1e-6 * expected, "{summary}");
     assert_eq!(stage.end()?, Totals { bytes: 0, messages: 0, associations });
+    Ok(())
+}
+
+fn setup_in_parallel(lab: &Lab) -> Outcome<()> {
+    let stage = Stage::new(lab, Family::V6, Transport::Raw)?;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("perf-parallel.pcapng");
+    let file = file.to_str().ok_or("a path in UTF-8")?;
+    let arguments = ["--mode", "setup", "--time", "0.2", "--parallel", "16", "--pcap", file];
+    let told = stage.run(&arguments)?;
+    let summary = summary(&told);
+    assert_eq!((&summary["mode"], &summary["parallel"]), (&"setup".into(), &16.into()));
+    let associations = summary["associations"].as_u64().ok_or("associations")?;
+    assert!(associations >= 16, "each of them once: {summary}");
+    let field = |name: &str| summary[name].as_f64().unwrap_or(-1.0);
+    assert!(0.0 < field("p50_us") && field("p50_us") <= field("p99_us"), "{summary}");
+    let mut decode = Peer::start(&stage.hosts.ours, program(), &["decode", "--json", file])?;
+    let (status, text) = decode.wait(PATIENCE)?;
+    assert_eq!(status.code(), Some(0), "{text}");
+    let (mut ports, mut open, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for packet in lines(&text)? {
+        let has = |name: &str| {
+            packet["chunks"].as_array().is_some_and(|all| all.iter().any(|c| c["name"] == name))
+        };
+        let port = packet["src_port"].as_u64().ok_or("a port")?;
+        if has("INIT") {
+            ports.insert(port);
+            open.insert(port);
+        } else if has("SHUTDOWN COMPLETE") {
+            open.remove(&port);
+        }
+        most = most.max(open.len());
+    }
+    assert_eq!(ports.len(), 16, "each from a port of its own: {ports:?}");
+    assert!(most > 1, "they overlap");
+    assert_eq!(stage.end()?, Totals { bytes: 0, messages: 0, associations });
+    Ok(())
+}
+
+fn recovery(lab: &Lab) -> Outcome<()> {
+    let stage = Stage::new(lab, Family::V4, Transport::Raw)?;
+    let told = ["--recovery", "rack", "--congestion", "cubic", "--pacing"];
+    let lines = stage.run(&[&["--bytes", "2000000"], &told[..]].concat())?;
+    let of_client = summary(&lines);
+    assert_eq!(
+        (&of_client["recovery"], &of_client["congestion"]),
+        (&"rack".into(), &"cubic".into())
+    );
+    assert_eq!((&of_client["pacing"], &of_client["bytes"]), (&true.into(), &2_000_000.into()));
+    let lines = stage.run(&["--bytes", "2000000"])?;
+    let plain = summary(&lines);
+    assert_eq!((&plain["recovery"], &plain["pacing"]), (&"rfc9260".into(), &false.into()));
+    let (status, text) = stage.client("7", &["--parallel", "2"])?.wait(PATIENCE)?;
+    assert_eq!(status.code(), Some(2), "only mode setup has several: {text}");
+    assert_eq!(stage.end()?.bytes, 4_000_000);
     Ok(())
 }
 

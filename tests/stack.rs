@@ -13,8 +13,9 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use usctp::{
-    AddressChange, Association, AssociationState, ConnectError, ConnectOptions, Error, Event,
-    LostReason, Message, Options, PathState, RemovedReason, Role, SendError, Socket, Stack,
+    AddressChange, Association, AssociationState, CongestionControl, ConnectError, ConnectOptions,
+    Error, Event, LossDetection, LostReason, Message, Options, PathState, RecoveryOptions,
+    RemovedReason, Role, SendError, Socket, Stack,
 };
 
 mod namespace;
@@ -203,6 +204,49 @@ fn many_streams_keep_their_order_each() {
     assert_eq!(next.len(), 100);
     assert!(next.values().all(|&count| count == 30));
     sender.join().unwrap();
+}
+
+#[test]
+fn each_association_recovers_as_it_was_told_and_not_as_its_neighbour() {
+    let cubic = RecoveryOptions {
+        detection: LossDetection::Rack,
+        control: CongestionControl::Cubic,
+        pacing: true,
+    };
+    let rfc = RecoveryOptions::default();
+    let pair = Pair::new();
+    let other = pair.client_stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+    let told = ConnectOptions { recovery: Some(cubic), ..ConnectOptions::default() };
+    let fast = pair.client.connectx(&[pair.peer()], told).unwrap().wait_timeout(PATIENCE).unwrap();
+    let fast_server = pair.server.accept_timeout(PATIENCE).unwrap();
+    let plain = other.connect(pair.peer()).unwrap().wait_timeout(PATIENCE).unwrap();
+    let plain_server = pair.server.accept_timeout(PATIENCE).unwrap();
+    assert_eq!((fast.recovery(), plain.recovery()), (cubic, rfc));
+    // An accepted association begins as its socket has it, and may be told otherwise while data is on its way.
+    assert_eq!((fast_server.recovery(), plain_server.recovery()), (rfc, rfc));
+    let (fast_echo, plain_echo) = (Arc::new(fast_server), echo(plain_server));
+    let told = Arc::clone(&fast_echo);
+    let sending = thread::spawn(move || {
+        for number in 0..200 {
+            told.send(Message::new(0, pattern(3000, number))).unwrap();
+            match number {
+                50 => told.set_recovery(cubic).unwrap(),
+                150 => told.set_recovery(rfc).unwrap(),
+                _ => {}
+            }
+        }
+    });
+    for number in 0..200 {
+        assert_eq!(receive(&fast).payload, pattern(3000, number));
+        plain.send(Message::new(0, pattern(3000, number))).unwrap();
+        assert_eq!(receive(&plain).payload, pattern(3000, number));
+    }
+    sending.join().unwrap();
+    plain.set_recovery(cubic).unwrap();
+    assert_eq!((fast_echo.recovery(), plain.recovery()), (rfc, cubic));
+    fast.shutdown_timeout(PATIENCE).unwrap();
+    plain.shutdown_timeout(PATIENCE).unwrap();
+    plain_echo.join().unwrap();
 }
 
 #[test]

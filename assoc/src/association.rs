@@ -24,6 +24,7 @@ mod mtu;
 mod notice;
 mod packetize;
 mod paths;
+mod recovery;
 mod restart;
 mod schedule;
 mod setup;

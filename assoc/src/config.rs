@@ -13,7 +13,8 @@ pub struct Options {
     pub rto: RtoOptions,
     /// How often something is retransmitted before it is given up.
     pub retransmission: RetransmissionOptions,
-    /// How losses are found, and how fast is sent.
+    /// How losses are found, and how fast is sent, unless it is chosen for an association:
+    /// [`ConnectOptions::recovery`], [`Association::set_recovery`](crate::Association::set_recovery).
     pub recovery: RecoveryOptions,
     /// When a path that fails is left, and when it is returned to.
     pub failover: FailoverOptions,
@@ -274,6 +275,11 @@ impl Config {
         self
     }
 
+    /// How losses are found, and how fast is sent; every choice is a valid one.
+    pub(crate) fn set_recovery(&mut self, recovery: RecoveryOptions) {
+        self.options.recovery = recovery;
+    }
+
     /// How long a graceful close may take: T5-shutdown-guard (RFC 9260, section 9.2).
     pub fn shutdown_guard(&self) -> Duration {
         self.options.shutdown_guard.unwrap_or(self.options.rto.max * 5)
@@ -310,6 +316,9 @@ pub struct ConnectOptions {
     /// T1-init, until one answers (in the spirit of RFC 8305; [`RACE_INTERVAL`] is a good one). Each address then
     /// has its own T1-init. Default `None`: strictly in order, as the manual page of `sctp_connectx` has it.
     pub race: Option<Duration>,
+    /// How this association finds losses and how fast it sends (RFC 9260, section 7; RFC 8985; RFC 9438); `None` takes the
+    /// endpoint's option. It can be changed later: [`Association::set_recovery`](crate::Association::set_recovery).
+    pub recovery: Option<RecoveryOptions>,
 }
 
 /// The interval at which addresses enter a [race](ConnectOptions::race), if nothing speaks for another one (RFC 8305,

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_chunk::VerificationTag;
 
-use crate::config::Config;
+use crate::config::{Config, RecoveryOptions};
 use crate::event::{
     ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, Role,
 };
@@ -116,6 +116,15 @@ pub struct Statistics {
 }
 
 impl Context {
+    /// Losses are found and windows kept as `recovery` says, and not as the endpoint has it.
+    pub(crate) fn set_recovery(&mut self, recovery: RecoveryOptions) {
+        // The configuration is the endpoint's until something in it is the association's own.
+        Arc::make_mut(&mut self.config).set_recovery(recovery);
+        for path in self.paths.iter_mut() {
+            path.congestion.set_control(recovery.control);
+        }
+    }
+
     pub(crate) fn tell(&mut self, event: Event) {
         self.events.push_back(event);
     }

@@ -378,11 +378,11 @@ impl Endpoint {
         AssociationId(self.last_id)
     }
 
-    /// RFC 9260, 5.3.1: random, not 0, and of no association.
+    /// RFC 9260, 5.3.1: random, not 0, and of no association; nor of one that is over, whose cookies bring none back.
     fn fresh_tag(&mut self) -> VerificationTag {
         loop {
             let tag = VerificationTag(self.rng.random_range(1..=u32::MAX));
-            if self.table.find_tag(tag).is_none() {
+            if self.table.find_tag(tag).is_none() && !self.time_wait.holds(tag) {
                 return tag;
             }
         }

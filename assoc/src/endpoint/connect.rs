@@ -107,6 +107,9 @@ impl Endpoint {
         let mut ctx = self.context(now, id, port, tag, Role::Active, &addresses);
         (ctx.me.sources, ctx.me.tells) = (sources, tells);
         ctx.paths.iter_mut().zip(zones).for_each(|(path, zone)| path.zone = zone);
+        if let Some(recovery) = options.recovery {
+            ctx.set_recovery(recovery);
+        }
         ctx.events.extend(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");
         self.table.insert(Association::connecting(ctx, setup));

@@ -293,3 +293,30 @@ pub(super) fn random_tsn(rng: &mut impl rand::Rng) -> Tsn {
 
 // IPv6, UDP, the common header, INIT ACK without parameters, and the cookie without addresses.
 const INIT_ACK_FIXED: usize = 40 + 8 + 12 + 20 + 160;
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+    use usctp_chunk::VerificationTag;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn no_tag_is_given_out_whose_cookie_would_be_refused() {
+        let now = base();
+        let mut endpoint = Endpoint::new(Config::default(), 7, Vec::new(), [7; 32], now);
+        let drawn = VerificationTag(endpoint.rng.clone().random_range(1..=u32::MAX));
+        // In 120 s at 5,000 associations a second that comes to pass more often than not.
+        endpoint.time_wait.insert(now, drawn, true, Duration::from_secs(120));
+        let tag = endpoint.fresh_tag();
+        assert_ne!(tag, drawn);
+        assert!(!endpoint.time_wait.contains(now, tag));
+        assert!(endpoint.time_wait.contains(now, drawn));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary starting point")]
+    fn base() -> Instant {
+        Instant::now()
+    }
+}

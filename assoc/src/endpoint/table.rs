@@ -269,6 +269,11 @@ impl TimeWait {
         self.tags.contains_key(&tag)
     }
 
+    /// Whether the tag is remembered, perhaps for longer than it has to be.
+    pub(super) fn holds(&self, tag: VerificationTag) -> bool {
+        self.tags.contains_key(&tag)
+    }
+
     /// Whether the tag is that of an association that was closed gracefully.
     pub(super) fn was_graceful(&mut self, now: Instant, tag: VerificationTag) -> bool {
         self.expire(now);

@@ -41,17 +41,28 @@ impl Congestion {
             after_timeout: false,
             fully_used: false,
             used_at: None,
-            cubic: (control == CongestionControl::Cubic).then(Cubic::default),
+            cubic: cubic_if(control),
         }
     }
 
     /// The same for a path whose past does not count any more.
     pub(crate) fn anew(&self, peer: IpAddr) -> Self {
-        let control = match self.cubic {
+        Self::new(self.pmdcs, peer, self.control())
+    }
+
+    /// The window grows and shrinks in another way from now on, beginning with what it is.
+    pub(crate) fn set_control(&mut self, control: CongestionControl) {
+        if control != self.control() {
+            self.partial_bytes_acked = 0;
+            self.cubic = cubic_if(control);
+        }
+    }
+
+    fn control(&self) -> CongestionControl {
+        match self.cubic {
             Some(_) => CongestionControl::Cubic,
             None => CongestionControl::Rfc9260,
-        };
-        Self::new(self.pmdcs, peer, control)
+        }
     }
 
     /// The path's greatest DATA chunk has changed with its MTU.
@@ -186,6 +197,10 @@ impl Congestion {
     }
 }
 
+fn cubic_if(control: CongestionControl) -> Option<Cubic> {
+    (control == CongestionControl::Cubic).then(Cubic::default)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -247,6 +262,28 @@ mod tests {
         assert_eq!(c.cwnd(), before);
         c.on_acked(acked(PMDCS), false);
         assert_eq!(c.cwnd(), before + PMDCS);
+    }
+
+    #[test]
+    fn another_control_begins_with_the_window_it_finds() {
+        let mut c = congestion();
+        c.note_fully_used(true);
+        c.cwnd = 40 * PMDCS;
+        c.on_fast_retransmit();
+        c.cwnd += 1;
+        let found = c.cwnd();
+        c.set_control(CongestionControl::Cubic);
+        assert_eq!((c.cwnd(), c.ssthresh()), (found, found - 1));
+        c.on_acked(acked(PMDCS), false);
+        assert!(c.cwnd() > found && c.cwnd() < found + PMDCS, "it begins to grow along the curve");
+        let grown = c.cwnd();
+        c.on_fast_retransmit();
+        let left = c.cwnd();
+        assert!(left.abs_diff(grown * 7 / 10) <= 1, "a loss leaves 0.7 of {grown}: {left}");
+        c.set_control(CongestionControl::Rfc9260);
+        assert_eq!(c.cwnd(), left);
+        c.on_fast_retransmit();
+        assert_eq!(c.cwnd(), left / 2, "and now the half");
     }
 
     #[test]

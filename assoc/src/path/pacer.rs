@@ -8,14 +8,18 @@ use super::Congestion;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pacer {
     next: Option<Instant>,
+    /// How long the last packet takes at this speed.
+    interval: Duration,
 }
 
 impl Pacer {
     /// Until when packets have to wait; `None` if they need not.
     ///
-    /// What would leave within [`QUANTUM`] leaves at once: timers are no finer.
+    /// What would leave within [`QUANTUM`] leaves at once: timers are no finer. So does the second of two packets: a SACK
+    /// comes for two (RFC 9260, 6.2), and a small window would take longer than a round trip if each pair were pulled apart.
     pub(crate) fn waits_until(&self, now: Instant) -> Option<Instant> {
-        self.next.filter(|next| *next > now + QUANTUM)
+        let next = self.next.filter(|next| *next > now + QUANTUM.max(self.interval))?;
+        next.checked_sub(self.interval)
     }
 
     /// So many bytes were sent: a window takes somewhat less than a round trip.
@@ -31,7 +35,8 @@ impl Pacer {
         let quarters = if congestion.cwnd() < congestion.ssthresh() { 8 } else { 5 };
         let share = 4.0 * bytes as f64 / (quarters * congestion.cwnd().max(1)) as f64;
         let begin = self.next.map_or(now, |next| next.max(now));
-        self.next = Some(begin + srtt.mul_f64(share));
+        self.interval = srtt.mul_f64(share);
+        self.next = Some(begin + self.interval);
     }
 }
 

@@ -7,6 +7,8 @@ use usctp_chunk::Sack;
 
 use super::Sender;
 use super::outstanding::{Acked, Tally};
+use super::rack::Rack;
+use crate::config::{LossDetection, RecoveryOptions};
 use crate::path::{PathId, Paths};
 
 #[derive(Debug, Default)]
@@ -20,6 +22,29 @@ pub(super) struct Recovery {
 }
 
 impl Sender {
+    /// From now on losses are found, and packets spread over time, as `recovery` says.
+    ///
+    /// What is marked for retransmission, and Fast Recovery, stay. The time that a packet is held back until by pacing is
+    /// waited for, so that what was spread does not leave in one burst.
+    pub(crate) fn set_recovery(
+        &mut self,
+        now: Instant,
+        recovery: RecoveryOptions,
+        paths: &mut Paths,
+    ) {
+        self.pacing.wanted = recovery.pacing;
+        let by_time = recovery.detection == LossDetection::Rack;
+        if by_time == self.rack.is_some() {
+            return;
+        }
+        self.rack = by_time.then(|| Rack::taking_over(&self.outstanding, paths));
+        let before = self.outstanding.in_flight();
+        self.find_by_time(now, paths);
+        // RFC 9260, 6.2.1 (C)
+        self.rwnd += before - self.outstanding.in_flight();
+        self.schedule_probes(now, paths);
+    }
+
     /// Takes in what a SACK says of what did not arrive.
     pub(super) fn detect_losses(
         &mut self,

@@ -66,6 +66,25 @@ struct Probe {
 }
 
 impl Rack {
+    /// Begins in the middle, with what is outstanding: what gap blocks cover has overtaken what they do not.
+    pub(super) fn taking_over(outstanding: &Outstanding, paths: &Paths) -> Self {
+        let mut rack = Self::default();
+        for sending in outstanding.sendings() {
+            let (path, order) = (sending.path, sending.last.order);
+            if !sending.delivered {
+                rack.on_sent(path, sending.number, order);
+                continue;
+            }
+            // How long it took nobody has noted; and of what was sent again nobody knows which sending came.
+            let srtt = paths.path(path).and_then(|path| path.rto.srtt());
+            if let Some(srtt) = srtt.filter(|_| !sending.last.again) {
+                let rack = rack.of(path);
+                (rack.newest, rack.rtt, rack.min_rtt) = (Some(sending.last), srtt, Some(srtt));
+            }
+        }
+        rack
+    }
+
     /// A chunk went out.
     pub(super) fn on_sent(&mut self, path: PathId, number: u64, order: u64) {
         self.of(path).sendings.push_back(Sending { number, order });

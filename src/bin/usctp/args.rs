@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use usctp::{CongestionControl, LossDetection};
 
 /// SCTP (RFC 9260) in user space: multi-homed associations over raw IP or UDP
 #[derive(Debug, Parser)]
@@ -48,6 +50,10 @@ Examples:
   usctp perf --server --port 5001                        on one host, and on the other one of:
   usctp perf --port 5001 192.0.2.1 198.51.100.1          goodput, for ten seconds
   usctp perf --port 5001 192.0.2.1 --mode latency --json
+  usctp perf --port 5001 192.0.2.1 --mode setup --parallel 64
+                                                         associations a second, 64 at a time
+  usctp perf --port 5001 192.0.2.1 --recovery rack --congestion cubic --pacing
+                                                         for long, fast or bad paths
   usctp perf --port 5001 192.0.2.1 198.51.100.1 --time 60 --watch
                                                          see the paths; cut one";
 
@@ -293,7 +299,10 @@ pub(crate) struct PerfOptions {
     #[arg(required_unless_present = "server", conflicts_with = "server", value_name = "ADDR")]
     pub(crate) addresses: Vec<PeerAddress>,
     /// Serve: count what clients send, answer what they want answered
-    #[arg(long, conflicts_with_all = ["time", "bytes", "size", "streams", "unordered", "mode"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["time", "bytes", "size", "streams", "unordered", "mode", "parallel"],
+    )]
     pub(crate) server: bool,
     /// The server's SCTP port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -304,18 +313,16 @@ pub(crate) struct PerfOptions {
     /// End after this many bytes of messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) bytes: Option<u64>,
-    /// Bytes in a message [default: 1400; 64 in mode latency]
-    #[arg(long, value_name = "B", value_parser = message_size)]
-    pub(crate) size: Option<usize>,
-    /// Send on this many streams in turn
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) streams: u16,
-    /// Send unordered messages
-    #[arg(long)]
-    pub(crate) unordered: bool,
+    #[command(flatten)]
+    pub(crate) message: PerfMessageOptions,
     /// What to measure
     #[arg(long, value_enum, default_value_t = PerfMode::Bulk)]
     pub(crate) mode: PerfMode,
+    /// In mode setup, set up and close this many associations at the same time, each from a port of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: u16,
+    #[command(flatten)]
+    pub(crate) recovery: RecoveryOptions,
     /// The greatest IP packet to send, in bytes (default: what the link takes and the path is found to take)
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(512..))]
     pub(crate) path_mtu: Option<u16>,
@@ -328,6 +335,71 @@ pub(crate) struct PerfOptions {
     pub(crate) network: NetworkOptions,
 }
 
+/// What `perf` sends.
+#[derive(Debug, Args)]
+pub(crate) struct PerfMessageOptions {
+    /// Bytes in a message [default: 1400; 64 in mode latency]
+    #[arg(long, value_name = "B", value_parser = message_size)]
+    pub(crate) size: Option<usize>,
+    /// Send on this many streams in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) streams: u16,
+    /// Send unordered messages
+    #[arg(long)]
+    pub(crate) unordered: bool,
+}
+
+/// How losses are found, and how fast is sent: this side's own affair, so the other one may have it otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args, Serialize)]
+pub(crate) struct RecoveryOptions {
+    /// How losses are found
+    #[arg(long, value_enum, default_value_t = Recovery::Rfc9260)]
+    recovery: Recovery,
+    /// How the congestion window grows and shrinks
+    #[arg(long, value_enum, default_value_t = Congestion::Rfc9260)]
+    congestion: Congestion,
+    /// Spread packets over the round trip instead of sending them in bursts
+    #[arg(long)]
+    pacing: bool,
+}
+
+/// How losses are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Recovery {
+    /// By three missing reports and T3-rtx (RFC 9260)
+    Rfc9260,
+    /// By time, and by probes for losses at the end (RACK-TLP, RFC 8985)
+    Rack,
+}
+
+/// How the congestion window grows and shrinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Congestion {
+    /// By a chunk for each window, and to the half (RFC 9260)
+    Rfc9260,
+    /// Along a curve of time, and to 0.7 (CUBIC, RFC 9438)
+    Cubic,
+}
+
+impl RecoveryOptions {
+    /// The same for the stack.
+    pub(crate) fn chosen(self) -> usctp::RecoveryOptions {
+        usctp::RecoveryOptions {
+            detection: match self.recovery {
+                Recovery::Rfc9260 => LossDetection::Rfc9260,
+                Recovery::Rack => LossDetection::Rack,
+            },
+            control: match self.congestion {
+                Congestion::Rfc9260 => CongestionControl::Rfc9260,
+                Congestion::Cubic => CongestionControl::Cubic,
+            },
+            pacing: self.pacing,
+        }
+    }
+}
+
 /// What `perf` measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PerfMode {
@@ -335,7 +407,7 @@ pub(crate) enum PerfMode {
     Bulk,
     /// Round-trip time: one message and its answer at a time
     Latency,
-    /// Associations set up and closed, one after the other
+    /// Associations set up and closed, one after the other or --parallel
     Setup,
 }
 
@@ -466,6 +538,28 @@ mod tests {
         for wrong in ["--race=0", "--race=60001", "--race=1s"] {
             assert_eq!(parse(&[wrong]), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn perf_recovers_as_rfc_9260_has_it_unless_it_is_told() {
+        let parse = |arguments: &[&str]| {
+            let words = [&["usctp", "perf", "--port", "7"], arguments].concat();
+            match Arguments::try_parse_from(words).ok()?.command {
+                Command::Perf(options) => Some(options.recovery.chosen()),
+                _ => None,
+            }
+        };
+        assert_eq!(parse(&["192.0.2.1"]), Some(usctp::RecoveryOptions::default()));
+        let all = ["192.0.2.1", "--recovery", "rack", "--congestion", "cubic", "--pacing"];
+        let told = usctp::RecoveryOptions {
+            detection: LossDetection::Rack,
+            control: CongestionControl::Cubic,
+            pacing: true,
+        };
+        assert_eq!(parse(&all), Some(told));
+        // A server sends answers.
+        assert_eq!(parse(&[&["--server"], &all[1..]].concat()), Some(told));
+        assert_eq!(parse(&["192.0.2.1", "--recovery", "cubic"]), None);
     }
 
     #[test]

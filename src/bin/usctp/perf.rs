@@ -30,9 +30,13 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
         }
         Watch::check()?;
     }
+    if options.parallel > 1 && options.mode != PerfMode::Setup {
+        let message = "--parallel is for --mode setup; other modes measure one association";
+        return Err(Failure::new(Status::Usage, message));
+    }
     let stack = network::open(&options.network)?;
     let (quit, interrupts) = network::interrupts_and_sender()?;
-    let reporter = Reporter::new(options.network.json);
+    let reporter = Reporter::new(options.network.json, options.recovery);
     if options.server {
         let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;
         let transport = network::transport(&options.network);
@@ -40,15 +44,17 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
     }
     let peers: Vec<_> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();
-    let socket = match options.network.local.as_slice() {
-        [] => stack.bind_towards(0, &peers, endpoint_options(options))?,
-        local => stack.bind(0, local, endpoint_options(options))?,
+    let bind = |_| match options.network.local.as_slice() {
+        [] => stack.bind_towards(0, &peers, endpoint_options(options)),
+        local => stack.bind(0, local, endpoint_options(options)),
     };
-    Client::new(options, &socket, &peers, reporter, interrupts).measure(quit)
+    let sockets = (0..options.parallel).map(bind).collect::<Result<Vec<_>, _>>()?;
+    Client::new(options, &sockets, &peers, reporter, interrupts).measure(quit)
 }
 
 fn endpoint_options(options: &PerfOptions) -> Options {
     let mut endpoint = network::endpoint_options(&options.network);
+    endpoint.recovery = options.recovery.chosen();
     if let Some(mtu) = options.path_mtu {
         endpoint.path_mtu = mtu;
         endpoint.pmtud.max = Some(mtu);

@@ -2,10 +2,33 @@
 
 use usctp_chunk::Tsn;
 
-use super::{Fate, Outstanding, Transmission};
+use super::{Fate, Outstanding, Sent, Transmission};
 use crate::path::{PathId, Paths};
 
+/// The last sending of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending {
+    pub(crate) path: PathId,
+    pub(crate) number: u64,
+    pub(crate) last: Transmission,
+    /// A gap block covers it.
+    pub(crate) delivered: bool,
+}
+
 impl Outstanding {
+    /// The last sendings of all chunks that are not marked for retransmission, by time.
+    pub(crate) fn sendings(&self) -> Vec<Sending> {
+        let all = (self.first..).zip(&self.chunks).filter(|(_, sent)| sent.fate != Fate::Lost);
+        let last = all.map(|(number, sent)| {
+            let Sent { path, order, sent_at, again, .. } = *sent;
+            let last = Transmission { order, sent_at, again };
+            Sending { path, number, last, delivered: sent.fate == Fate::Gapped }
+        });
+        let mut sendings: Vec<_> = last.collect();
+        sendings.sort_unstable_by_key(|sending| sending.last.order);
+        sendings
+    }
+
     /// How many transmissions of chunks there were: the order of the last one.
     pub(crate) fn transmissions(&self) -> u64 {
         self.transmissions

@@ -1,5 +1,7 @@
 //! The client: sends, exchanges or connects for as long as it is told to, and reports each second.
 
+mod setup;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -35,7 +37,8 @@ const LATENCY_SIZE: usize = 64;
 /// A client of `usctp perf`.
 pub(super) struct Client<'a> {
     options: &'a PerfOptions,
-    socket: &'a Socket,
+    /// As many as there are associations at a time: two of one socket cannot have the same peer.
+    sockets: &'a [Socket],
     peers: &'a [SocketAddr],
     reporter: Reporter,
     interrupts: UnboundedReceiver<()>,
@@ -86,12 +89,12 @@ struct Sent {
 impl<'a> Client<'a> {
     pub(super) fn new(
         options: &'a PerfOptions,
-        socket: &'a Socket,
+        sockets: &'a [Socket],
         peers: &'a [SocketAddr],
         reporter: Reporter,
         interrupts: UnboundedReceiver<()>,
     ) -> Self {
-        Self { options, socket, peers, reporter, interrupts, interrupted: 0 }
+        Self { options, sockets, peers, reporter, interrupts, interrupted: 0 }
     }
 
     /// Measures what the options say, and prints the summary.
@@ -102,7 +105,7 @@ impl<'a> Client<'a> {
             PerfMode::Setup => self.setup(),
             mode => self.exchange(mode, quit),
         }?;
-        self.reporter.tell(&Line::Summary(figures))?;
+        self.reporter.tell_summary(figures)?;
         if self.interrupted > 0 { Err(Failure::interrupted()) } else { Ok(()) }
     }
 
@@ -146,7 +149,7 @@ impl<'a> Client<'a> {
 
     /// Sends until the end; the time is counted until the last byte was acknowledged.
     fn bulk(&mut self, association: &Association) -> Result<Figures, Failure> {
-        let payload = payload(self.options.size.unwrap_or(BULK_SIZE));
+        let payload = payload(self.options.message.size.unwrap_or(BULK_SIZE));
         let (mut sent, mut told) = (Sent::default(), Sent::default());
         let mut clock = Clock::start(self.options);
         let mut now = clock.begun;
@@ -188,7 +191,7 @@ impl<'a> Client<'a> {
 
     /// Sends a message when the answer to the one before is there.
     fn latency(&mut self, association: &Association) -> Result<Figures, Failure> {
-        let payload = payload(self.options.size.unwrap_or(LATENCY_SIZE));
+        let payload = payload(self.options.message.size.unwrap_or(LATENCY_SIZE));
         let (mut all, mut interval, mut count) = (Histogram::default(), Histogram::default(), 0);
         let mut clock = Clock::start(self.options);
         let mut now = clock.begun;
@@ -233,33 +236,20 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Sets up and closes one association after the other.
-    fn setup(&mut self) -> Result<Figures, Failure> {
-        let (mut all, mut interval) = (Histogram::default(), Histogram::default());
-        let mut clock = Clock::start(self.options);
-        let mut now = clock.begun;
-        while !clock.is_over(now) && !self.is_interrupted() {
-            let begun = now;
-            let association = self.connect()?;
-            association.shutdown()?;
-            now = Instant::now();
-            interval.record(now.duration_since(begun));
-            if let Some(time) = clock.interval(now) {
-                self.reporter.tell(&Line::Second(Figures::setup(time, &interval)))?;
-                all.add(&std::mem::take(&mut interval));
-            }
-        }
-        all.add(&interval);
-        Ok(Figures::setup(now.duration_since(clock.begun), &all))
+    fn connect(&self) -> Result<Association, Failure> {
+        let Some(socket) = self.sockets.first() else {
+            return Err(Failure::failed("there is no socket to connect with"));
+        };
+        Ok(socket.connectx(self.peers, self.connect_options())?.wait()?)
     }
 
-    fn connect(&self) -> Result<Association, Failure> {
+    fn connect_options(&self) -> ConnectOptions {
         let default = usctp::Options::default().limits.outbound_streams;
-        let options = ConnectOptions {
-            outbound_streams: Some(self.options.streams.max(default)),
+        ConnectOptions {
+            outbound_streams: Some(self.options.message.streams.max(default)),
+            recovery: Some(self.options.recovery.chosen()),
             ..ConnectOptions::default()
-        };
-        Ok(self.socket.connectx(self.peers, options)?.wait()?)
+        }
     }
 
     fn tell_up(&mut self, association: &Association) -> Result<(), Failure> {
@@ -273,9 +263,9 @@ impl<'a> Client<'a> {
     /// The message of a number: streams take turns.
     fn message(&self, number: u64, payload: Bytes) -> Message {
         // A remainder of a u16 is one.
-        let stream = (number % u64::from(self.options.streams)) as u16;
+        let stream = (number % u64::from(self.options.message.streams)) as u16;
         let mut message = Message::new(stream, payload);
-        message.unordered = self.options.unordered;
+        message.unordered = self.options.message.unordered;
         message
     }
 

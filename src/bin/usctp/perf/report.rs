@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use usctp::{CongestionControl, LossDetection};
 
 use super::histogram::Histogram;
+use crate::args::RecoveryOptions;
 use crate::exit::Failure;
 use crate::output::{Output, json_line, standard_output};
 use crate::watch::Log;
@@ -18,6 +20,7 @@ pub(super) struct Reporter {
     started: Instant,
     out: Output,
     log: Option<Log>,
+    recovery: RecoveryOptions,
 }
 
 /// A line; the fields are those of the JSON object.
@@ -30,8 +33,13 @@ pub(super) enum Line {
     CommUp { primary: IpAddr },
     /// What a second brought.
     Second(Figures),
-    /// What all of it brought.
-    Summary(Figures),
+    /// What all of it brought, and how this side recovers from losses.
+    Summary {
+        #[serde(flatten)]
+        figures: Figures,
+        #[serde(flatten)]
+        recovery: RecoveryOptions,
+    },
 }
 
 /// What is measured in each mode.
@@ -49,6 +57,8 @@ pub(super) enum Figures {
     Latency { seconds: f64, round_trips: u64, p50_us: Option<f64>, p99_us: Option<f64> },
     /// A client's associations.
     Setup {
+        /// How many at a time.
+        parallel: u16,
         seconds: f64,
         associations: u64,
         per_second: f64,
@@ -99,9 +109,10 @@ impl Figures {
         }
     }
 
-    /// Associations and the time they took together.
-    pub(super) fn setup(time: Duration, associations: &Histogram) -> Self {
+    /// Associations, so many of them at a time, and the time they took together.
+    pub(super) fn setup(parallel: u16, time: Duration, associations: &Histogram) -> Self {
         Self::Setup {
+            parallel,
             seconds: time.as_secs_f64(),
             associations: associations.total(),
             per_second: rate(associations.total() as f64, time),
@@ -118,13 +129,18 @@ fn rate(count: f64, time: Duration) -> f64 {
 
 impl Reporter {
     /// Times count from now.
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), out: standard_output(), log: None }
+    pub(super) fn new(json: bool, recovery: RecoveryOptions) -> Self {
+        Self { json, started: Instant::now(), out: standard_output(), log: None, recovery }
     }
 
     /// From now on lines go to the log of a live view; without one, to standard output again.
     pub(super) fn set_log(&mut self, log: Option<Log>) {
         self.log = log;
+    }
+
+    /// Writes what all of it brought.
+    pub(super) fn tell_summary(&mut self, figures: Figures) -> Result<(), Failure> {
+        self.tell(&Line::Summary { figures, recovery: self.recovery })
     }
 
     /// Writes a line at once.
@@ -156,7 +172,9 @@ impl fmt::Display for Line {
             }
             Self::CommUp { primary } => write!(f, "connected to {primary}"),
             Self::Second(figures) => write!(f, "{figures}"),
-            Self::Summary(figures) => write!(f, "in all: {figures}"),
+            Self::Summary { figures, recovery } => {
+                write!(f, "in all: {figures}{}", Chosen(recovery.chosen()))
+            }
         }
     }
 }
@@ -173,10 +191,10 @@ impl fmt::Display for Figures {
                 "{round_trips} round trips in {seconds:.2} s, {}",
                 Quantiles(*p50_us, *p99_us)
             ),
-            Self::Setup { seconds, associations, per_second, p50_us, p99_us } => write!(
+            Self::Setup { parallel, seconds, associations, per_second, p50_us, p99_us } => write!(
                 f,
-                "{associations} associations set up and closed in {seconds:.2} s, \
-                 {per_second:.0} a second, {}",
+                "{associations} associations set up and closed, {parallel} at a time, in \
+                 {seconds:.2} s, {per_second:.0} a second, {}",
                 Quantiles(*p50_us, *p99_us)
             ),
             Self::Server { volume, associations } => {
@@ -191,6 +209,21 @@ impl fmt::Display for Volume {
         let Self { seconds, bytes, messages, goodput_bps } = self;
         let megabits = goodput_bps / 1e6;
         write!(f, "{messages} messages, {bytes} bytes in {seconds:.2} s, {megabits:.1} Mbit/s")
+    }
+}
+
+/// How losses are recovered from, where that is not as in RFC 9260.
+struct Chosen(usctp::RecoveryOptions);
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.detection == LossDetection::Rack {
+            f.write_str(", losses found by time")?;
+        }
+        if self.0.control == CongestionControl::Cubic {
+            f.write_str(", window of CUBIC")?;
+        }
+        if self.0.pacing { f.write_str(", paced") } else { Ok(()) }
     }
 }
 
@@ -210,34 +243,63 @@ impl fmt::Display for Quantiles {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     fn json(line: &Line) -> serde_json::Value {
         serde_json::to_value(Timed { line, at_ms: 1.5 }).unwrap()
     }
 
+    /// A summary with these options of the command line.
+    fn summary(figures: Figures, options: &str) -> Line {
+        #[derive(Parser)]
+        struct Words {
+            #[command(flatten)]
+            recovery: RecoveryOptions,
+        }
+        let words = ["perf"].into_iter().chain(options.split_whitespace());
+        Line::Summary { figures, recovery: Words::parse_from(words).recovery }
+    }
+
     #[test]
     fn summaries_have_the_fields_that_other_programs_parse() {
         let volume = Volume::new(Duration::from_secs(2), 1000, 10);
-        let bulk = Line::Summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 });
+        let bulk = summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 }, "");
         let expected = serde_json::json!({
             "event": "summary", "mode": "bulk", "seconds": 2.0, "bytes": 1000, "messages": 10,
-            "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500, "at_ms": 1.5
+            "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500,
+            "recovery": "rfc9260", "congestion": "rfc9260", "pacing": false, "at_ms": 1.5
         });
         assert_eq!(json(&bulk), expected);
         let mut times = Histogram::default();
         times.record(Duration::from_nanos(50));
-        let latency = json(&Line::Summary(Figures::latency(Duration::from_secs(1), &times)));
+        let figures = Figures::latency(Duration::from_secs(1), &times);
+        let latency = json(&summary(figures, "--recovery rack --congestion cubic --pacing"));
         let expected = serde_json::json!({
             "event": "summary", "mode": "latency", "seconds": 1.0, "round_trips": 1,
-            "p50_us": 0.05, "p99_us": 0.05, "at_ms": 1.5
+            "p50_us": 0.05, "p99_us": 0.05,
+            "recovery": "rack", "congestion": "cubic", "pacing": true, "at_ms": 1.5
         });
         assert_eq!(latency, expected);
-        let setup = json(&Line::Summary(Figures::setup(Duration::from_millis(500), &times)));
+        let setup = json(&summary(Figures::setup(8, Duration::from_millis(500), &times), ""));
         assert_eq!((&setup["associations"], &setup["per_second"]), (&1.into(), &2.0.into()));
+        assert_eq!(setup["parallel"], 8);
         let server = json(&Line::Second(Figures::Server { volume, associations: 4 }));
         assert_eq!((&server["event"], &server["mode"]), (&"second".into(), &"server".into()));
         assert_eq!((&server["messages"], &server["associations"]), (&10.into(), &4.into()));
+        assert_eq!(server["recovery"], serde_json::Value::Null, "it is the same in each second");
+    }
+
+    #[test]
+    fn a_summary_names_what_is_not_as_in_rfc_9260() {
+        let text = |options| {
+            let volume = Volume::new(Duration::from_secs(1), 1, 1);
+            summary(Figures::Server { volume, associations: 1 }, options).to_string()
+        };
+        assert!(text("").ends_with("1 associations accepted"));
+        assert!(text("--recovery rack").ends_with("accepted, losses found by time"));
+        assert!(text("--congestion cubic --pacing").ends_with(", window of CUBIC, paced"));
     }
 
     #[test]

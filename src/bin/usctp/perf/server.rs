@@ -151,7 +151,7 @@ impl<'a> Server<'a> {
         let Some((first, last)) = count.times else { return Ok(()) };
         let volume = Volume::new(last.duration_since(first), count.bytes, count.messages);
         let associations = count.associations;
-        self.reporter.tell(&Line::Summary(Figures::Server { volume, associations }))
+        self.reporter.tell_summary(Figures::Server { volume, associations })
     }
 
     fn interrupt(&self, times: u32) {
