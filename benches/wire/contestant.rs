@@ -157,7 +157,10 @@ fn ours(stage: &Stage, case: &Case, seconds: u32) -> Commands {
 }
 
 fn usrsctp(programs: &Usrsctp, stage: &Stage, case: &Case, seconds: u32) -> Commands {
-    let (local, peer) = (stage.client.to_string(), stage.server.to_string());
+    let local = stage.client.to_string();
+    // It leaves the source of a UDP packet to the kernel, which takes the same for all addresses of a loopback interface;
+    // and only what stands at the interface counts as an address there.
+    let peer = if case.way.is_loopback() { local.clone() } else { stage.server.to_string() };
     let udp = case.way.is_udp();
     let time = seconds.to_string();
     match case.work {
