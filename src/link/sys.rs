@@ -26,10 +26,10 @@ pub(super) const GREATEST_PACKET: usize = 65_535;
 
 /// Bytes asked for the receive buffer of a socket: what arrives in some 10 ms at 5 Gbit/s, since
 /// the kernel counts about twice what a packet holds.
-const RECEIVE_BUFFER: c_int = 16 << 20;
+pub(super) const RECEIVE_BUFFER: c_int = 16 << 20;
 
 /// Bytes asked for the send buffer of a socket.
-const SEND_BUFFER: c_int = 4 << 20;
+pub(super) const SEND_BUFFER: c_int = 4 << 20;
 
 /// One packet to send.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,7 @@ pub(super) fn socket_of(channel: &TransportSender) -> io::Result<OwnedFd> {
 }
 
 /// Asks for large socket buffers: beyond the system's limit where we are privileged, up to it
-/// otherwise.
+/// otherwise. What came of it is asked by [`LinkBuffers`](super::LinkBuffers).
 pub(super) fn enlarge_buffers(fd: BorrowedFd) {
     let options = [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),

@@ -37,7 +37,7 @@ pub(super) struct Client<'a> {
     options: &'a PerfOptions,
     socket: &'a Socket,
     peers: &'a [SocketAddr],
-    reporter: Reporter,
+    reporter: Reporter<'a>,
     interrupts: UnboundedReceiver<()>,
     interrupted: u32,
 }
@@ -88,7 +88,7 @@ impl<'a> Client<'a> {
         options: &'a PerfOptions,
         socket: &'a Socket,
         peers: &'a [SocketAddr],
-        reporter: Reporter,
+        reporter: Reporter<'a>,
         interrupts: UnboundedReceiver<()>,
     ) -> Self {
         Self { options, socket, peers, reporter, interrupts, interrupted: 0 }
@@ -102,7 +102,7 @@ impl<'a> Client<'a> {
             PerfMode::Setup => self.setup(),
             mode => self.exchange(mode, quit),
         }?;
-        self.reporter.tell(&Line::Summary(figures))?;
+        self.reporter.summarize(figures)?;
         if self.interrupted > 0 { Err(Failure::interrupted()) } else { Ok(()) }
     }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use usctp::Stack;
 
 use super::histogram::Histogram;
 use crate::exit::Failure;
@@ -13,7 +14,10 @@ use crate::output::{Output, json_line, standard_output};
 use crate::watch::Log;
 
 /// Writes lines as they come.
-pub(super) struct Reporter {
+pub(super) struct Reporter<'a> {
+    stack: &'a Stack,
+    /// Packets dropped that earlier summaries told of.
+    dropped: u64,
     json: bool,
     started: Instant,
     out: Output,
@@ -31,7 +35,18 @@ pub(super) enum Line {
     /// What a second brought.
     Second(Figures),
     /// What all of it brought.
-    Summary(Figures),
+    Summary(Summary),
+}
+
+/// What all of it brought, and what this host lost of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    #[serde(flatten)]
+    figures: Figures,
+    /// Packets that came while the receive buffer was full.
+    receive_drops: u64,
+    /// Bytes of packets that it holds.
+    receive_buffer: Option<usize>,
 }
 
 /// What is measured in each mode.
@@ -116,15 +131,27 @@ fn rate(count: f64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
 }
 
-impl Reporter {
+impl<'a> Reporter<'a> {
     /// Times count from now.
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, started: Instant::now(), out: standard_output(), log: None }
+    pub(super) fn new(json: bool, stack: &'a Stack) -> Self {
+        let started = Instant::now();
+        Self { stack, dropped: 0, json, started, out: standard_output(), log: None }
     }
 
     /// From now on lines go to the log of a live view; without one, to standard output again.
     pub(super) fn set_log(&mut self, log: Option<Log>) {
         self.log = log;
+    }
+
+    /// Writes what all of it brought, with what the links lost since the last summary.
+    pub(super) fn summarize(&mut self, figures: Figures) -> Result<(), Failure> {
+        let statistics = self.stack.statistics();
+        let dropped = std::mem::replace(&mut self.dropped, statistics.links.receive_drops);
+        self.tell(&Line::Summary(Summary {
+            figures,
+            receive_drops: self.dropped.saturating_sub(dropped),
+            receive_buffer: statistics.buffers.map(|buffers| buffers.receive),
+        }))
     }
 
     /// Writes a line at once.
@@ -156,8 +183,20 @@ impl fmt::Display for Line {
             }
             Self::CommUp { primary } => write!(f, "connected to {primary}"),
             Self::Second(figures) => write!(f, "{figures}"),
-            Self::Summary(figures) => write!(f, "in all: {figures}"),
+            Self::Summary(summary) => write!(f, "in all: {summary}"),
         }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { figures, receive_drops, receive_buffer } = self;
+        write!(f, "{figures}")?;
+        if *receive_drops == 0 {
+            return Ok(());
+        }
+        let room = receive_buffer.unwrap_or_default() >> 10;
+        write!(f, ", {receive_drops} packets lost by this host's receive buffer of {room} KiB")
     }
 }
 
@@ -216,24 +255,38 @@ mod tests {
         serde_json::to_value(Timed { line, at_ms: 1.5 }).unwrap()
     }
 
+    fn summary(figures: Figures, receive_drops: u64) -> Line {
+        Line::Summary(Summary { figures, receive_drops, receive_buffer: Some(4 << 20) })
+    }
+
+    #[test]
+    fn a_summary_tells_of_packets_that_this_host_lost_only_if_there_are_any() {
+        let volume = Volume::new(Duration::from_secs(1), 1000, 10);
+        let text = |drops| summary(Figures::Server { volume, associations: 1 }, drops).to_string();
+        assert!(text(0).ends_with("1 associations accepted"), "{}", text(0));
+        let loss = "accepted, 2 packets lost by this host's receive buffer of 4096 KiB";
+        assert!(text(2).ends_with(loss), "{}", text(2));
+    }
+
     #[test]
     fn summaries_have_the_fields_that_other_programs_parse() {
         let volume = Volume::new(Duration::from_secs(2), 1000, 10);
-        let bulk = Line::Summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 });
+        let bulk = summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 }, 7);
         let expected = serde_json::json!({
             "event": "summary", "mode": "bulk", "seconds": 2.0, "bytes": 1000, "messages": 10,
-            "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500, "at_ms": 1.5
+            "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500, "receive_drops": 7,
+            "receive_buffer": 4_194_304, "at_ms": 1.5
         });
         assert_eq!(json(&bulk), expected);
         let mut times = Histogram::default();
         times.record(Duration::from_nanos(50));
-        let latency = json(&Line::Summary(Figures::latency(Duration::from_secs(1), &times)));
+        let latency = json(&summary(Figures::latency(Duration::from_secs(1), &times), 0));
         let expected = serde_json::json!({
             "event": "summary", "mode": "latency", "seconds": 1.0, "round_trips": 1,
-            "p50_us": 0.05, "p99_us": 0.05, "at_ms": 1.5
+            "p50_us": 0.05, "p99_us": 0.05, "receive_drops": 0, "receive_buffer": 4_194_304, "at_ms": 1.5
         });
         assert_eq!(latency, expected);
-        let setup = json(&Line::Summary(Figures::setup(Duration::from_millis(500), &times)));
+        let setup = json(&summary(Figures::setup(Duration::from_millis(500), &times), 0));
         assert_eq!((&setup["associations"], &setup["per_second"]), (&1.into(), &2.0.into()));
         let server = json(&Line::Second(Figures::Server { volume, associations: 4 }));
         assert_eq!((&server["event"], &server["mode"]), (&"second".into(), &"server".into()));
