@@ -87,7 +87,8 @@ impl RawLink {
     ) -> io::Result<()> {
         arrived.clear();
         let (offered, overflow) = slots.offer();
-        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, arrived)?;
+        let named = self.family == Family::V6;
+        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, named, arrived)?;
         for (index, arrived) in arrived.iter().enumerate() {
             match self.datagram(slots, index, arrived) {
                 Some(datagram) => datagrams.push(datagram),
