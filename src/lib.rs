@@ -49,6 +49,6 @@ pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 
 pub use self::association::Association;
 pub use self::error::{BadLocalAddress, Error};
-pub use self::link::{LinkCounters, LinkError};
+pub use self::link::{LinkBuffers, LinkCounters, LinkError};
 pub use self::socket::{Connecting, Socket};
 pub use self::stack::{Builder, Stack, StackStatistics, UDP_PORT};

@@ -24,6 +24,7 @@ mod filter;
 mod icmp;
 pub(crate) mod ip;
 mod raw;
+mod room;
 mod send;
 #[expect(unsafe_code, reason = "the one place of the crate that speaks to the kernel directly")]
 mod sys;
@@ -31,6 +32,7 @@ mod udp;
 mod watch;
 
 pub use error::LinkError;
+pub use room::LinkBuffers;
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ pub struct LinkCounters {
     /// Packets that arrived whole but without a sound IP header, or not addressed to this host
     /// alone.
     pub malformed: u64,
-    /// Packets that the kernel dropped because a receive buffer was full.
+    /// Packets that the kernel dropped because a receive buffer was full: [`LinkBuffers`] says how much it holds.
     pub receive_drops: u64,
 }
 
@@ -301,6 +303,22 @@ impl Links {
             send_drops: self.counters.send_drops.value(),
             malformed: self.counters.malformed.value(),
             receive_drops: raw + self.udp.as_ref().map_or(0, UdpLink::drops),
+        }
+    }
+
+    /// The room that the system gives to the links; `None` if none is open.
+    pub fn buffers(&self) -> Option<LinkBuffers> {
+        let raw = [&self.raw_v4, &self.raw_v6].into_iter().flatten().map(AsFd::as_fd);
+        let udp = [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(|family| self.udp.as_ref()?.socket(family));
+        LinkBuffers::least(raw.chain(udp))
+    }
+
+    /// Tells the log if that is so little that bursts will lose packets.
+    pub(crate) fn warn_of_small_buffers(&self) {
+        if let Some(warning) = self.buffers().and_then(LinkBuffers::warning) {
+            tracing::warn!("{warning}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::wait::block_on;
 use crate::driver::{self, Driver};
 use crate::error::Error;
-use crate::link::{LinkCounters, LinkError, Links};
+use crate::link::{LinkBuffers, LinkCounters, LinkError, Links};
 use crate::port::{self, Carrier, Port};
 use crate::socket::Socket;
 
@@ -59,6 +59,9 @@ struct Carriers {
 pub struct StackStatistics {
     /// Packets over all links.
     pub links: LinkCounters,
+    /// Bytes of packets that the links' sockets have room for; `None` without links. If it is much less than wanted, a
+    /// warning is traced when the stack is opened.
+    pub buffers: Option<LinkBuffers>,
     /// Packets out of the blue (RFC 9260, section 8.4) that this process answered.
     pub out_of_the_blue_answered: u64,
 }
@@ -177,6 +180,7 @@ impl Stack {
     pub fn statistics(&self) -> StackStatistics {
         StackStatistics {
             links: self.driver.links().counters(),
+            buffers: self.driver.links().buffers(),
             out_of_the_blue_answered: self.driver.answered(),
         }
     }
@@ -256,6 +260,7 @@ impl Builder {
             let create = |source| Error::Io { what: "create the capture file", source };
             links.capture_to(Capture::create(&path).map_err(create)?);
         }
+        links.warn_of_small_buffers();
         let udp = links.udp_port();
         let driver = Arc::new(Driver::new(links)?);
         let carriers = Carriers { raw: driver.hears_ip(), udp, udp_peer: self.udp_peer };

@@ -645,6 +645,51 @@ fn a_full_socket_is_waited_for_within_bounds_and_then_drops_as_a_network_does() 
 }
 
 #[test]
+fn what_a_full_receive_buffer_has_no_room_for_is_counted_and_the_sender_is_told_nothing() {
+    in_namespace(|| {
+        let links = raw(&[5000]);
+        let room = links.buffers().unwrap().receive;
+        // More than twice of what there is room for.
+        let count = 2 * room / 60_000 + 10;
+        let bytes = packet(4000, 5000, 60_000, 1);
+        for _ in 0..count {
+            assert_eq!(send_one(&links, &bytes, transmit(None, LOOPBACK, 60_000)), []);
+        }
+        let counters = links.counters();
+        assert!(counters.receive_drops > 0, "{counters:?}");
+        let mut receiver = Receiver::new();
+        let arrived = count - usize::try_from(counters.receive_drops).unwrap();
+        receiver.until(&links, |receiver| receiver.datagrams.len() == arrived);
+        // "Protocol unreachable" would have come before the packets were read.
+        assert_eq!(receiver.notices, []);
+    });
+}
+
+#[test]
+fn the_least_of_the_receive_buffers_is_told() {
+    in_namespace(|| {
+        let mut fds = Vec::new();
+        for address in ["127.0.0.1:9899", "[::1]:9899"] {
+            let address: std::net::SocketAddr = address.parse().unwrap();
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).unwrap();
+            if address.is_ipv6() {
+                socket.set_only_v6(true).unwrap();
+            }
+            socket.bind(&address.into()).unwrap();
+            fds.push(OwnedFd::from(socket));
+        }
+        let smaller = Socket::from(fds[1].try_clone().unwrap());
+        let links = Links::from_fds(fds).unwrap();
+        let before = links.buffers().unwrap();
+        smaller.set_recv_buffer_size(64 << 10).unwrap();
+        let after = links.buffers().unwrap();
+        assert_eq!((after.receive, after.send), (64 << 10, before.send));
+        assert!(before.receive > after.receive, "{before:?}");
+        assert_eq!(Links::new().buffers(), None);
+    });
+}
+
+#[test]
 fn a_packet_to_everybody_is_nobodys() {
     in_namespace(|| {
         let links = raw(&[5000]);

@@ -145,6 +145,9 @@ fn bulk(
     assert_eq!((&summary["bytes"], &summary["messages"]), (&bytes.into(), &1001.into()));
     assert!(summary["retransmitted"].is_u64(), "{summary}");
     assert_eq!(summary["path_mtu"], 1500);
+    // As little as is sent here finds room.
+    assert_eq!(summary["receive_drops"], 0);
+    assert!(summary["receive_buffer"].as_u64() >= Some(64 << 10), "{summary}");
     assert_eq!(stage.end()?, Totals { bytes, messages: 1001, associations: 1 });
     Ok(())
 }

@@ -20,8 +20,8 @@ pub(crate) enum Work {
     Bulk(usize),
     /// 64-byte messages and their answers, one at a time.
     Latency,
-    /// Associations set up and closed, one at a time.
-    Setup,
+    /// Associations set up and closed by one thread, so many on their way at any time.
+    Setup(u32),
 }
 
 /// How packets travel.
@@ -105,7 +105,8 @@ impl fmt::Display for Case {
         match self.work {
             Work::Bulk(size) => write!(f, "bulk/{way}/{mtu}/{size}")?,
             Work::Latency => write!(f, "latency/{way}/{mtu}")?,
-            Work::Setup => write!(f, "setup/{way}/{mtu}")?,
+            Work::Setup(1) => write!(f, "setup/{way}/{mtu}")?,
+            Work::Setup(parallel) => write!(f, "setup-{parallel}/{way}/{mtu}")?,
         }
         if self.loss > 0 {
             write!(f, "/loss-{}", f64::from(self.loss) / 100.0)?;
@@ -132,7 +133,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let lossy = bulk(Way::Raw4, 1500, &[1400, 65_536]);
         cases.extend(lossy.into_iter().map(|case| Case { loss, ..case }));
     }
-    for work in [Work::Latency, Work::Setup] {
+    for work in [Work::Latency, Work::Setup(1), Work::Setup(64)] {
         cases.extend([Way::Raw4, Way::Udp].map(|way| Case { work, way, mtu: 1500, loss: 0 }));
     }
     cases

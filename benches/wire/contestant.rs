@@ -80,7 +80,7 @@ impl Contestant {
         match self {
             Self::Ours => true,
             Self::Usrsctp(_) => case.way != crate::case::Way::Raw6,
-            Self::Bare => case.work != Work::Setup && case.loss == 0,
+            Self::Bare => !matches!(case.work, Work::Setup(_)) && case.loss == 0,
         }
     }
 
@@ -151,13 +151,19 @@ fn ours(stage: &Stage, case: &Case, seconds: u32) -> Commands {
     match case.work {
         Work::Bulk(size) => client.args(["--size", &size.to_string()]),
         Work::Latency => client.args(["--mode", "latency"]),
-        Work::Setup => client.args(["--mode", "setup"]),
+        Work::Setup(1) => client.args(["--mode", "setup"]),
+        Work::Setup(parallel) => {
+            client.args(["--mode", "setup", "--parallel", &parallel.to_string()])
+        }
     };
     (server, client)
 }
 
 fn usrsctp(programs: &Usrsctp, stage: &Stage, case: &Case, seconds: u32) -> Commands {
-    let (local, peer) = (stage.client.to_string(), stage.server.to_string());
+    let local = stage.client.to_string();
+    // It leaves the source of a UDP packet to the kernel, which takes the same for all addresses of a loopback interface;
+    // and only what stands at the interface counts as an address there.
+    let peer = if case.way.is_loopback() { local.clone() } else { stage.server.to_string() };
     let udp = case.way.is_udp();
     let time = seconds.to_string();
     match case.work {
@@ -174,13 +180,19 @@ fn usrsctp(programs: &Usrsctp, stage: &Stage, case: &Case, seconds: u32) -> Comm
             client.arg(&peer);
             (server, client)
         }
-        Work::Latency | Work::Setup => {
+        work => {
             let (mut server, mut client) =
                 (Command::new(&programs.exchange), Command::new(&programs.exchange));
             let udp = if udp { "1" } else { "0" };
-            server.args(["serve", &peer, udp]);
-            let work = if case.work == Work::Latency { "latency" } else { "setup" };
-            client.args([work, &local, udp, &peer, &time]);
+            let (serve, role, parallel) = match work {
+                Work::Setup(parallel) if parallel > 1 => {
+                    ("serve-many", "setup-many", Some(parallel.to_string()))
+                }
+                Work::Setup(_) => ("serve", "setup", None),
+                _ => ("serve", "latency", None),
+            };
+            server.args([serve, &peer, udp]);
+            client.args([role, &local, udp, &peer, &time]).args(parallel);
             (server, client)
         }
     }
@@ -203,7 +215,7 @@ fn bare_socket(stage: &Stage, case: &Case, seconds: u32) -> Outcome<Commands> {
             client.args([packet.to_string(), seconds.to_string()]);
             Ok((server, client))
         }
-        Work::Latency | Work::Setup => {
+        Work::Latency | Work::Setup(_) => {
             let server = common("echo", to_server, to_client);
             let mut client = common("ping", to_client, to_server);
             // 64 bytes in a DATA chunk in a packet.

@@ -50,7 +50,7 @@ impl Report {
         let unit = match case.work {
             Work::Bulk(_) => "Mbit/s",
             Work::Latency => "round trips/s",
-            Work::Setup => "associations/s",
+            Work::Setup(_) => "associations/s",
         };
         let scale = if unit == "Mbit/s" { 1e-6 } else { 1.0 };
         let rate: Field = |sample| Some(sample.rate);

@@ -31,13 +31,8 @@ impl Stage {
     pub(crate) fn new(lab: &Lab, case: &Case) -> Outcome<Self> {
         let near = lab.host("client")?;
         if case.way.is_loopback() {
-            // An interface of 65,536 bytes, as every host has. usrsctp binds only to addresses that an interface has.
-            let [client, server] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
-            for address in [client, server] {
-                let mut command = Command::new("ip");
-                command.args(["address", "add", &address.to_string(), "dev", "lo"]);
-                succeed(&near, command, "")?;
-            }
+            // An interface of 65,536 bytes that has all of 127.0.0.0/8, as every host has.
+            let [client, server] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
             let stage = Self { near, far: None, _link: None, interface: "lo", client, server };
             stage.lose(case.loss)?;
             return Ok(stage);

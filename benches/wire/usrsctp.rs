@@ -11,22 +11,23 @@ pub(crate) struct Usrsctp {
 }
 
 impl Usrsctp {
-    /// Builds what is missing; `None` if that fails, as it does without Debian or a network.
+    /// Builds what is missing or older than its source here; `None` if that fails, as it does without Debian or a network.
     pub(crate) fn obtain() -> Option<Self> {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("usrsctp");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/wire/usrsctp");
         let programs =
             Self { tsctp: directory.join("tsctp"), exchange: directory.join("exchange") };
-        if programs.are_there() {
+        if programs.are_current(&source) {
             return Some(programs);
         }
         eprintln!("building usrsctp in {} ...", directory.display());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/wire/usrsctp/build");
-        let status = Command::new(script).arg(&directory).status();
-        let built = status.is_ok_and(|status| status.success()) && programs.are_there();
+        let status = Command::new(source.join("build")).arg(&directory).status();
+        let built = status.is_ok_and(|status| status.success()) && programs.are_current(&source);
         built.then_some(programs)
     }
 
-    fn are_there(&self) -> bool {
-        self.tsctp.exists() && self.exchange.exists()
+    fn are_current(&self, source: &Path) -> bool {
+        let time = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();
+        self.tsctp.exists() && time(&self.exchange) > time(&source.join("exchange.c"))
     }
 }

@@ -78,7 +78,7 @@ impl IcmpLink {
     ) -> io::Result<()> {
         arrived.clear();
         let (offered, overflow) = slots.offer();
-        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, arrived)?;
+        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, false, arrived)?;
         for (index, arrived) in arrived.iter().enumerate() {
             let message = slots.take_packet(index, arrived.len);
             notices.extend(message.and_then(|message| match self.family {

@@ -23,6 +23,10 @@ pub(super) struct RawLink {
     /// A second socket that takes nothing. Linux passes over a raw socket whose receive buffer is full, and
     /// when no other one of the protocol is open it tells the sender "protocol unreachable", which would end
     /// the association of a peer that believes it (RFC 9260, section 10, ICMP8). This one is never full.
+    ///
+    /// It costs the kernel a clone of each packet: 220 to 240 ns of 3,700 for one of 1,480 bytes from `sendmmsg` to
+    /// `recvmmsg` over veth. It is there at all times, since nobody could open it when the buffer fills up: that
+    /// happens while this process has no time to read.
     _stand_in: Option<OwnedFd>,
 }
 
@@ -87,7 +91,8 @@ impl RawLink {
     ) -> io::Result<()> {
         arrived.clear();
         let (offered, overflow) = slots.offer();
-        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, arrived)?;
+        let named = self.family == Family::V6;
+        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, named, arrived)?;
         for (index, arrived) in arrived.iter().enumerate() {
             match self.datagram(slots, index, arrived) {
                 Some(datagram) => datagrams.push(datagram),

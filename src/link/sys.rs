@@ -26,10 +26,10 @@ pub(super) const GREATEST_PACKET: usize = 65_535;
 
 /// Bytes asked for the receive buffer of a socket: what arrives in some 10 ms at 5 Gbit/s, since
 /// the kernel counts about twice what a packet holds.
-const RECEIVE_BUFFER: c_int = 16 << 20;
+pub(super) const RECEIVE_BUFFER: c_int = 16 << 20;
 
 /// Bytes asked for the send buffer of a socket.
-const SEND_BUFFER: c_int = 4 << 20;
+pub(super) const SEND_BUFFER: c_int = 4 << 20;
 
 /// One packet to send.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +55,7 @@ pub(super) struct Outgoing<'a> {
 pub(super) struct Arrived {
     /// Bytes received, over both buffers; more than they hold if the packet was truncated.
     pub(super) len: usize,
-    /// The sender's address.
+    /// The sender's address, if it was asked for.
     pub(super) source: Option<IpAddr>,
     /// The address the packet was sent to, as the packet information says.
     pub(super) destination: Option<IpAddr>,
@@ -115,7 +115,7 @@ pub(super) fn socket_of(channel: &TransportSender) -> io::Result<OwnedFd> {
 }
 
 /// Asks for large socket buffers: beyond the system's limit where we are privileged, up to it
-/// otherwise.
+/// otherwise. What came of it is asked by [`LinkBuffers`](super::LinkBuffers).
 pub(super) fn enlarge_buffers(fd: BorrowedFd) {
     let options = [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
@@ -276,7 +276,8 @@ pub(super) fn send_batch<'a>(
 }
 
 /// Receives packets with one call, each into its slot and, what the slot cannot hold, into its
-/// overflow. As many as there are slots, overflows and entries in `arrived`, at most [`BATCH`].
+/// overflow. As many as there are slots, overflows and entries in `arrived`, at most [`BATCH`]. The sender's address
+/// costs time, so it comes only if it is `named`: IPv4's raw sockets have it in the packet.
 ///
 /// # Errors
 /// `WouldBlock` if there is none; otherwise the kernel's.
@@ -285,6 +286,7 @@ pub(super) fn receive_batch(
     slots: &mut [BytesMut],
     overflows: &mut [u8],
     overflow_len: usize,
+    named: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BATCH];
@@ -304,7 +306,7 @@ pub(super) fn receive_batch(
         ]);
         // SAFETY: all-zero bytes are a valid `mmsghdr`: integers and null pointers.
         let header = header.write(unsafe { mem::zeroed() });
-        receive_header(&mut header.msg_hdr, name, vector, control);
+        receive_header(&mut header.msg_hdr, named.then_some(name), vector, control);
         count += 1;
     }
     // SAFETY: the first `count` headers are written and point to buffers that are exclusively
@@ -340,7 +342,7 @@ pub(super) fn receive_error(fd: BorrowedFd, quote: &mut [u8]) -> io::Result<Queu
         [libc::iovec { iov_base: quote.as_mut_ptr().cast::<c_void>(), iov_len: quote.len() }];
     // SAFETY: all-zero bytes are a valid `msghdr`: integers and null pointers.
     let mut header = unsafe { mem::zeroed::<libc::msghdr>() };
-    receive_header(&mut header, &mut name, &mut vector, &mut control);
+    receive_header(&mut header, Some(&mut name), &mut vector, &mut control);
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: the header points to buffers of this frame and to `quote`, each with its true length.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
@@ -375,12 +377,14 @@ pub(super) fn receive_error(fd: BorrowedFd, quote: &mut [u8]) -> io::Result<Queu
 
 fn receive_header(
     header: &mut libc::msghdr,
-    name: &mut MaybeUninit<Name>,
+    name: Option<&mut MaybeUninit<Name>>,
     vectors: &mut [libc::iovec],
     control: &mut MaybeUninit<Control>,
 ) {
-    header.msg_name = name.as_mut_ptr().cast::<c_void>();
-    header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
+    if let Some(name) = name {
+        header.msg_name = name.as_mut_ptr().cast::<c_void>();
+        header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
+    }
     header.msg_iov = vectors.as_mut_ptr();
     header.msg_iovlen = vectors.len();
     header.msg_control = control.as_mut_ptr().cast::<c_void>();

@@ -8,6 +8,7 @@
 mod clock;
 mod dcsctp_peer;
 mod ours;
+mod polled;
 mod rtc;
 mod sctp_proto_peer;
 
@@ -16,6 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::clock::processor_time;
+use self::polled::Polled;
 
 /// The greatest packet without IP header, bytes.
 const PACKET: u32 = 1480;
@@ -51,9 +53,9 @@ fn main() {
     let runs = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(5);
     let contestants: [(&str, Measure); 4] = [
         ("usctp-assoc", measure::<ours::Ours>),
-        ("rtc-sctp", measure::<rtc::Rtc>),
+        ("rtc-sctp", measure::<Polled<rtc::Rtc>>),
         ("dcsctp (formats every packet for its log)", measure::<dcsctp_peer::Dcsctp>),
-        ("sctp-proto", measure::<sctp_proto_peer::SctpProto>),
+        ("sctp-proto", measure::<Polled<sctp_proto_peer::SctpProto>>),
     ];
     println!("| message bytes | implementation | MB/s | ns a packet, both ends | ours / it |");
     println!("|---|---|---|---|---|");

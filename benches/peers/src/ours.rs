@@ -65,7 +65,8 @@ impl Pair for Ours {
             let datagram = Datagram {
                 source: ADDRESSES[from],
                 destination: transmit.destination,
-                udp_port: None, zone: 0,
+                udp_port: None,
+                zone: 0,
                 ecn: Ecn::NotEct,
                 payload: self.buffer.split_to(transmit.len).freeze(),
             };

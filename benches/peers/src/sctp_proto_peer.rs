@@ -1,9 +1,8 @@
-//! Two endpoints of `sctp-proto`.
+//! An end of `sctp-proto`.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sctp_proto::{
@@ -11,108 +10,58 @@ use sctp_proto::{
     PayloadProtocolIdentifier, ServerConfig, TransportConfig,
 };
 
-use super::{PACKET, Pair, TURN, WINDOW};
-
-const MESSAGE_MAX: u32 = 1 << 16;
-const STREAM: u16 = 0;
+use super::polled::{End, MESSAGE_MAX, STREAM};
+use super::{PACKET, WINDOW};
 
 pub struct SctpProto {
-    ends: [End; 2],
-    now: Instant,
-}
-
-struct End {
     endpoint: Endpoint,
     association: Option<(AssociationHandle, Association)>,
-    /// Packets that a poll gave beyond the turn's.
-    ready: VecDeque<Bytes>,
-    is_open: bool,
 }
 
-fn address(end: usize) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1 + end as u8], 5000))
-}
-
-fn transport() -> TransportConfig {
-    TransportConfig::default()
+fn transport() -> Arc<TransportConfig> {
+    let transport = TransportConfig::default()
         .with_max_receive_buffer_size(WINDOW)
         .with_max_send_message_size(MESSAGE_MAX)
-        .with_max_receive_message_size(MESSAGE_MAX)
+        .with_max_receive_message_size(MESSAGE_MAX);
+    Arc::new(transport)
 }
 
-impl Pair for SctpProto {
-    fn connect() -> Self {
-        let now = Instant::now();
-        let ends = [0, 1].map(|end| {
-            let mut config = EndpointConfig::new();
-            // Behind the common header and the header of a DATA chunk.
-            config.max_payload_size(PACKET - 12 - 16);
-            let server = (end == 1).then(|| {
-                let mut server = ServerConfig::new();
-                server.transport = Arc::new(transport());
-                Arc::new(server)
-            });
-            let endpoint = Endpoint::new(Arc::new(config), server);
-            End { endpoint, association: None, ready: VecDeque::new(), is_open: false }
+impl SctpProto {
+    fn association(&mut self) -> &mut Association {
+        &mut self.association.as_mut().unwrap().1
+    }
+}
+
+impl End for SctpProto {
+    fn new(_own: SocketAddr, is_server: bool) -> Self {
+        let mut config = EndpointConfig::new();
+        // Behind the common header and the header of a DATA chunk.
+        config.max_payload_size(PACKET - 12 - 16);
+        let server = is_server.then(|| {
+            let mut server = ServerConfig::new();
+            server.transport = transport();
+            Arc::new(server)
         });
-        let mut pair = Self { ends, now };
-        let mut client = ClientConfig::new();
-        client.transport = Arc::new(transport());
-        let connected = pair.ends[0].endpoint.connect(client, address(1));
-        pair.ends[0].association = connected.ok();
-        for _ in 0..4 {
-            pair.turn(0);
-            pair.turn(1);
-            pair.pass(50);
-        }
-        let (_, association) = pair.ends[0].association.as_mut().unwrap();
-        association.open_stream(STREAM, PayloadProtocolIdentifier::Binary).unwrap();
-        pair
+        Self { endpoint: Endpoint::new(Arc::new(config), server), association: None }
     }
 
-    fn send(&mut self, message: &Bytes) -> bool {
-        let (_, association) = self.ends[0].association.as_mut().unwrap();
-        let mut stream = association.stream(STREAM).unwrap();
+    fn connect(&mut self, _now: Instant, peer: SocketAddr) {
+        let mut client = ClientConfig::new();
+        client.transport = transport();
+        self.association = self.endpoint.connect(client, peer).ok();
+    }
+
+    fn open(&mut self) {
+        self.association().open_stream(STREAM, PayloadProtocolIdentifier::Binary).unwrap();
+    }
+
+    fn write(&mut self, _now: Instant, message: &Bytes) -> bool {
+        let mut stream = self.association().stream(STREAM).unwrap();
         stream.write_sctp(message, PayloadProtocolIdentifier::Binary).is_ok()
     }
 
-    fn turn(&mut self, from: usize) -> u64 {
-        let mut packets = 0;
-        let [client, server] = &mut self.ends;
-        let (from_end, to_end) = if from == 0 { (client, server) } else { (server, client) };
-        while packets < TURN as u64 {
-            let Some(packet) = from_end.next(self.now) else { break };
-            packets += 1;
-            to_end.take(1 - from, self.now, packet);
-        }
-        packets
-    }
-
-    fn receive(&mut self) -> usize {
-        let end = &mut self.ends[1];
-        let Some((_, association)) = &mut end.association else { return 0 };
-        if !end.is_open {
-            end.is_open = association.accept_stream().is_some();
-        }
-        let Ok(mut stream) = association.stream(STREAM) else { return 0 };
-        let mut bytes = 0;
-        while let Ok(Some(message)) = stream.read_sctp() {
-            bytes += message.len();
-        }
-        bytes
-    }
-
-    fn pass(&mut self, microseconds: u64) {
-        self.now += Duration::from_micros(microseconds);
-    }
-}
-
-impl End {
-    fn next(&mut self, now: Instant) -> Option<Bytes> {
-        if let Some(packet) = self.ready.pop_front() {
-            return Some(packet);
-        }
-        let (handle, association) = self.association.as_mut()?;
+    fn poll(&mut self, now: Instant) -> Vec<Bytes> {
+        let Some((handle, association)) = &mut self.association else { return Vec::new() };
         if association.poll_timeout().is_some_and(|at| at <= now) {
             association.handle_timeout(now);
         }
@@ -120,24 +69,30 @@ impl End {
             self.endpoint.handle_event(*handle, event);
         }
         while association.poll().is_some() {}
-        let transmit = association.poll_transmit(now)?;
-        if let Payload::RawEncode(packets) = transmit.payload {
-            self.ready.extend(packets);
+        match association.poll_transmit(now).map(|transmit| transmit.payload) {
+            Some(Payload::RawEncode(packets)) => packets,
+            _ => Vec::new(),
         }
-        self.ready.pop_front()
     }
 
-    fn take(&mut self, own: usize, now: Instant, packet: Bytes) {
-        match self.endpoint.handle(now, address(1 - own), None, None, packet) {
+    fn take(&mut self, now: Instant, from: SocketAddr, packet: Bytes) {
+        match self.endpoint.handle(now, from, None, None, packet) {
             Some((handle, DatagramEvent::NewAssociation(association))) => {
                 self.association = Some((handle, association));
             }
             Some((_, DatagramEvent::AssociationEvent(event))) => {
-                if let Some((_, association)) = &mut self.association {
-                    association.handle_event(event);
-                }
+                self.association().handle_event(event);
             }
             None => {}
         }
+    }
+
+    fn accept(&mut self) -> bool {
+        self.association().accept_stream().is_some()
+    }
+
+    fn read(&mut self) -> Option<usize> {
+        let message = self.association().stream(STREAM).ok()?.read_sctp().ok()??;
+        Some(message.len())
     }
 }

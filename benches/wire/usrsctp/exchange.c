@@ -1,12 +1,18 @@
 /*
- * Round trips, and associations set up and closed, with usrsctp and its blocking calls: what its own tsctp does not
- * measure.
+ * Round trips, and associations set up and closed, with usrsctp: what its own tsctp does not measure.
  *
- *   exchange serve   LOCAL UDP                  echoes every message (UDP: 0 for raw IP, 1 for port 9899)
- *   exchange latency LOCAL UDP PEER SECONDS     prints: round trips, seconds, median and 99th percentile in us
- *   exchange setup   LOCAL UDP PEER SECONDS     prints: associations, seconds, median and 99th percentile in us
+ *   exchange serve      LOCAL UDP                       echoes every message (UDP: 0 for raw IP, 1 for port 9899)
+ *   exchange serve-many LOCAL UDP                       takes associations and closes them when their peers do
+ *   exchange latency    LOCAL UDP PEER SECONDS          prints: round trips, seconds, median and 99th percentile in us
+ *   exchange setup      LOCAL UDP PEER SECONDS          prints: associations, seconds, median and 99th percentile in us
+ *   exchange setup-many LOCAL UDP PEER SECONDS NUMBER   the same with so many on their way at any time
+ *
+ * The first of either kind uses blocking calls; "many" has non-blocking sockets whose upcalls, from usrsctp's own
+ * threads, tell the one thread of the application which of them to look at.
  */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,19 +123,167 @@ static void disconnect(struct socket *sock)
 	usrsctp_close(sock);
 }
 
+/* One end of an association that the application waits for; never freed, since a late upcall may still name it. */
+struct end {
+	struct socket *sock;
+	int closing;
+	double begun;
+	/* Whether it is in the queue of those to look at, and what follows it there. */
+	int queued;
+	struct end *next;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t filled = PTHREAD_COND_INITIALIZER;
+static struct end *first, **last = &first;
+
+static void upcall(struct socket *sock, void *argument, int flags)
+{
+	struct end *end = argument;
+	(void)sock;
+	(void)flags;
+	pthread_mutex_lock(&lock);
+	if (!end->queued) {
+		end->queued = 1;
+		end->next = NULL;
+		*last = end;
+		last = &end->next;
+		pthread_cond_signal(&filled);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Waits for the next one to look at. */
+static struct end *take(void)
+{
+	struct end *end;
+	pthread_mutex_lock(&lock);
+	while (first == NULL)
+		pthread_cond_wait(&filled, &lock);
+	end = first;
+	first = end->next;
+	if (first == NULL)
+		last = &first;
+	end->queued = 0;
+	pthread_mutex_unlock(&lock);
+	return end;
+}
+
+static void watch(struct end *end, struct socket *sock)
+{
+	end->sock = sock;
+	check(usrsctp_set_non_blocking(sock, 1) < 0, "non-blocking");
+	check(usrsctp_set_upcall(sock, upcall, end) < 0, "upcall");
+}
+
+/* Whether all was read and the end of the association with it. */
+static int has_ended(struct end *end)
+{
+	char buffer[SIZE];
+	ssize_t length;
+	do
+		length = receive(end->sock, buffer);
+	while (length > 0);
+	return length == 0 || (errno != EWOULDBLOCK && errno != EAGAIN);
+}
+
+static void serve_many(const char *local, int udp)
+{
+	static struct end listener;
+	struct end *end;
+	struct socket *sock;
+	watch(&listener, bound(local, udp, PORT));
+	check(usrsctp_listen(listener.sock, 1024) < 0, "listen");
+	puts("listening");
+	fflush(stdout);
+	for (;;) {
+		end = take();
+		if (end != &listener) {
+			if (end->sock != NULL && has_ended(end)) {
+				usrsctp_close(end->sock);
+				end->sock = NULL;
+			}
+			continue;
+		}
+		while ((sock = usrsctp_accept(listener.sock, NULL, NULL)) != NULL) {
+			check((end = calloc(1, sizeof(*end))) == NULL, "memory");
+			watch(end, sock);
+			/* What came before the upcall was set. */
+			upcall(sock, end, 0);
+		}
+	}
+}
+
+static void begin(struct end *end, const char *local, int udp, const char *peer)
+{
+	struct sockaddr_in to = address(peer, PORT);
+	struct socket *sock = bound(local, udp, 0);
+	end->begun = now();
+	end->closing = 0;
+	watch(end, sock);
+	check(usrsctp_connect(sock, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS, "connect");
+}
+
+/* Sets up and closes associations until a time, so many at once: how many, their times, and when the last ended. */
+static size_t setup_many(char **arguments, double end_time, int number, double *times, size_t room, double *after)
+{
+	int udp = atoi(arguments[3]), index;
+	struct end *ends = calloc(number, sizeof(*ends));
+	size_t done = 0;
+	check(ends == NULL, "memory");
+	for (index = 0; index < number; index++)
+		begin(&ends[index], arguments[2], udp, arguments[4]);
+	while (*after < end_time && done < room) {
+		struct end *end = take();
+		int events = usrsctp_get_events(end->sock);
+		check(events & SCTP_EVENT_ERROR, "association");
+		if (!end->closing && (events & SCTP_EVENT_WRITE)) {
+			end->closing = 1;
+			usrsctp_shutdown(end->sock, SHUT_WR);
+		}
+		if (!end->closing || !has_ended(end))
+			continue;
+		usrsctp_close(end->sock);
+		*after = now();
+		times[done++] = *after - end->begun;
+		begin(end, arguments[2], udp, arguments[4]);
+	}
+	return done;
+}
+
 static int ascending(const void *one, const void *other)
 {
 	double a = *(const double *)one, b = *(const double *)other;
 	return (a > b) - (a < b);
 }
 
+/* Round trips over one association, or associations one after the other: as setup_many. */
+static size_t one_by_one(char **arguments, double end, double *times, size_t room, double *after)
+{
+	int udp = atoi(arguments[3]), latency = strcmp(arguments[1], "latency") == 0;
+	struct socket *sock = latency ? connected(arguments[2], udp, arguments[4]) : NULL;
+	char buffer[SIZE];
+	size_t done = 0;
+	memset(buffer, 'a', sizeof(buffer));
+	while (*after < end && done < room) {
+		double before = *after;
+		if (latency) {
+			check(send_one(sock, buffer, SIZE), "send");
+			check(receive(sock, buffer) != SIZE, "receive");
+		} else {
+			disconnect(connected(arguments[2], udp, arguments[4]));
+		}
+		*after = now();
+		times[done++] = *after - before;
+	}
+	return done;
+}
+
 int main(int count, char **arguments)
 {
-	char buffer[SIZE];
-	double *times, begun, before, after, end;
-	size_t done = 0, room = 1 << 24;
-	struct socket *sock = NULL;
-	int udp, latency;
+	double *times, begun, after, end;
+	size_t done, room = 1 << 24;
+	int udp;
 
 	if (count < 4)
 		return 2;
@@ -139,27 +293,18 @@ int main(int count, char **arguments)
 	usrsctp_sysctl_set_sctp_no_csum_on_loopback(0);
 	if (strcmp(arguments[1], "serve") == 0)
 		serve(arguments[2], udp);
+	if (strcmp(arguments[1], "serve-many") == 0)
+		serve_many(arguments[2], udp);
 	if (count < 6)
 		return 2;
-	latency = strcmp(arguments[1], "latency") == 0;
 	times = malloc(room * sizeof(*times));
 	check(times == NULL, "memory");
-	memset(buffer, 'a', sizeof(buffer));
-	if (latency)
-		sock = connected(arguments[2], udp, arguments[4]);
 	begun = after = now();
 	end = begun + atof(arguments[5]);
-	while (after < end && done < room) {
-		before = after;
-		if (latency) {
-			check(send_one(sock, buffer, SIZE), "send");
-			check(receive(sock, buffer) != SIZE, "receive");
-		} else {
-			disconnect(connected(arguments[2], udp, arguments[4]));
-		}
-		after = now();
-		times[done++] = after - before;
-	}
+	if (count > 6)
+		done = setup_many(arguments, end, atoi(arguments[6]), times, room, &after);
+	else
+		done = one_by_one(arguments, end, times, room, &after);
 	qsort(times, done, sizeof(*times), ascending);
 	printf("%zu %f %f %f\n", done, after - begun, times[done / 2] * 1e6, times[done * 99 / 100] * 1e6);
 	fflush(stdout);

@@ -36,7 +36,7 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
     }
     let stack = network::open(&options.network)?;
     let (quit, interrupts) = network::interrupts_and_sender()?;
-    let reporter = Reporter::new(options.network.json, options.recovery);
+    let reporter = Reporter::new(options.network.json, options.recovery, &stack);
     if options.server {
         let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;
         let transport = network::transport(&options.network);

@@ -40,7 +40,7 @@ pub(super) struct Client<'a> {
     /// As many as there are associations at a time: two of one socket cannot have the same peer.
     sockets: &'a [Socket],
     peers: &'a [SocketAddr],
-    reporter: Reporter,
+    reporter: Reporter<'a>,
     interrupts: UnboundedReceiver<()>,
     interrupted: u32,
 }
@@ -91,7 +91,7 @@ impl<'a> Client<'a> {
         options: &'a PerfOptions,
         sockets: &'a [Socket],
         peers: &'a [SocketAddr],
-        reporter: Reporter,
+        reporter: Reporter<'a>,
         interrupts: UnboundedReceiver<()>,
     ) -> Self {
         Self { options, sockets, peers, reporter, interrupts, interrupted: 0 }
@@ -105,7 +105,7 @@ impl<'a> Client<'a> {
             PerfMode::Setup => self.setup(),
             mode => self.exchange(mode, quit),
         }?;
-        self.reporter.tell_summary(figures)?;
+        self.reporter.summarize(figures)?;
         if self.interrupted > 0 { Err(Failure::interrupted()) } else { Ok(()) }
     }
 

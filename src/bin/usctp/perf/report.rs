@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use usctp::{CongestionControl, LossDetection};
+use usctp::{CongestionControl, LossDetection, Stack};
 
 use super::histogram::Histogram;
 use crate::args::RecoveryOptions;
@@ -15,7 +15,10 @@ use crate::output::{Output, json_line, standard_output};
 use crate::watch::Log;
 
 /// Writes lines as they come.
-pub(super) struct Reporter {
+pub(super) struct Reporter<'a> {
+    stack: &'a Stack,
+    /// Packets dropped that earlier summaries told of.
+    dropped: u64,
     json: bool,
     started: Instant,
     out: Output,
@@ -33,13 +36,21 @@ pub(super) enum Line {
     CommUp { primary: IpAddr },
     /// What a second brought.
     Second(Figures),
-    /// What all of it brought, and how this side recovers from losses.
-    Summary {
-        #[serde(flatten)]
-        figures: Figures,
-        #[serde(flatten)]
-        recovery: RecoveryOptions,
-    },
+    /// What all of it brought.
+    Summary(Summary),
+}
+
+/// What all of it brought, how this side recovers from losses, and what this host lost by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    #[serde(flatten)]
+    figures: Figures,
+    #[serde(flatten)]
+    recovery: RecoveryOptions,
+    /// Packets that came while the receive buffer was full.
+    receive_drops: u64,
+    /// Bytes of packets that it holds.
+    receive_buffer: Option<usize>,
 }
 
 /// What is measured in each mode.
@@ -127,10 +138,11 @@ fn rate(count: f64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
 }
 
-impl Reporter {
+impl<'a> Reporter<'a> {
     /// Times count from now.
-    pub(super) fn new(json: bool, recovery: RecoveryOptions) -> Self {
-        Self { json, started: Instant::now(), out: standard_output(), log: None, recovery }
+    pub(super) fn new(json: bool, recovery: RecoveryOptions, stack: &'a Stack) -> Self {
+        let started = Instant::now();
+        Self { stack, dropped: 0, json, started, out: standard_output(), log: None, recovery }
     }
 
     /// From now on lines go to the log of a live view; without one, to standard output again.
@@ -138,9 +150,16 @@ impl Reporter {
         self.log = log;
     }
 
-    /// Writes what all of it brought.
-    pub(super) fn tell_summary(&mut self, figures: Figures) -> Result<(), Failure> {
-        self.tell(&Line::Summary { figures, recovery: self.recovery })
+    /// Writes what all of it brought, with what the links lost since the last summary.
+    pub(super) fn summarize(&mut self, figures: Figures) -> Result<(), Failure> {
+        let statistics = self.stack.statistics();
+        let dropped = std::mem::replace(&mut self.dropped, statistics.links.receive_drops);
+        self.tell(&Line::Summary(Summary {
+            figures,
+            recovery: self.recovery,
+            receive_drops: self.dropped.saturating_sub(dropped),
+            receive_buffer: statistics.buffers.map(|buffers| buffers.receive),
+        }))
     }
 
     /// Writes a line at once.
@@ -172,10 +191,20 @@ impl fmt::Display for Line {
             }
             Self::CommUp { primary } => write!(f, "connected to {primary}"),
             Self::Second(figures) => write!(f, "{figures}"),
-            Self::Summary { figures, recovery } => {
-                write!(f, "in all: {figures}{}", Chosen(recovery.chosen()))
-            }
+            Self::Summary(summary) => write!(f, "in all: {summary}"),
         }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { figures, recovery, receive_drops, receive_buffer } = self;
+        write!(f, "{figures}{}", Chosen(recovery.chosen()))?;
+        if *receive_drops == 0 {
+            return Ok(());
+        }
+        let room = receive_buffer.unwrap_or_default() >> 10;
+        write!(f, ", {receive_drops} packets lost by this host's receive buffer of {room} KiB")
     }
 }
 
@@ -252,37 +281,50 @@ mod tests {
     }
 
     /// A summary with these options of the command line.
-    fn summary(figures: Figures, options: &str) -> Line {
+    fn summary(figures: Figures, options: &str, receive_drops: u64) -> Line {
         #[derive(Parser)]
         struct Words {
             #[command(flatten)]
             recovery: RecoveryOptions,
         }
         let words = ["perf"].into_iter().chain(options.split_whitespace());
-        Line::Summary { figures, recovery: Words::parse_from(words).recovery }
+        let recovery = Words::parse_from(words).recovery;
+        Line::Summary(Summary { figures, recovery, receive_drops, receive_buffer: Some(4 << 20) })
+    }
+
+    #[test]
+    fn a_summary_tells_of_packets_that_this_host_lost_only_if_there_are_any() {
+        let volume = Volume::new(Duration::from_secs(1), 1000, 10);
+        let figures = || Figures::Server { volume, associations: 1 };
+        let text = |drops| summary(figures(), "", drops).to_string();
+        assert!(text(0).ends_with("1 associations accepted"), "{}", text(0));
+        let loss = "accepted, 2 packets lost by this host's receive buffer of 4096 KiB";
+        assert!(text(2).ends_with(loss), "{}", text(2));
     }
 
     #[test]
     fn summaries_have_the_fields_that_other_programs_parse() {
         let volume = Volume::new(Duration::from_secs(2), 1000, 10);
-        let bulk = summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 }, "");
+        let bulk = summary(Figures::Bulk { volume, retransmitted: 3, path_mtu: 1500 }, "", 7);
         let expected = serde_json::json!({
             "event": "summary", "mode": "bulk", "seconds": 2.0, "bytes": 1000, "messages": 10,
             "goodput_bps": 4000.0, "retransmitted": 3, "path_mtu": 1500,
-            "recovery": "rfc9260", "congestion": "rfc9260", "pacing": false, "at_ms": 1.5
+            "recovery": "rfc9260", "congestion": "rfc9260", "pacing": false,
+            "receive_drops": 7, "receive_buffer": 4_194_304, "at_ms": 1.5
         });
         assert_eq!(json(&bulk), expected);
         let mut times = Histogram::default();
         times.record(Duration::from_nanos(50));
         let figures = Figures::latency(Duration::from_secs(1), &times);
-        let latency = json(&summary(figures, "--recovery rack --congestion cubic --pacing"));
+        let latency = json(&summary(figures, "--recovery rack --congestion cubic --pacing", 0));
         let expected = serde_json::json!({
             "event": "summary", "mode": "latency", "seconds": 1.0, "round_trips": 1,
             "p50_us": 0.05, "p99_us": 0.05,
-            "recovery": "rack", "congestion": "cubic", "pacing": true, "at_ms": 1.5
+            "recovery": "rack", "congestion": "cubic", "pacing": true,
+            "receive_drops": 0, "receive_buffer": 4_194_304, "at_ms": 1.5
         });
         assert_eq!(latency, expected);
-        let setup = json(&summary(Figures::setup(8, Duration::from_millis(500), &times), ""));
+        let setup = json(&summary(Figures::setup(8, Duration::from_millis(500), &times), "", 0));
         assert_eq!((&setup["associations"], &setup["per_second"]), (&1.into(), &2.0.into()));
         assert_eq!(setup["parallel"], 8);
         let server = json(&Line::Second(Figures::Server { volume, associations: 4 }));
@@ -295,7 +337,7 @@ mod tests {
     fn a_summary_names_what_is_not_as_in_rfc_9260() {
         let text = |options| {
             let volume = Volume::new(Duration::from_secs(1), 1, 1);
-            summary(Figures::Server { volume, associations: 1 }, options).to_string()
+            summary(Figures::Server { volume, associations: 1 }, options, 0).to_string()
         };
         assert!(text("").ends_with("1 associations accepted"));
         assert!(text("--recovery rack").ends_with("accepted, losses found by time"));

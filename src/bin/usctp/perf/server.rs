@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Server<'a> {
     stack: &'a Stack,
     socket: &'a Socket,
-    reporter: Reporter,
+    reporter: Reporter<'a>,
     /// What came since there were no clients.
     count: Rc<Cell<Count>>,
     /// What of it the lines have told.
@@ -52,7 +52,7 @@ enum Input {
 }
 
 impl<'a> Server<'a> {
-    pub(super) fn new(stack: &'a Stack, socket: &'a Socket, reporter: Reporter) -> Self {
+    pub(super) fn new(stack: &'a Stack, socket: &'a Socket, reporter: Reporter<'a>) -> Self {
         Self {
             stack,
             socket,
@@ -151,7 +151,7 @@ impl<'a> Server<'a> {
         let Some((first, last)) = count.times else { return Ok(()) };
         let volume = Volume::new(last.duration_since(first), count.bytes, count.messages);
         let associations = count.associations;
-        self.reporter.tell_summary(Figures::Server { volume, associations })
+        self.reporter.summarize(Figures::Server { volume, associations })
     }
 
     fn interrupt(&self, times: u32) {
