@@ -45,6 +45,17 @@ impl Outbox {
         self.queue.front().map(|message| message.payload.len().min(limit))
     }
 
+    /// The payload of the next DATA chunk, in bytes, if a packet has room for `room` of them where at most `limit` fit; `None`
+    /// if it is to begin another packet. What has to be cut anyway is cut so that it fills the packet, unless the piece
+    /// would be small.
+    pub(crate) fn next_cut(&self, limit: usize, room: usize) -> Option<usize> {
+        let left = self.queue.front()?.payload.len();
+        if left.min(limit) <= room {
+            return Some(left.min(limit));
+        }
+        (left > limit && room >= limit / LEAST_PIECE).then_some(room)
+    }
+
     /// Whether the next DATA chunk would be a whole message, where at most `limit` bytes fit.
     pub(crate) fn next_is_whole(&self, limit: usize) -> bool {
         let fits = self.queue.front().is_some_and(|message| message.payload.len() <= limit);
@@ -207,6 +218,9 @@ pub(crate) fn cost(len: usize) -> usize {
     len + ENTRY
 }
 
+/// The part of a full chunk that is worth a chunk of its own.
+const LEAST_PIECE: usize = 8;
+
 pub(crate) const ENTRY: usize = std::mem::size_of::<Message>();
 
 #[cfg(test)]
@@ -240,6 +254,19 @@ mod tests {
             ]
         );
         assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn only_a_message_that_has_to_be_cut_is_cut_to_fill_a_packet_and_into_no_small_piece() {
+        let mut outbox = Outbox::default();
+        outbox.push(Message::new(0, vec![0; 1000]));
+        assert_eq!(outbox.next_cut(1000, 999), None, "it fits a packet as it is");
+        assert_eq!(outbox.next_cut(1000, 1000), Some(1000));
+        assert_eq!(outbox.next_cut(800, 500), Some(500));
+        assert_eq!(outbox.next_cut(800, 99), None);
+        assert_eq!(outbox.next_cut(800, 1200), Some(800));
+        outbox.next_chunk(Tsn::default(), 500, false);
+        assert_eq!(outbox.next_cut(800, 499), None, "the rest fits a packet");
     }
 
     #[test]

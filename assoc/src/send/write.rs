@@ -93,9 +93,8 @@ impl Sender {
         let Some(path) = paths.path_mut(to) else { return };
         let first = self.outstanding.next_number();
         let mut sent = 0;
-        while let Some(len) = outbox.next_len(limit) {
-            let fits = (DATA_HEADER + len).next_multiple_of(4) <= packet.remaining();
-            if !fits || (self.setting_up && !outbox.next_is_whole(limit)) {
+        while let Some(len) = outbox.next_cut(limit, room_for_payload(packet)) {
+            if self.setting_up && !outbox.next_is_whole(limit) {
                 break;
             }
             if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
@@ -105,7 +104,7 @@ impl Sender {
                 break;
             }
             let tsn = self.outstanding.next_tsn();
-            let Some((data, context)) = outbox.next_chunk(tsn, limit, self.closing) else { break };
+            let Some((data, context)) = outbox.next_chunk(tsn, len, self.closing) else { break };
             let number = self.outstanding.next_number();
             let reach = packet.len() + chunk_len(&data);
             sent += chunk_len(&data);
@@ -128,6 +127,11 @@ impl Sender {
             sent_on(path, now, sent);
         }
     }
+}
+
+/// Bytes of payload that one more DATA chunk of the packet may have; a chunk ends on a boundary of four bytes.
+fn room_for_payload(packet: &PacketBuilder<'_>) -> usize {
+    (packet.remaining() & !3).saturating_sub(DATA_HEADER)
 }
 
 /// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
