@@ -321,8 +321,11 @@ impl<'a> IoThread<'a> {
     fn lead(&mut self) -> io::Result<Duty> {
         let limits = [self.driver.closing.get().copied(), self.host.look_due()];
         self.turn(limits.into_iter().flatten().min())?;
-        let steps_aside = !self.driver.is_closing() && self.driver.lead.step_aside();
-        Ok(if steps_aside { Duty::LookAgain } else { Duty::Lead })
+        if self.driver.is_closing() || !self.driver.lead.step_aside() {
+            return Ok(Duty::Lead);
+        }
+        self.tick = Instant::now() + TICK;
+        Ok(Duty::LookAgain)
     }
 
     /// A turn without sleep while nobody leads.

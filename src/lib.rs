@@ -21,6 +21,9 @@
 //! A [`Stack`] holds the links to the network and one thread. A [`Socket`] is a port with local addresses, and carries any
 //! number of [`Association`]s. Every call that may have to wait exists blocking, with a time-out, without waiting, and as
 //! a future that needs no particular runtime.
+//!
+//! A thread that waits in a blocking call, or in [`Stack::block_on`], reads the links itself meanwhile, so that nobody has
+//! to wake it for what it waits for. The stack's own thread does so whenever none waits.
 
 pub mod address;
 mod association;

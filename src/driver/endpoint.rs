@@ -256,16 +256,24 @@ impl SharedEndpoint {
         // Taken out, since routing is asked by system calls; only the one thread that sends is here.
         let mut sources = self.lock_sources().take_out();
         let mut is_lost = false;
+        // Packets that leave together go the same way, nearly always.
+        let mut last = None;
         for transmit in batch.transmits.iter_mut().filter(|transmit| transmit.source.is_none()) {
             let Transmit { destination, zone, sources: set, .. } = *transmit;
-            if !is_near(destination) {
-                let ask = || {
-                    let allowed = self.look(|inner| inner.address_set(set).to_vec());
-                    address::source_in_zone(destination, zone, &allowed)
-                };
-                transmit.source = sources.towards((set, destination, zone), now, ask);
-                is_lost |= transmit.source.is_none();
+            if is_near(destination) {
+                continue;
             }
+            let way = (set, destination, zone);
+            let ask = || {
+                let allowed = self.look(|inner| inner.address_set(set).to_vec());
+                address::source_in_zone(destination, zone, &allowed)
+            };
+            transmit.source = match last {
+                Some((known, source)) if known == way => source,
+                _ => sources.towards(way, now, ask),
+            };
+            last = Some((way, transmit.source));
+            is_lost |= transmit.source.is_none();
         }
         self.lock_sources().put_back(sources);
         if is_lost {

@@ -235,6 +235,8 @@ impl Waiter {
             turn.take_for_waiter(driver, self, deadline);
         }
         drop(turn);
+        // A turn that failed may have ended in its sleep.
+        self.note_sleep(false);
         if driver.lead.leave() || driver.is_closing() {
             driver.call_io_thread();
         }

@@ -1,11 +1,11 @@
-//! When the I/O thread has to look at which endpoint, and until when it sleeps.
+//! When the thread that leads has to look at which endpoint, and until when it sleeps.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 /// The nearest deadline of each endpoint.
 ///
-/// A deadline that moves away stays where it is: the I/O thread then looks once too often, which costs less than
+/// A deadline that moves away stays where it is: the thread that leads then looks once too often, which costs less than
 /// telling it of every restart of a retransmission timer.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
@@ -14,7 +14,7 @@ pub(crate) struct Schedule {
     sleep: Sleep,
 }
 
-/// What the I/O thread is doing.
+/// What the thread that leads is doing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Sleep {
     /// It will look at the schedule before it sleeps.
@@ -25,7 +25,7 @@ enum Sleep {
 }
 
 impl Schedule {
-    /// Enters that the endpoint of `port` is to be looked at by `at`; says whether the I/O thread must be woken.
+    /// Enters that the endpoint of `port` is to be looked at by `at`; says whether the thread that leads must be woken.
     #[must_use]
     pub(crate) fn enter(&mut self, port: u16, at: Instant) -> bool {
         match self.of.get(&port) {
@@ -55,7 +55,7 @@ impl Schedule {
         Some(port)
     }
 
-    /// The I/O thread goes to sleep; until when at the latest, besides `limit`.
+    /// The thread that leads goes to sleep; until when at the latest, besides `limit`.
     pub(crate) fn fall_asleep(&mut self, limit: Option<Instant>) -> Option<Instant> {
         let next = self.order.first().map(|&(at, _)| at);
         let until = match (next, limit) {
@@ -66,7 +66,7 @@ impl Schedule {
         until
     }
 
-    /// The I/O thread is awake.
+    /// The thread that leads is awake.
     pub(crate) fn wake_up(&mut self) {
         self.sleep = Sleep::Awake;
     }

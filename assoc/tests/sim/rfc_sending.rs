@@ -265,11 +265,30 @@ fn no_more_than_max_burst_packets_leave_at_once() {
     let out = hears_numbers(&mut ladder);
     assert!(out.len() > 12, "{out:?}");
     let before = ladder.path(z(1)).cwnd;
-    acks(&mut ladder, acked + out.len() as u32, &[]);
-    // RFC 9260, 6.1 (D): Max.Burst is 4, however much cwnd allows.
+    let last = acked + out.len() as u32;
+    let shut = sack(&ladder, last - 2, &[], 0);
+    ladder.says(z(1), &[shut]);
+    assert!(ladder.hears_all().is_empty(), "the peer's window is shut");
+    acks(&mut ladder, last, &[]);
+    // RFC 9260, 6.1 (D): Max.Burst is 4, however much cwnd and window allow.
     let heard = ladder.hears_all();
     assert_eq!(heard.len(), 4);
     assert!(ladder.path(z(1)).cwnd >= before, "cwnd is not changed by that");
+}
+
+#[test]
+fn a_sack_that_comes_for_many_packets_lets_as_many_follow_and_no_more_than_max_burst_beside() {
+    let name =
+        "a_sack_that_comes_for_many_packets_lets_as_many_follow_and_no_more_than_max_burst_beside";
+    let mut ladder = single(name);
+    let acked = grow(&mut ladder, 20_000, FULL);
+    send(&mut ladder, 100, FULL);
+    let out = hears_numbers(&mut ladder).len();
+    assert!(out > 12, "{out}");
+    // Half of them arrived: flight and cwnd leave room for as many, and some more.
+    acks(&mut ladder, acked + out as u32 / 2, &[]);
+    let heard = ladder.hears_all().len();
+    assert!((out / 2..=out / 2 + 4).contains(&heard), "{heard} for {out} / 2");
 }
 
 #[test]

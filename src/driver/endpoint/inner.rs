@@ -23,8 +23,8 @@ const FIRST_CHUNK: usize = 12;
 const DATA: u8 = 0;
 const SACK: u8 = 3;
 
-/// Messages of so many bytes are sent by the thread that gives them, if the I/O thread has not come for them before:
-/// what one system call sends.
+/// Messages of so many bytes are sent by the thread that gives them, if the one that leads has not come for them
+/// before: what one system call sends.
 const HELD: usize = 64 << 10;
 /// Bytes that a message counts beside its payload, so that small ones are not held in any number.
 const HELD_OVERHEAD: usize = 64;
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     /// Associations that were established just now.
     established: Vec<AssociationId>,
     woken: Vec<Waker>,
-    /// The deadline that the I/O thread knows of.
+    /// The deadline that the thread that leads knows of.
     entered: Option<Instant>,
     /// The hold on the port.
     lease: Vec<Port>,
@@ -86,7 +86,7 @@ pub(super) struct After {
     pub(super) woken: Vec<Waker>,
     /// Associations to which what is known of their links is to be told.
     pub(super) established: Vec<AssociationId>,
-    /// A deadline that the I/O thread does not know of yet.
+    /// A deadline that the thread that leads does not know of yet.
     pub(super) deadline: Option<Instant>,
     /// The hold on the port if the endpoint is no longer needed.
     pub(super) lease: Vec<Port>,
@@ -134,7 +134,7 @@ impl Inner {
         self.drain(now);
     }
 
-    /// The deadline that the I/O thread knew of has come.
+    /// The deadline that the thread that leads knew of has come.
     pub(super) fn time_out(&mut self, now: Instant) {
         self.entered = None;
         self.expire(now);
@@ -143,8 +143,8 @@ impl Inner {
 
     /// Takes a message to send.
     ///
-    /// Where messages follow each other closely they are held until there is a batch of them, or the I/O thread, which
-    /// is told of the first, comes for them; so packets leave many at a time. What could not leave anyway, because the
+    /// Where messages follow each other closely they are held until there is a batch of them, or the thread that leads,
+    /// which is told of the first, comes for them; so packets leave many at a time. What could not leave anyway, because the
     /// peer has to acknowledge something before, waits for that. A message that nothing goes before leaves at once.
     ///
     /// # Errors
