@@ -94,6 +94,21 @@ impl DataFlags {
     }
 }
 
+impl DataHead {
+    /// Reads the fields of DATA that follow the chunk header.
+    #[inline]
+    fn from_fields(flags: u8, fields: [u8; 12]) -> Self {
+        let [t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = fields;
+        Self {
+            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
+            stream: StreamId(u16::from_be_bytes([s0, s1])),
+            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
+            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
+            flags: DataFlags::from_bits(flags),
+        }
+    }
+}
+
 impl Data {
     /// Bytes before the payload of a DATA chunk, chunk header included.
     pub const HEADER: usize = tlv::HEADER + 12;
@@ -159,15 +174,9 @@ impl Data {
 
     #[inline]
     pub(super) fn read(flags: u8, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let [t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = from.take()?;
-        Ok(Self {
-            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
-            stream: StreamId(u16::from_be_bytes([s0, s1])),
-            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
-            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
-            flags: DataFlags::from_bits(flags),
-            payload: from.take_rest(),
-        })
+        let DataHead { tsn, stream, sequence, ppid, flags } =
+            DataHead::from_fields(flags, from.take()?);
+        Ok(Self { tsn, stream, sequence, ppid, flags, payload: from.take_rest() })
     }
 
     pub(super) fn read_interleaved(flags: u8, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -198,15 +207,8 @@ impl<'a> RawChunk<'a> {
         let (head, payload) = (self.bytes())
             .split_first_chunk::<{ Data::HEADER }>()
             .ok_or(DecodeError::LengthTooSmall)?;
-        let &[_, _, _, _, t0, t1, t2, t3, s0, s1, n0, n1, p0, p1, p2, p3] = head;
-        let head = DataHead {
-            tsn: Tsn::new(u32::from_be_bytes([t0, t1, t2, t3])),
-            stream: StreamId(u16::from_be_bytes([s0, s1])),
-            sequence: Sequence::Ssn(Ssn::new(u16::from_be_bytes([n0, n1]))),
-            ppid: Ppid(u32::from_be_bytes([p0, p1, p2, p3])),
-            flags: DataFlags::from_bits(self.flags),
-        };
-        Ok((head, payload))
+        let &[_, _, _, _, ref fields @ ..] = head;
+        Ok((DataHead::from_fields(self.flags, *fields), payload))
     }
 
     /// The payload of a DATA chunk, to be kept: the packet's buffer is shared.
