@@ -93,11 +93,8 @@ impl Lead {
     #[must_use]
     fn leave(&self) -> bool {
         let mut state = self.lock();
-        self.hand_to(Holder::Nobody);
-        let next = state.first_asleep();
         let must_call = std::mem::take(&mut state.sleeps_long);
-        drop(state);
-        next.inspect(|next| next.thread.unpark());
+        self.pass_on(state);
         must_call
     }
 
@@ -105,10 +102,9 @@ impl Lead {
     fn forget(&self, waiter: &Arc<Waiter>) {
         let mut state = self.lock();
         state.followers.retain(|follower| !Arc::ptr_eq(follower, waiter));
-        let is_left = self.holder() == Holder::Nobody;
-        let next = is_left.then(|| state.first_asleep()).flatten();
-        drop(state);
-        next.inspect(|next| next.thread.unpark());
+        if self.holder() == Holder::Nobody {
+            self.pass_on(state);
+        }
     }
 
     /// The I/O thread, which leads, steps aside if threads of the application wait; whether it did.
@@ -117,11 +113,8 @@ impl Lead {
         if state.followers.is_empty() {
             return false;
         }
-        self.hand_to(Holder::Nobody);
         state.seen = state.takings;
-        let next = state.first_asleep();
-        drop(state);
-        next.inspect(|next| next.thread.unpark());
+        self.pass_on(state);
         true
     }
 
@@ -147,11 +140,17 @@ impl Lead {
 
     /// The I/O thread has helped out, and stands aside again.
     pub(super) fn end_help(&self) {
-        let state = self.lock();
+        self.pass_on(self.lock());
+    }
+
+    /// Nobody leads; the thread that is to lead next is called, when the lock is no longer held.
+    fn pass_on(&self, state: MutexGuard<'_, State>) {
         self.hand_to(Holder::Nobody);
         let next = state.first_asleep();
         drop(state);
-        next.inspect(|next| next.thread.unpark());
+        if let Some(next) = next {
+            next.thread.unpark();
+        }
     }
 
     fn hand_to(&self, holder: Holder) {

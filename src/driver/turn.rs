@@ -56,7 +56,7 @@ impl Turn {
         waiter: &Waiter,
         limit: Option<Instant>,
     ) {
-        let mut turn = || {
+        let turn = || {
             waiter.note_sleep(true);
             let ready = self.sleep(driver, &driver.waiter_bell, limit, || !waiter.is_woken());
             waiter.note_sleep(false);
@@ -67,7 +67,7 @@ impl Turn {
                 }
             })
         };
-        match panic::catch_unwind(AssertUnwindSafe(&mut turn)) {
+        match panic::catch_unwind(AssertUnwindSafe(turn)) {
             Ok(Ok(())) => {}
             failure => driver.fail(&failure),
         }
