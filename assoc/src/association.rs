@@ -15,6 +15,7 @@ use crate::path::PathId;
 use crate::reply::{Reply, Way};
 use crate::wire::{AddressSet, Transmit};
 
+mod addresses;
 mod close;
 mod closing;
 pub(crate) mod collision;

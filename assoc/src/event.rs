@@ -217,6 +217,8 @@ pub enum PrimaryReason {
 pub enum RemovedReason {
     /// The caller listed it and the peer's INIT ACK did not.
     NotInInitAck,
+    /// The peer restarted, and its INIT did not list it.
+    NotInInit,
 }
 
 /// Why the MTU of a path changed.

@@ -76,7 +76,7 @@ pub struct PathStatus {
     pub pmtud: PmtudState,
     /// Failures in a row.
     pub errors: u16,
-    /// What happened here since the association began, or the peer restarted.
+    /// What happened here since the association began; a restart of the peer does not begin it anew.
     pub counts: PathCounts,
 }
 
@@ -198,6 +198,18 @@ impl Path {
         let local = only.or(self.local);
         let zone = zone_of(peer, self.zone).max(local.map_or(0, |local| zone_of(local, self.zone)));
         Way { local, peer, udp_port, zone, sources }
+    }
+
+    /// Packets to here are encapsulated and go to this UDP port, or are not (RFC 6951, section 5.4). The MTU stays that of
+    /// the IP packet, and what fits it changes (5.6). Whether it does.
+    pub(crate) fn set_udp_port(&mut self, port: Option<u16>) -> bool {
+        let before = self.headers_below();
+        self.udp_port = port;
+        let changes = self.headers_below() != before;
+        if changes {
+            self.congestion.set_pmdcs(self.chunk_limit());
+        }
+        changes
     }
 
     /// The greatest SCTP packet that fits, in bytes.

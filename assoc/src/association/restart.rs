@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use usctp_chunk::{Cause, Chunk};
 
+use super::addresses::Named;
 use super::collision::{CookieAction, InitAction, cookie_action, tags};
 use super::inbound::new_ties;
 use super::setup::settle_addresses;
 use super::tcb::{Phase, Tcb};
 use super::{Arrival, Association, State};
 use crate::context::Context;
-use crate::cookie::{Cookie, Ties};
-use crate::event::{ActiveReason, Event};
+use crate::cookie::{Cookie, Route, Ties};
+use crate::event::{ActiveReason, Event, RemovedReason};
 use crate::negotiate::PeerOffer;
 use crate::outbox;
-use crate::path::{Heartbeat, PathId, PathState, Rto};
+use crate::path::{Heartbeat, Pacer, PathId, PathState, Paths, Record, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -29,18 +30,10 @@ impl Association {
         own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Self {
-        settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, &mut ctx);
+        settle_addresses(&named(cookie, own, taken), &mut ctx);
         let learned = std::mem::take(&mut ctx.events);
         let first = ctx.paths.primary();
-        if let Some(path) = ctx.paths.path_mut(first) {
-            // The answer leaves from the address that was asked.
-            path.local = Some(cookie.route.local);
-            path.udp_port = cookie.route.udp_port;
-            path.zone = cookie.route.zone;
-        }
-        for path in ctx.paths.iter_mut() {
-            path.udp_port = cookie.route.udp_port;
-        }
+        follow(&cookie.route, first, &mut ctx);
         let tcb = tcb_of(cookie, &mut ctx);
         let mut association = Self { ctx, state: State::Open(Box::new(tcb)) };
         association.acknowledge_cookie(now, None, true);
@@ -50,14 +43,25 @@ impl Association {
     }
 
     /// What to do about an INIT whose addresses lead to this association (RFC 9260, 5.2.1, 5.2.2, 9.2).
-    pub(crate) fn on_init(&mut self, source: IpAddr, offer: &PeerOffer) -> InitAction {
-        let known = |address: &IpAddr| self.ctx.paths.find(*address).is_some();
-        let listed = std::iter::once(source).chain(offer.addresses.iter().copied());
-        let new: Vec<IpAddr> = listed.filter(|address| !known(address)).collect();
+    /// `own` and `taken` are as when an association begins.
+    pub(crate) fn on_init(
+        &mut self,
+        (source, zone): (IpAddr, u32),
+        offer: &PeerOffer,
+        own: &[IpAddr],
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> InitAction {
+        let paths = &self.ctx.paths;
+        let known = paths.find_in(source, zone).is_some();
+        // RFC 9260, 5.2.2: what a new association would not have is not added to this one either.
+        let mut new = Named { source, listed: &offer.addresses, own, taken }.new_to(paths);
+        if !known && !new.contains(&source) {
+            new.insert(0, source);
+        }
         match &mut self.state {
             State::Closed(_) => InitAction::Discard,
             // RFC 9260, 5.2.1: answered only at an address that the application listed.
-            State::CookieWait(_) if known(&source) => InitAction::AnswerAsOffered(Ties::default()),
+            State::CookieWait(_) if known => InitAction::AnswerAsOffered(Ties::default()),
             State::CookieWait(_) => InitAction::Discard,
             State::Open(tcb) => match &mut tcb.phase {
                 Phase::ShutdownAckSent(closing) => {
@@ -102,11 +106,12 @@ impl Association {
         action: CookieAction,
         cookie: &Cookie,
         arrival: &Arrival,
+        own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> bool {
         match action {
             CookieAction::None | CookieAction::Late => return false,
-            CookieAction::Restart => return self.on_restart(now, cookie, arrival),
+            CookieAction::Restart => return self.on_restart(now, cookie, arrival, own, taken),
             CookieAction::Collision => self.on_collision(now, cookie, arrival, taken),
             CookieAction::Duplicate => {
                 let setting_up = matches!(&self.state, State::Open(tcb)
@@ -117,13 +122,22 @@ impl Association {
         true
     }
 
-    /// RFC 9260, 5.2.4 (A)
-    fn on_restart(&mut self, now: Instant, cookie: &Cookie, arrival: &Arrival) -> bool {
+    /// RFC 9260, 5.2.4 (A): as if an ABORT had come, and the cookie had then met no association. What the application set is
+    /// kept, and so are the messages that were not sent yet.
+    fn on_restart(
+        &mut self,
+        now: Instant,
+        cookie: &Cookie,
+        arrival: &Arrival,
+        own: &[IpAddr],
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> bool {
         let State::Open(tcb) = &mut self.state else { return false };
-        let known = |address: &IpAddr| self.ctx.paths.find(*address).is_some();
-        if !std::iter::once(&cookie.route.peer).chain(&cookie.addresses).all(known) {
+        let (route, named) = (&cookie.route, named(cookie, own, taken));
+        let first = self.ctx.paths.find_in(route.peer, route.zone);
+        let Some(first) = first.filter(|_| named.new_to(&self.ctx.paths).is_empty()) else {
             return false;
-        }
+        };
         if let Phase::ShutdownAckSent(closing) = &mut tcb.phase {
             // No new association now: SHUTDOWN ACK again, and the reason for it.
             closing.due = true;
@@ -134,11 +148,16 @@ impl Association {
         }
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
-        let returned = self.reset_paths(now);
-        self.ctx.me.answered_at(cookie.route.local);
+        self.ctx.end_heartbeats(Heartbeat::stop);
+        let told = std::mem::take(&mut self.ctx.events);
+        named.drop_others(RemovedReason::NotInInit, &mut self.ctx);
+        let removed = std::mem::replace(&mut self.ctx.events, told);
+        follow(route, first, &mut self.ctx);
+        let returned = renew(now, first, &mut self.ctx.paths);
         let me = &mut self.ctx.me;
+        me.answered_at(route.local);
         me.local_tag = cookie.tags.local;
-        me.sources = cookie.route.sources;
+        me.sources = route.sources;
         self.ctx.addresses_changed = true;
         let tcb = tcb_of(cookie, &mut self.ctx);
         self.state = State::Open(Box::new(tcb));
@@ -146,6 +165,8 @@ impl Association {
         if let State::Open(tcb) = &mut self.state {
             tcb.restart(now, &mut self.ctx);
         }
+        // The application hears of the restart first, and then of the addresses.
+        self.ctx.events.extend(removed);
         for (id, before) in returned {
             self.ctx.tell_return(id, before, ActiveReason::Restarted);
         }
@@ -164,7 +185,7 @@ impl Association {
             State::CookieWait(wait) => {
                 let (ctx, own) = (&mut self.ctx, &wait.setup.offer.own);
                 ctx.me.answered_at(cookie.route.local);
-                settle_addresses(cookie.route.peer, &cookie.addresses, own, taken, ctx);
+                settle_addresses(&named(cookie, own, taken), ctx);
                 if let Some(path) = ctx.paths.find(cookie.route.peer) {
                     ctx.paths.set_primary(path);
                 }
@@ -191,7 +212,8 @@ impl Association {
         }
         let State::Open(tcb) = &mut self.state else { return };
         let primary = self.ctx.paths.primary();
-        let to = arrival.and_then(|arrival| arrival.path).unwrap_or(primary);
+        let from = arrival.and_then(|arrival| self.ctx.paths.find_in(arrival.source, arrival.zone));
+        let to = from.unwrap_or(primary);
         tcb.control.push_first(to, Chunk::CookieAck);
         if establish {
             tcb.establish(now, &mut self.ctx);
@@ -201,23 +223,48 @@ impl Association {
             path.heartbeat.request();
         }
     }
+}
 
-    /// RFC 9260, 5.2.4 (A): all that was learned of the paths is forgotten. Which paths had failed, and do so no more.
-    fn reset_paths(&mut self, now: Instant) -> Vec<(PathId, PathState)> {
-        let mut returned = Vec::new();
-        self.ctx.paths.forget_errors();
-        self.ctx.end_heartbeats(Heartbeat::stop);
-        for path in self.ctx.paths.iter_mut() {
-            path.rto = Rto::new(&path.settings.rto);
-            path.t3.stop();
-            path.record = Default::default();
-            if path.confirmed && path.state != PathState::Active {
-                returned.push((path.id, path.state));
-                path.enter(now, PathState::Active);
-            }
-        }
-        returned
+/// The addresses that a cookie names.
+fn named<'a>(
+    cookie: &'a Cookie,
+    own: &'a [IpAddr],
+    taken: &'a dyn Fn(IpAddr) -> bool,
+) -> Named<'a> {
+    Named { source: cookie.route.peer, listed: &cookie.addresses, own, taken }
+}
+
+/// What follows goes the way that the INIT came, which the cookie has shown to lead to the peer (RFC 9260, 5.4).
+fn follow(route: &Route, first: PathId, ctx: &mut Context) {
+    ctx.paths.set_primary(first);
+    for path in ctx.paths.iter_mut() {
+        path.local = None;
+        path.set_udp_port(route.udp_port);
     }
+    if let Some(path) = ctx.paths.path_mut(first) {
+        // The answer leaves from the address that was asked.
+        path.local = Some(route.local);
+        path.zone = route.zone;
+    }
+}
+
+/// RFC 9260, 5.2.4 (A): what was learned of the paths is forgotten, but for their statistics, and that an address is the
+/// peer's. Those that are active now and were not.
+fn renew(now: Instant, first: PathId, paths: &mut Paths) -> Vec<(PathId, PathState)> {
+    let mut returned = Vec::new();
+    paths.forget_errors();
+    for path in paths.iter_mut() {
+        path.rto = Rto::new(&path.settings.rto);
+        path.pacer = Pacer::default();
+        path.t3.stop();
+        path.record = Record { counts: path.record.counts, ..Record::default() };
+        path.confirmed |= path.id == first;
+        if path.confirmed && path.state != PathState::Active {
+            returned.push((path.id, path.state));
+            path.enter(now, PathState::Active);
+        }
+    }
+    returned
 }
 
 /// What was sent to a peer that is gone is given back to the application, and the streams begin anew.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use usctp_chunk::{CauseCode, Init, Parameter};
 
+use super::addresses::Named;
 use super::schedule::{FullCycle, first_time_out, init_budget};
 use super::{Arrival, Ending};
 use crate::config::{Compat, Config, ConnectOptions, OnRefused};
 use crate::context::Context;
-use crate::event::{AddressChange, Event, LostReason, MovedOn, RemovedReason};
+use crate::event::{Event, LostReason, MovedOn, RemovedReason};
 use crate::negotiate::{LocalOffer, PeerOffer};
 use crate::path::{Path, PathId, PathState, SetupMark};
-use crate::scope::{Scope, is_unicast};
 use crate::timer::{Timer, earliest};
 
 /// What the set-up needs until the association is established.
@@ -263,7 +263,8 @@ impl CookieWait {
         self.measure(now, arrival, ctx);
         ctx.me.answered_at(arrival.destination);
         let offered: Vec<IpAddr> = offer.listed().collect();
-        settle_addresses(arrival.source, &offered, &self.setup.offer.own, taken, ctx);
+        let (source, own) = (arrival.source, &*self.setup.offer.own);
+        settle_addresses(&Named { source, listed: &offered, own, taken }, ctx);
         let source = ctx.paths.find(arrival.source).and_then(|id| ctx.paths.path_mut(id));
         if let Some(path) = source {
             path.zone = arrival.zone;
@@ -371,40 +372,14 @@ fn take_expired(timers: &mut Vec<(PathId, Timer)>, now: Instant) -> Vec<PathId> 
     expired.into_iter().map(|(id, _)| id).collect()
 }
 
-/// `connectx`: listed addresses that the peer omits, and does not answer from, are dropped; those it adds
-/// are unconfirmed. Ignored are addresses of another association (`taken`), of families without an own address
-/// (none in `own`), and such as reach less far than those that are known to be of use: a host in the internet has
-/// nothing to say about private networks here.
-pub(crate) fn settle_addresses(
-    source: IpAddr,
-    offered: &[IpAddr],
-    own: &[IpAddr],
-    taken: &dyn Fn(IpAddr) -> bool,
-    ctx: &mut Context,
-) {
-    let config = ctx.config.clone();
-    let kept = |peer| peer == source || offered.contains(&peer);
-    let dropped: Vec<PathId> =
-        ctx.paths.iter().filter(|path| !kept(path.peer)).map(|path| path.id).collect();
-    for id in dropped {
-        ctx.tell_path(id, AddressChange::Removed(RemovedReason::NotInInitAck));
-        ctx.paths.remove(id);
-    }
+/// `connectx`: listed addresses that the peer omits, and does not answer from, are dropped; those it adds are unconfirmed.
+pub(crate) fn settle_addresses(named: &Named<'_>, ctx: &mut Context) {
+    named.drop_others(RemovedReason::NotInInitAck, ctx);
     for path in ctx.paths.iter_mut() {
         if path.confirmed {
             path.state = PathState::Active;
         }
         path.record.mark = None;
     }
-    let reach = ctx.paths.iter().map(|path| Scope::of(path.peer)).fold(Scope::of(source), Ord::min);
-    for peer in std::iter::once(source).chain(offered.iter().copied()) {
-        let usable = own.iter().any(|own| own.is_ipv4() == peer.is_ipv4());
-        let in_scope = peer == source || (Scope::of(peer) >= reach && is_unicast(peer));
-        let room = ctx.paths.len() < config.limits.peer_addresses;
-        if ctx.paths.find(peer).is_none() && usable && in_scope && room && !taken(peer) {
-            let id = ctx.paths.add(peer, PathState::Unconfirmed, &config);
-            ctx.tell_path(id, AddressChange::Unconfirmed);
-        }
-    }
-    ctx.addresses_changed = true;
+    named.add_new(ctx);
 }

@@ -96,6 +96,19 @@ impl Endpoint {
         if near || far.is_empty() { bound.collect() } else { far }
     }
 
+    /// The same for what is told again to a peer that restarts, from `peer`.
+    pub(super) fn own_addresses_of(&self, id: AssociationId, peer: IpAddr) -> Vec<IpAddr> {
+        let Some(me) = self.table.view(id).map(|association| association.ctx.me) else {
+            return Vec::new();
+        };
+        if let Some(only) = me.only {
+            return vec![only];
+        }
+        let all = self.address_set(me.sources);
+        let far: Vec<IpAddr> = all.iter().copied().filter(|own| !is_link_local(*own)).collect();
+        if is_link_local(peer) || far.is_empty() { all.to_vec() } else { far }
+    }
+
     /// Names what a peer is told of, together with the addresses that neighbours know without being told.
     pub(super) fn name_set(&mut self, listed: &[IpAddr]) -> AddressSet {
         let local = self.addresses.bound.iter().filter(|address| is_link_local(**address));

@@ -44,8 +44,11 @@ impl Endpoint {
             let own = self.fresh_offer(datagram, None, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
+        let source = (datagram.source, datagram.zone);
+        let own = self.own_addresses_of(id, datagram.source);
+        let taken = self.taken_by_others(id, packet.header.source_port, &offer.addresses);
         let association = self.table.touch(id)?;
-        match association.on_init(datagram.source, &offer) {
+        match association.on_init(source, &offer, &own, &|peer| taken.contains(&peer)) {
             InitAction::AnswerAsOffered(ties) => {
                 let own = association.own_offer()?.clone();
                 self.init_ack(now, datagram, packet, own, &offer, ties)
@@ -121,14 +124,20 @@ impl Endpoint {
         cookie: &Cookie,
     ) -> Option<Reply> {
         let arrival = self.arrival(id, datagram, packet);
+        let own = self.own_addresses_of(id, cookie.route.peer);
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
-        let reply = association
-            .on_cookie(now, action, cookie, &arrival, &taken)
-            .then(|| association.handle_chunks(now, packet, 1, &arrival, &taken));
+        let goes_on = association.on_cookie(now, action, cookie, &arrival, &own, &taken);
         self.table.reindex(id);
-        reply.flatten()
+        if !goes_on {
+            return None;
+        }
+        // The path that the packet came by may be another one by now, or none.
+        let arrival = self.arrival(id, datagram, packet);
+        let reply = self.table.touch(id)?.handle_chunks(now, packet, 1, &arrival, &taken);
+        self.table.reindex(id);
+        reply
     }
 
     /// A valid cookie makes an association (RFC 9260, 5.1.5, 5).

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Path, PathId, PathSettings, PathState, PathStatus};
 use crate::config::Config;
 use crate::timer::earliest;
+use crate::wire::zone_of;
 
 /// Paths in the caller's order, then those learned from the peer.
 #[derive(Debug, Clone)]
@@ -76,6 +77,12 @@ impl Paths {
 
     pub(crate) fn find(&self, peer: IpAddr) -> Option<PathId> {
         self.paths.iter().find(|path| path.peer == peer).map(|path| path.id)
+    }
+
+    /// The path to an address in a zone, which is 0 unless the address is link-local.
+    pub(crate) fn find_in(&self, peer: IpAddr, zone: u32) -> Option<PathId> {
+        let path = self.find(peer).and_then(|id| self.path(id));
+        path.filter(|path| zone_of(peer, path.zone) == zone_of(peer, zone)).map(|path| path.id)
     }
 
     pub(crate) fn path(&self, id: PathId) -> Option<&Path> {

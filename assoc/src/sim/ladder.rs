@@ -61,6 +61,8 @@ pub struct Heard {
     pub source: IpAddr,
     /// Z's address.
     pub destination: IpAddr,
+    /// Z's UDP port if the packet was encapsulated.
+    pub udp_port: Option<u16>,
     /// Its common header.
     pub header: CommonHeader,
     /// Its chunks.
@@ -305,6 +307,7 @@ impl Ladder {
             at: arrived.at,
             source: arrived.datagram.source,
             destination: arrived.datagram.destination,
+            udp_port: arrived.datagram.udp_port,
             header: packet.header,
             chunks,
             bytes,
@@ -322,6 +325,24 @@ impl Ladder {
     pub fn says_with_tag(&mut self, tag: VerificationTag, from: IpAddr, chunks: &[Chunk]) {
         let to = self.towards_from(from);
         self.says_bytes(from, to, self.packet(tag, chunks));
+    }
+
+    /// Z sends a packet with A's tag from one of its addresses and a UDP port, or from none (RFC 6951).
+    pub fn says_over(&mut self, from: IpAddr, udp_port: Option<u16>, chunks: &[Chunk]) {
+        self.says_over_with_tag(self.our_tag, from, udp_port, chunks);
+    }
+
+    /// The same with a tag of the test's choice.
+    pub fn says_over_with_tag(
+        &mut self,
+        tag: VerificationTag,
+        from: IpAddr,
+        udp_port: Option<u16>,
+        chunks: &[Chunk],
+    ) {
+        let (to, bytes) = (self.towards_from(from), self.packet(tag, chunks));
+        self.network.wire_sends_over(self.peer, (from, udp_port), to, bytes);
+        self.network.run_for(Duration::ZERO);
     }
 
     /// Z sends bytes.

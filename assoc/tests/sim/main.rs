@@ -29,6 +29,7 @@ mod race;
 mod recovery;
 mod refusal;
 mod restart;
+mod restart_paths;
 mod rfc;
 mod rfc_acknowledging;
 mod rfc_answers;

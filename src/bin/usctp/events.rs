@@ -214,6 +214,9 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
             AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
                 Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
             }
+            AddressChange::Removed(usctp::RemovedReason::NotInInit) => {
+                Some(Line::Dropped { address: peer, reason: "not in INIT of the restart" })
+            }
         },
         Event::PathMtuChange { peer, mtu, reason } => {
             let reason = match reason {

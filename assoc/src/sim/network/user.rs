@@ -163,10 +163,21 @@ impl Network {
         destination: IpAddr,
         payload: Bytes,
     ) {
+        self.wire_sends_over(host, (source, None), destination, payload);
+    }
+
+    /// The same from a UDP port, if there is one (RFC 6951).
+    pub fn wire_sends_over(
+        &mut self,
+        host: HostId,
+        (source, udp_port): (IpAddr, Option<u16>),
+        destination: IpAddr,
+        payload: Bytes,
+    ) {
         let transmit = Transmit {
             source: Some(source),
             destination,
-            udp_port: None,
+            udp_port,
             zone: 0,
             sources: AddressSet::default(),
             ecn: Ecn::NotEct,

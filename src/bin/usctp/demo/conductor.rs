@@ -213,6 +213,9 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
                 AddressChange::Removed(RemovedReason::NotInInitAck) => {
                     Happening::Dropped { address: peer, reason: "not in INIT ACK" }
                 }
+                AddressChange::Removed(RemovedReason::NotInInit) => {
+                    Happening::Dropped { address: peer, reason: "not in INIT of the restart" }
+                }
                 AddressChange::Unconfirmed => {
                     Happening::Path { address: peer, state: "unconfirmed" }
                 }

@@ -1,0 +1,173 @@
+//! What a restart of the peer leaves of its addresses (RFC 9260, section 5.2.4, action A; RFC 5062, section 2).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use usctp_assoc::sim::{Heard, Ladder, a, z};
+use usctp_assoc::{ActiveReason, AddressChange, AssociationState, Event, PathState, RemovedReason};
+use usctp_chunk::{Abort, Cause, Chunk, ChunkType, VerificationTag};
+
+use crate::rfc::{double, request_heartbeat};
+use crate::world::{config, ms};
+
+const NEW_TAG: VerificationTag = VerificationTag(0x0ace_0ace);
+
+/// Z restarts and sends its INIT from this address; A's answer.
+fn begins_anew(ladder: &mut Ladder, from: IpAddr, listed: &[IpAddr]) -> Heard {
+    ladder.peer_tag = NEW_TAG;
+    ladder.says_with_tag(VerificationTag::ZERO, from, &[ladder.init(listed)]);
+    ladder.expects(from, &[ChunkType::INIT_ACK])
+}
+
+/// Z restarts; what A says then, from its COOKIE ACK on.
+fn restarts(ladder: &mut Ladder, from: IpAddr, listed: &[IpAddr]) -> Vec<Heard> {
+    let init_ack = begins_anew(ladder, from, listed);
+    ladder.says(from, &[Chunk::CookieEcho(init_ack.cookie())]);
+    ladder.hears_all()
+}
+
+/// What A's application was told of addresses since the restart.
+fn changes(ladder: &Ladder) -> Vec<(IpAddr, AddressChange)> {
+    let events = ladder.events();
+    let restart = events.iter().rposition(|event| *event == Event::Restart).expect("a restart");
+    let changes = events[restart..].iter().filter_map(|event| match event {
+        Event::PeerAddressChange { peer, change } => Some((*peer, *change)),
+        _ => None,
+    });
+    changes.collect()
+}
+
+fn removed(peer: IpAddr) -> (IpAddr, AddressChange) {
+    (peer, AddressChange::Removed(RemovedReason::NotInInit))
+}
+
+#[test]
+fn a_restart_leaves_only_the_addresses_of_the_new_init_and_speaks_where_that_did() {
+    let name = "a_restart_leaves_only_the_addresses_of_the_new_init_and_speaks_where_that_did";
+    let mut ladder = double(name);
+    ladder.towards = a(2);
+    let heard = restarts(&mut ladder, z(2), &[]);
+    assert_eq!(heard[0].chunks[0], Chunk::CookieAck);
+    assert_eq!((heard[0].source, heard[0].destination), (a(2), z(2)));
+    let paths: Vec<_> = ladder.paths().iter().map(|path| (path.peer, path.primary)).collect();
+    assert_eq!(paths, [(z(2), true)]);
+    assert_eq!(changes(&ladder), [removed(z(1))]);
+    ladder.sends("to the peer as it is now");
+    let data = ladder.expects(z(2), &[ChunkType::DATA]);
+    assert_eq!((data.source, data.header.verification_tag), (a(2), NEW_TAG));
+}
+
+#[test]
+fn a_host_that_the_peer_no_longer_names_cannot_end_what_began_after_a_restart() {
+    let name = "a_host_that_the_peer_no_longer_names_cannot_end_what_began_after_a_restart";
+    let mut ladder = double(name);
+    restarts(&mut ladder, z(2), &[]);
+    // Its answer to whatever reached it of the new association (RFC 9260, 8.4, 8).
+    let abort = Abort { tag_reflected: true, causes: Default::default() };
+    ladder.says_with_tag(NEW_TAG, z(1), &[Chunk::Abort(abort)]);
+    assert_eq!(ladder.state(), AssociationState::Established);
+}
+
+#[test]
+fn who_camps_on_an_address_gets_nothing_of_what_is_for_its_owner() {
+    // RFC 5062, 2.2, item 3: the attacker at z(4) lists the address of the host at z(1), which is not up yet.
+    let name = "who_camps_on_an_address_gets_nothing_of_what_is_for_its_owner";
+    let mut ladder = Ladder::new(name);
+    ladder.network.listen(ladder.ours, true);
+    ladder.says_with_tag(VerificationTag::ZERO, z(4), &[ladder.init(&[z(4), z(1)])]);
+    let init_ack = ladder.expects(z(4), &[ChunkType::INIT_ACK]);
+    ladder.says(z(4), &[Chunk::CookieEcho(init_ack.cookie())]);
+    ladder.id = ladder.network.newest(ladder.ours);
+    ladder.network.run_for(ms(200));
+    ladder.hears_all();
+    assert_eq!(ladder.path(z(1)).state, PathState::Unconfirmed);
+    restarts(&mut ladder, z(1), &[]);
+    let confirmed = (z(1), AddressChange::Active(ActiveReason::Restarted));
+    assert_eq!(changes(&ladder), [removed(z(4)), confirmed]);
+    ladder.sends("a secret");
+    ladder.expects(z(1), &[ChunkType::DATA]);
+    ladder.network.run_for(ms(60_000));
+    assert!(ladder.hears_all().iter().all(|heard| heard.destination == z(1)));
+}
+
+#[test]
+fn a_restart_over_udp_is_answered_where_it_comes_from() {
+    let mut ladder = Ladder::new("a_restart_over_udp_is_answered_where_it_comes_from");
+    ladder.network.listen(ladder.ours, true);
+    for (tag, port) in [(VerificationTag(1), Some(1000)), (NEW_TAG, Some(2000)), (NEW_TAG, None)] {
+        ladder.peer_tag = VerificationTag(tag.0 + u32::from(port.unwrap_or(0)));
+        let init = ladder.init(&[z(1), z(2)]);
+        ladder.says_over_with_tag(VerificationTag::ZERO, z(1), port, &[init]);
+        let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+        ladder.says_over(z(1), port, &[Chunk::CookieEcho(init_ack.cookie())]);
+        let heard = ladder.hears_all();
+        assert_eq!((&heard[0].chunks[0], heard[0].udp_port), (&Chunk::CookieAck, port));
+        let elsewhere: Vec<_> = heard.iter().filter(|heard| heard.destination == z(2)).collect();
+        assert!(!elsewhere.is_empty(), "the other address is probed");
+        assert!(elsewhere.iter().all(|heard| heard.udp_port == port), "{elsewhere:?}");
+    }
+    assert_eq!(ladder.network.endpoint(ladder.ours).associations().count(), 1);
+}
+
+#[test]
+fn a_restart_keeps_the_statistics_of_an_address_and_what_the_application_set_for_it() {
+    let name = "a_restart_keeps_the_statistics_of_an_address_and_what_the_application_set_for_it";
+    let mut ladder = double(name);
+    let (ours, id) = (ladder.ours, ladder.id());
+    let mut settings = ladder.network.with(ours, id, |a, _| a.path_settings(z(1)).unwrap());
+    settings.rto.initial = ms(1_200);
+    ladder.network.with(ours, id, |a, now| a.set_path_settings(now, z(1), settings)).unwrap();
+    request_heartbeat(&mut ladder, z(1));
+    ladder.sends("counted");
+    ladder.hears_all();
+    let before = ladder.path(z(1)).counts;
+    assert!(before.bytes_sent > 0 && before.heartbeats_sent == 1);
+    restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    let path = ladder.path(z(1));
+    assert_eq!((path.counts, path.rto), (before, ms(1_200)));
+    assert_eq!(changes(&ladder), [], "nothing changed but the peer");
+}
+
+#[test]
+fn a_cookie_that_comes_from_an_address_the_new_init_left_out_is_acknowledged_where_the_init_came_from()
+ {
+    let name = "a_cookie_that_comes_from_an_address_the_new_init_left_out";
+    let mut ladder = double(name);
+    let init_ack = begins_anew(&mut ladder, z(2), &[]);
+    let message = ladder.data("with the cookie");
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie()), message]);
+    let heard = ladder.hears();
+    assert_eq!((&heard.chunks[0], heard.destination), (&Chunk::CookieAck, z(2)));
+    ladder.sends("nothing is stuck behind it");
+    assert!(ladder.hears_all().iter().all(|heard| heard.destination == z(2)));
+    assert_eq!(ladder.paths().len(), 1);
+}
+
+#[test]
+fn an_address_that_the_set_up_ignored_does_not_keep_the_peer_from_restarting() {
+    // RFC 9260, 5.2.2: what would not be added is no new address of the association.
+    let name = "an_address_that_the_set_up_ignored_does_not_keep_the_peer_from_restarting";
+    let global = |host| IpAddr::from(Ipv4Addr::new(203, 0, 113, host));
+    let private = IpAddr::from(Ipv4Addr::new(172, 17, 0, 1));
+    let (ours, peers) = ([global(1)], [global(2), global(3)]);
+    let mut ladder = Ladder::with(name, config(|_| {}), &ours, &peers);
+    ladder.network.listen(ladder.ours, true);
+    let init = ladder.init(&[peers[0], private]);
+    ladder.says_with_tag(VerificationTag::ZERO, peers[0], &[init]);
+    let init_ack = ladder.expects(peers[0], &[ChunkType::INIT_ACK]);
+    ladder.says(peers[0], &[Chunk::CookieEcho(init_ack.cookie())]);
+    ladder.id = ladder.network.newest(ladder.ours);
+    assert_eq!(ladder.paths().len(), 1);
+    ladder.hears_all();
+    restarts(&mut ladder, peers[0], &[peers[0], private]);
+    assert_eq!((changes(&ladder), ladder.paths().len()), (vec![], 1));
+    // One that would be used is refused all the same.
+    let init = ladder.init(&[peers[0], private, peers[1]]);
+    ladder.says_with_tag(VerificationTag::ZERO, peers[0], &[init]);
+    let refusal = ladder.hears();
+    let Chunk::Abort(abort) = refusal.only() else { panic!("{refusal:?}") };
+    let Some(Ok(Cause::RestartWithNewAddresses(added))) = abort.causes.iter().next() else {
+        panic!("{:?}", abort.causes)
+    };
+    let added: Vec<_> = added.iter().filter_map(|parameter| parameter.ok()?.ip()).collect();
+    assert_eq!(added, [peers[1]]);
+}
