@@ -279,6 +279,19 @@ impl Association {
         self.ctx.outbox.bytes() + outstanding
     }
 
+    /// For tests: counts chunk by chunk what is kept as a sum: what is in flight on each path and of the peer's window, what
+    /// is to be sent again, and the send buffer. How many chunks it counted.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    #[cfg(feature = "sim")]
+    pub fn audit(&self) -> Result<usize, String> {
+        match &self.state {
+            State::Open(tcb) => tcb.sender.audit(&self.ctx.paths),
+            _ => Ok(0),
+        }
+    }
+
     /// When the association wants [`handle_timeout`](crate::Endpoint::handle_timeout) to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.state {

@@ -136,6 +136,8 @@ pub(crate) struct Record {
     pub(crate) used_at: Option<Instant>,
     /// The DATA chunk whose acknowledgement measures the round trip (RFC 9260, 6.3.1, C4: one at a time).
     pub(crate) probe: Option<Probe>,
+    /// No chunk with a lower number is in flight here.
+    pub(crate) earliest: u64,
     /// INITs sent here.
     pub(crate) inits: u32,
     /// During the set-up: why this address is not to be tried, if it is not.

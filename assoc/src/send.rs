@@ -22,8 +22,8 @@ use rack::Rack;
 #[derive(Debug)]
 pub(crate) struct Sender {
     outstanding: Outstanding,
-    /// The peer's receive window as far as it is known, in bytes.
-    rwnd: usize,
+    /// What the peer advertised last, in bytes.
+    a_rwnd: usize,
     /// Packets that may still be sent on this occasion (Max.Burst, RFC 9260, 6.1, D).
     burst: usize,
     recovery: Recovery,
@@ -72,7 +72,7 @@ impl Sender {
     pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32, config: &Config) -> Self {
         Self {
             outstanding: Outstanding::new(initial_tsn),
-            rwnd: peer_rwnd as usize,
+            a_rwnd: peer_rwnd as usize,
             burst: 0,
             recovery: Recovery::default(),
             window_probe: WindowProbe::default(),
@@ -101,9 +101,7 @@ impl Sender {
 
     /// The packet with the cookie was lost, and what went with it: it goes with the next one.
     pub(crate) fn cookie_lost(&mut self, path: PathId, to: PathId, paths: &mut Paths) {
-        let before = self.outstanding.in_flight();
         self.outstanding.lose_path(path, paths);
-        self.rwnd += before - self.outstanding.in_flight();
         self.outstanding.redirect_lost(path, to);
     }
 
@@ -142,7 +140,7 @@ impl Sender {
             let to = self.turn_aside(to, paths);
             // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
             let path = paths.path_mut(to)?;
-            if self.recovery.packet_due {
+            if self.outstanding.is_fast() {
                 return Some(to);
             }
             let room = path.congestion.has_room();
@@ -231,12 +229,9 @@ impl Sender {
     ///
     /// Where the retransmissions go is settled by [`on_path_failed`](Self::on_path_failed), when the failure is counted.
     pub(crate) fn on_t3(&mut self, path: PathId, paths: &mut Paths, config: &Config) -> bool {
-        let before = self.outstanding.in_flight();
         if !self.outstanding.lose_path(path, paths) {
             return false;
         }
-        // RFC 9260, 6.2.1 (C)
-        self.rwnd += before - self.outstanding.in_flight();
         if let Some(path) = paths.path_mut(path) {
             path.congestion.on_timeout();
             path.rto.back_off();
@@ -246,6 +241,7 @@ impl Sender {
         }
         // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
         self.recovery = Recovery::default();
+        self.outstanding.end_fast();
         self.open_burst(config);
         // RFC 9260, 6.1 (A): a window probe that the peer refused to take is no failure.
         let closed_window = self.window_probe.outstanding && self.window_probe.answered;
@@ -311,6 +307,12 @@ impl Sender {
         self.outstanding.drain()
     }
 
+    /// Compares what is kept as a sum with what the chunks say. How many these are.
+    #[cfg(feature = "sim")]
+    pub(crate) fn audit(&self, paths: &Paths) -> Result<usize, String> {
+        self.outstanding.audit(paths)
+    }
+
     /// RFC 7829, 3.2 (3): what was to be retransmitted on a path that fails goes to an active one, if by now there is one.
     fn turn_aside(&mut self, to: PathId, paths: &Paths) -> PathId {
         let Some(better) = paths.usable_instead_of(to) else { return to };
@@ -318,9 +320,15 @@ impl Sender {
         better
     }
 
+    /// The peer's receive window as far as it is known, in bytes (RFC 9260, 6.2.1): what it advertised last, less what is in
+    /// flight. So what is sent takes from it (B), and whatever leaves flight gives back (C, D ii), by whichever way.
+    fn rwnd(&self) -> usize {
+        self.a_rwnd.saturating_sub(self.outstanding.in_flight())
+    }
+
     /// RFC 9260, 6.1 (A): whether the peer's window has room for a chunk, or a probe of it is due.
     fn window_allows(&mut self, len: usize, now: Instant, rto: Duration) -> bool {
-        if len <= self.rwnd {
+        if len <= self.rwnd() {
             self.window_probe.wait.stop();
             return true;
         }
@@ -389,8 +397,7 @@ impl Sender {
     }
 
     fn update_window(&mut self, a_rwnd: u32) {
-        // RFC 9260, 6.2.1 (D ii)
-        self.rwnd = (a_rwnd as usize).saturating_sub(self.outstanding.in_flight());
+        self.a_rwnd = a_rwnd as usize;
         self.window_probe.answered = true;
         if self.outstanding.is_empty() {
             self.window_probe.outstanding = false;

@@ -94,19 +94,19 @@ impl Congestion {
         self.fully_used = fully_used;
     }
 
-    pub(crate) fn on_sent(&mut self, now: Instant, bytes: usize) {
-        self.flight += bytes;
+    /// A packet with DATA left.
+    pub(crate) fn on_sent(&mut self, now: Instant) {
         self.used_at = Some(now);
     }
 
-    /// Takes bytes out of flight: acknowledged, or marked for retransmission.
-    pub(crate) fn on_left_flight(&mut self, bytes: usize) {
-        self.flight = self.flight.saturating_sub(bytes);
+    /// A chunk is in flight: it was sent, or a Gap Ack Block had covered it and no longer does.
+    pub(crate) fn on_entered_flight(&mut self, bytes: usize) {
+        self.flight += bytes;
     }
 
-    /// Puts bytes back into flight that a Gap Ack Block had covered and no longer does.
-    pub(crate) fn on_reneged(&mut self, bytes: usize) {
-        self.flight += bytes;
+    /// A chunk is no longer in flight: acknowledged, or marked for retransmission.
+    pub(crate) fn on_left_flight(&mut self, bytes: usize) {
+        self.flight = self.flight.saturating_sub(bytes);
     }
 
     /// A SACK newly acknowledged something of what was sent here.
@@ -213,6 +213,11 @@ mod tests {
         Congestion::new(PMDCS, IpAddr::V4(Ipv4Addr::LOCALHOST), CongestionControl::Rfc9260)
     }
 
+    fn send(congestion: &mut Congestion, now: Instant, bytes: usize) {
+        congestion.on_entered_flight(bytes);
+        congestion.on_sent(now);
+    }
+
     fn acked(bytes: usize) -> Arrived {
         Arrived { now: base(), rtt: Duration::from_millis(10), bytes }
     }
@@ -289,15 +294,14 @@ mod tests {
     #[test]
     fn after_a_timeout_one_packet_is_in_flight_until_an_acknowledgement() {
         let mut c = congestion();
-        let now = base();
         c.on_timeout();
         assert_eq!(c.cwnd(), PMDCS);
         assert!(c.has_room());
-        c.on_sent(now, 100);
+        send(&mut c, base(), 100);
         assert!(!c.has_room(), "although cwnd is not reached");
         c.on_left_flight(100);
         c.on_acked(acked(100), false);
-        c.on_sent(now, 100);
+        send(&mut c, base(), 100);
         assert!(c.has_room());
     }
 
@@ -307,7 +311,7 @@ mod tests {
         let now = base();
         let rto = Duration::from_secs(1);
         c.cwnd = 20 * PMDCS;
-        c.on_sent(now, 10);
+        send(&mut c, now, 10);
         c.on_left_flight(10);
         c.decay(now + rto, rto);
         assert_eq!(c.cwnd(), 10 * PMDCS);

@@ -15,8 +15,6 @@ use crate::path::{PathId, Paths};
 pub(super) struct Recovery {
     /// The number behind the highest chunk outstanding when Fast Recovery began.
     pub(super) exit: Option<u64>,
-    /// One packet of fast retransmissions may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
-    pub(super) packet_due: bool,
     /// How many transmissions there were when it began.
     began: u64,
 }
@@ -38,10 +36,7 @@ impl Sender {
             return;
         }
         self.rack = by_time.then(|| Rack::taking_over(&self.outstanding, paths));
-        let before = self.outstanding.in_flight();
         self.find_by_time(now, paths);
-        // RFC 9260, 6.2.1 (C)
-        self.rwnd += before - self.outstanding.in_flight();
         self.schedule_probes(now, paths);
     }
 
@@ -122,7 +117,7 @@ impl Sender {
             for &id in struck {
                 self.cut(id, paths);
             }
-            self.recovery.packet_due = true;
+            self.outstanding.allow_fast();
         }
         for &id in struck {
             if paths.path(id).is_some_and(|path| !path.is_usable()) {
@@ -171,13 +166,10 @@ impl Sender {
     pub(super) fn on_rack_timeout(&mut self, now: Instant, paths: &mut Paths) -> bool {
         let Some(rack) = &mut self.rack else { return false };
         let (due, probe) = (rack.is_due(now), rack.take_due_probe(now));
-        let before = self.outstanding.in_flight();
         let mut any = due && self.find_by_time(now, paths);
         if let Some(path) = probe.filter(|_| self.is_calm()) {
             any |= self.probe_tail(now, path, paths);
         }
-        // RFC 9260, 6.2.1 (C)
-        self.rwnd += before - self.outstanding.in_flight();
         any
     }
 
@@ -189,7 +181,7 @@ impl Sender {
         if let Some(path) = paths.path_mut(id) {
             path.record.counts.tail_loss_probes += 1;
         }
-        self.recovery.packet_due = true;
+        self.outstanding.allow_fast();
         true
     }
 }

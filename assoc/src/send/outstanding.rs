@@ -1,21 +1,25 @@
 //! DATA chunks sent and not yet cumulatively acknowledged, and what a SACK says of them (RFC 9260, section 6.2.1).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
 use usctp_chunk::{Data, GapBlock, Tsn};
 
 use crate::outbox::cost;
-use crate::path::{PathId, Paths};
+use crate::path::{Path, PathId, Paths};
 
+#[cfg(feature = "sim")]
+mod audit;
 mod gaps;
 mod sendings;
 mod tally;
+mod totals;
 
 use gaps::Gaps;
 pub(crate) use tally::{Tally, Transmission};
 use tally::{settle, tally, tally_for};
+use totals::Totals;
 
 /// A window of chunks, indexed by their distance from its lower edge.
 ///
@@ -27,13 +31,12 @@ pub(crate) struct Outstanding {
     first: u64,
     /// The Cumulative TSN Ack Point.
     cumulative: Tsn,
-    /// Numbers of the chunks marked for retransmission.
-    lost: BTreeSet<u64>,
+    /// What is in flight, and what is marked for retransmission.
+    totals: Totals,
     /// What Gap Ack Blocks cover.
     gaps: Gaps,
-    /// Cost of all chunks to the send buffer, and of those in flight to the peer's window, in bytes.
+    /// Cost of all chunks to the send buffer, in bytes.
     cost: usize,
-    in_flight: usize,
     /// How many transmissions of chunks there were.
     transmissions: u64,
 }
@@ -89,10 +92,9 @@ impl Outstanding {
             chunks: VecDeque::new(),
             first: 0,
             cumulative: initial_tsn.previous(),
-            lost: BTreeSet::new(),
+            totals: Totals::default(),
             gaps: Gaps::default(),
             cost: 0,
-            in_flight: 0,
             transmissions: 0,
         }
     }
@@ -112,7 +114,7 @@ impl Outstanding {
 
     /// What is in flight takes so many bytes of the peer's window.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.totals.in_flight()
     }
 
     /// The TSN that the next new chunk gets.
@@ -136,18 +138,17 @@ impl Outstanding {
         &mut self,
         now: Instant,
         data: Data,
-        path: PathId,
+        path: &mut Path,
         context: u32,
         packet: usize,
     ) -> &Data {
         self.transmissions += 1;
         self.cost += cost(data.payload.len());
-        self.in_flight += window_cost(data.payload.len());
         let sent = Sent {
             data,
             context,
-            path,
-            next: path,
+            path: path.id,
+            next: path.id,
             fate: Fate::InFlight,
             misses: 0,
             again: false,
@@ -156,6 +157,7 @@ impl Outstanding {
             moved: false,
             packet: u16::try_from(packet).unwrap_or(u16::MAX),
         };
+        self.totals.enter(&sent, self.next_number(), Some(path));
         self.chunks.push_back(sent);
         &self.chunks.back().expect("it was put there").data
     }
@@ -168,36 +170,59 @@ impl Outstanding {
 
     /// The first chunk marked for retransmission: its number, where it goes, and the chunk.
     pub(crate) fn first_lost(&self) -> Option<(u64, PathId, &Data)> {
-        let &number = self.lost.first()?;
+        let &number = self.totals.lost().first()?;
         let sent = self.chunks.get(self.offset(number))?;
         Some((number, sent.next, &sent.data))
     }
 
+    /// Whether one packet of what is marked for retransmission may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
+    pub(crate) fn is_fast(&self) -> bool {
+        self.totals.is_fast()
+    }
+
+    /// One packet of the chunks that are marked for retransmission now may leave whatever cwnd says.
+    pub(crate) fn allow_fast(&mut self) {
+        self.totals.allow_fast();
+    }
+
+    /// It left, or is not to leave any more.
+    pub(crate) fn end_fast(&mut self) {
+        self.totals.end_fast();
+    }
+
     /// A chunk marked for retransmission went out again, in a packet of so many bytes.
-    pub(crate) fn resent(&mut self, now: Instant, number: u64, packet: usize) {
-        self.lost.remove(&number);
+    pub(crate) fn resent(&mut self, now: Instant, number: u64, packet: usize, paths: &mut Paths) {
         self.transmissions += 1;
         let at = self.offset(number);
         if let Some(sent) = self.chunks.get_mut(at) {
-            sent.fate = Fate::InFlight;
             sent.order = self.transmissions;
             sent.sent_at = now;
             sent.moved |= sent.path != sent.next;
             sent.path = sent.next;
             sent.packet = u16::try_from(packet).unwrap_or(u16::MAX);
-            self.in_flight += window_cost(sent.data.payload.len());
+            self.totals.turn(sent, number, Fate::InFlight, paths);
         }
     }
 
-    /// Whether no earlier chunk is in flight on the path.
-    pub(crate) fn is_earliest_on(&self, path: PathId, number: u64) -> bool {
-        let before = self.offset(number);
-        !self.chunks.iter().take(before).any(|s| s.fate == Fate::InFlight && s.path == path)
+    /// Whether no earlier chunk is in flight on the path. What was looked at once is not again, unless something earlier is
+    /// sent there.
+    pub(crate) fn is_earliest_on(&self, path: &mut Path, number: u64) -> bool {
+        let from = path.record.earliest.max(self.first);
+        let between =
+            self.chunks.range(self.offset(from).min(self.offset(number))..self.offset(number));
+        let here = |sent: &Sent| {
+            #[cfg(test)]
+            tests::VISITED.set(tests::VISITED.get() + 1);
+            sent.fate == Fate::InFlight && sent.path == path.id
+        };
+        let found = (from..).zip(between).find(|(_, sent)| here(sent));
+        path.record.earliest = found.map_or(from.max(number), |(earlier, _)| earlier);
+        found.is_none()
     }
 
     /// Sends what is marked for retransmission on `from` to `to` instead, as when `from` fails.
     pub(crate) fn redirect_lost(&mut self, from: PathId, to: PathId) {
-        for &number in &self.lost {
+        for &number in self.totals.lost() {
             let at = (number - self.first) as usize;
             if let Some(sent) = self.chunks.get_mut(at).filter(|sent| sent.next == from) {
                 sent.next = to;
@@ -208,7 +233,7 @@ impl Outstanding {
     /// Whether something marked for retransmission is to go to the path.
     pub(crate) fn has_lost_for(&self, path: PathId) -> bool {
         let next = |number: &u64| self.chunks.get(self.offset(*number)).map(|sent| sent.next);
-        self.lost.iter().any(|number| next(number) == Some(path))
+        self.totals.lost().iter().any(|number| next(number) == Some(path))
     }
 
     /// RFC 9260, 6.3.3 (E3): everything in flight on a path whose T3-rtx expired is marked for
@@ -328,7 +353,9 @@ impl Outstanding {
 
     /// The payload of every chunk that was not acknowledged, for the application to be told.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Data, u32)> + '_ {
-        self.lost.clear();
+        self.totals = Totals::default();
+        self.gaps = Gaps::default();
+        self.cost = 0;
         self.chunks.drain(..).map(|sent| (sent.data, sent.context))
     }
 
@@ -336,12 +363,10 @@ impl Outstanding {
     fn take_off(&mut self, count: usize, paths: &mut Paths, tallies: &mut Vec<Tally>) {
         for (number, sent) in (self.first..).zip(self.chunks.range(..count)) {
             self.cost -= cost(sent.data.payload.len());
-            match sent.fate {
-                Fate::Gapped => continue,
-                Fate::Lost => _ = self.lost.remove(&number),
-                Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
+            if sent.fate != Fate::Gapped {
+                tally(sent, number, paths, tallies);
+                self.totals.leave(sent, number, paths.path_mut(sent.path));
             }
-            tally(sent, number, paths, tallies);
         }
         self.chunks.drain(..count);
         self.first += count as u64;
@@ -386,18 +411,15 @@ impl Outstanding {
         tallies: &mut Vec<Tally>,
         acked: &mut Acked,
     ) {
-        for sent in self.chunks.range_mut(self.offset(hole.start)..self.offset(hole.end)) {
+        let span = self.offset(hole.start)..self.offset(hole.end);
+        for (number, sent) in hole.zip(self.chunks.range_mut(span)) {
             #[cfg(test)]
             tests::VISITED.set(tests::VISITED.get() + 1);
             match sent.fate {
                 Fate::Gapped => {
                     // RFC 9260, 6.2.1 (D iii): one missing report, and T3-rtx runs for it.
-                    sent.fate = Fate::InFlight;
                     sent.misses = 1;
-                    self.in_flight += window_cost(sent.data.payload.len());
-                    if let Some(path) = paths.path_mut(sent.path) {
-                        path.congestion.on_reneged(chunk_len(&sent.data));
-                    }
+                    self.totals.turn(sent, number, Fate::InFlight, paths);
                     acked.has_reneged = true;
                 }
                 Fate::InFlight => tally_for(sent.path, paths, tallies).seen = true,
@@ -412,13 +434,10 @@ impl Outstanding {
         for (number, sent) in new.zip(self.chunks.range_mut(span)) {
             #[cfg(test)]
             tests::VISITED.set(tests::VISITED.get() + 1);
-            match sent.fate {
-                Fate::Gapped => continue,
-                Fate::Lost => _ = self.lost.remove(&number),
-                Fate::InFlight => self.in_flight -= window_cost(sent.data.payload.len()),
+            if sent.fate != Fate::Gapped {
+                tally(sent, number, paths, tallies);
+                self.totals.turn(sent, number, Fate::Gapped, paths);
             }
-            tally(sent, number, paths, tallies);
-            sent.fate = Fate::Gapped;
         }
     }
 
@@ -426,20 +445,15 @@ impl Outstanding {
     fn mark_lost(&mut self, at: usize, to: PathId, paths: &mut Paths) {
         let number = self.first + at as u64;
         let Some(sent) = self.chunks.get_mut(at) else { return };
-        if let Some(path) = paths.path_mut(sent.path) {
-            path.congestion.on_left_flight(chunk_len(&sent.data));
-        }
         // RFC 9260, 6.3.1 (C5): no round trip is measured by what was sent before a retransmission
         // of something earlier.
         for path in paths.iter_mut() {
             path.record.probe = path.record.probe.filter(|probe| probe.number < number);
         }
-        self.in_flight -= window_cost(sent.data.payload.len());
-        sent.fate = Fate::Lost;
         sent.next = to;
         sent.misses = 0;
         sent.again = true;
-        self.lost.insert(number);
+        self.totals.turn(sent, number, Fate::Lost, paths);
     }
 
     fn offset(&self, number: u64) -> usize {

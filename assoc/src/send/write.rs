@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use usctp_chunk::PacketBuilder;
 
-use super::outstanding::{chunk_len, window_cost};
+use super::outstanding::chunk_len;
 use super::{DATA_HEADER, Sender, path_for_new};
 use crate::outbox::Outbox;
 use crate::path::{Path, PathId, Paths, Probe};
@@ -29,9 +29,10 @@ impl Sender {
         paths: &mut Paths,
     ) -> Written {
         let mut written = Written::default();
+        let fast = self.outstanding.is_fast();
         self.write_lost(now, to, packet, paths, &mut written);
         // RFC 9260, 6.1 (B): what leaves regardless of cwnd takes nothing new along.
-        if self.outstanding.first_lost().is_none() && !self.recovery.packet_due {
+        if self.outstanding.first_lost().is_none() && !fast {
             self.write_new(now, to, packet, outbox, paths, &mut written);
         }
         if let Some(path) = paths.path_mut(to).filter(|_| self.setting_up) {
@@ -40,7 +41,8 @@ impl Sender {
         if written.chunks > 0 {
             self.burst = self.burst.saturating_sub(1);
             self.packet_left(now, to, packet.len(), paths);
-            written.fast = std::mem::take(&mut self.recovery.packet_due);
+            written.fast = fast;
+            self.outstanding.end_fast();
         }
         written
     }
@@ -57,13 +59,14 @@ impl Sender {
             if path != to || !packet.push_data(data) {
                 return;
             }
-            let (len, payload) = (chunk_len(data), data.payload.len());
-            let earliest = self.outstanding.is_earliest_on(to, number);
-            self.outstanding.resent(now, number, uncut(paths.path(to), packet.len()));
+            let len = chunk_len(data);
+            let Some(path) = paths.path_mut(to) else { return };
+            let earliest = self.outstanding.is_earliest_on(path, number);
+            let reach = uncut(path, packet.len());
+            self.outstanding.resent(now, number, reach, paths);
             if let Some(rack) = &mut self.rack {
                 rack.on_sent(to, number, self.outstanding.transmissions());
             }
-            self.rwnd = self.rwnd.saturating_sub(window_cost(payload));
             written.chunks += 1;
             written.retransmitted += 1;
             let Some(path) = paths.path_mut(to) else { return };
@@ -108,10 +111,9 @@ impl Sender {
             let number = self.outstanding.next_number();
             let reach = packet.len() + chunk_len(&data);
             sent += chunk_len(&data);
-            self.window_probe.outstanding = self.rwnd < len;
+            self.window_probe.outstanding = self.rwnd() < len;
             self.window_probe.due = false;
-            self.rwnd = self.rwnd.saturating_sub(window_cost(len));
-            let data = self.outstanding.push(now, data, to, context, reach);
+            let data = self.outstanding.push(now, data, path, context, reach);
             if !packet.push_data(data) {
                 debug_assert!(false, "the room was checked");
             }
@@ -136,7 +138,7 @@ fn room_for_payload(packet: &PacketBuilder<'_>) -> usize {
 
 /// Notes DATA sent on a path and starts its T3-rtx (RFC 9260, 6.3.2, R1).
 fn sent_on(path: &mut Path, now: Instant, len: usize) {
-    path.congestion.on_sent(now, len);
+    path.congestion.on_sent(now);
     path.record.counts.bytes_sent += len as u64;
     path.plpmtud.on_sent();
     if !path.t3.is_running() {
@@ -145,6 +147,6 @@ fn sent_on(path: &mut Path, now: Instant, len: usize) {
 }
 
 /// The length of a packet that says something of the path's MTU: 0 where IP may cut it.
-fn uncut(path: Option<&Path>, len: usize) -> usize {
-    if path.is_some_and(|path| len <= path.packet_limit()) { len } else { 0 }
+fn uncut(path: &Path, len: usize) -> usize {
+    if len <= path.packet_limit() { len } else { 0 }
 }

@@ -30,7 +30,12 @@ struct Seen {
     t3_by: Option<Instant>,
     /// The greatest MTU that any path ever had.
     greatest_mtu: usize,
+    /// Steps until sums are compared with what they are sums of: the more there is to count, the more of them.
+    unaudited: usize,
 }
+
+/// Chunks that are counted in each step, on an average.
+const AUDITED: usize = 128;
 
 impl Seen {
     fn of(association: &Association, before: Option<&Self>) -> Self {
@@ -51,6 +56,7 @@ impl Seen {
             t3_by: before.and_then(|before| before.t3_by),
             greatest_mtu: (association.paths().map(|path| path.mtu).max().unwrap_or(0))
                 .max(before.map_or(0, |before| before.greatest_mtu)),
+            unaudited: before.map_or(0, |before| before.unaudited),
         }
     }
     /// RFC 9260, 6.3.2 (R1): while DATA is in flight on a path, its T3-rtx runs, and was started with its RTO. Within
@@ -181,6 +187,10 @@ impl Watch {
             let before = self.seen.get(&id);
             let mut after = Seen::of(association, before);
             after.t3_by = after.t3_by(before, now);
+            match after.unaudited.checked_sub(1) {
+                Some(left) => after.unaudited = left,
+                None => after.unaudited = association.audit()? / AUDITED,
+            }
             if let Some(before) = before {
                 legal(before.state, after.state)?;
                 congestion(before, &after)?;

@@ -20,6 +20,7 @@ mod failover;
 mod failover_hints;
 mod failover_options;
 mod failover_play;
+mod in_one_go;
 mod init_ack;
 mod open;
 mod options;

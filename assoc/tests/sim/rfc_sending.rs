@@ -215,6 +215,22 @@ fn what_timed_out_is_given_back_to_the_window() {
 }
 
 #[test]
+fn what_a_shutdown_acknowledges_is_given_back_to_the_window() {
+    let mut ladder = single("what_a_shutdown_acknowledges_is_given_back_to_the_window");
+    let begun = ladder.network.elapsed();
+    // Z's window is 100,000 bytes; it closes, and acknowledges by SHUTDOWN alone (RFC 9260, 9.2).
+    send(&mut ladder, 300, 1_000);
+    let mut acked = 0;
+    while acked < 300 {
+        let heard = hears_numbers(&mut ladder);
+        acked = heard.last().copied().unwrap_or_else(|| panic!("A stops after {acked} chunks"));
+        wait(&mut ladder, ms(10));
+        ladder.says(z(1), &[ladder.shutdown(acked)]);
+    }
+    assert!(ladder.network.elapsed() - begun < secs(3));
+}
+
+#[test]
 fn a_small_chunk_takes_256_bytes_of_the_peers_window() {
     let mut ladder = single("a_small_chunk_takes_256_bytes_of_the_peers_window");
     send(&mut ladder, 1, 10);

@@ -25,8 +25,6 @@ pub(crate) struct Tally {
     pub(crate) oldest_original: Option<u64>,
     /// Whether something in flight on the path was passed on the way from the lower edge of the queue.
     pub(super) seen: bool,
-    /// Bytes that leave flight.
-    left: usize,
     /// The chunk that measures the round trip of the path.
     probe: Option<Probe>,
 }
@@ -41,7 +39,7 @@ pub(crate) struct Transmission {
     pub(crate) again: bool,
 }
 
-/// Notes a newly acknowledged chunk for its path, where [`settle`] takes it out of flight.
+/// Notes a newly acknowledged chunk for its path, before it leaves flight.
 #[inline]
 pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<Tally>) {
     let len = chunk_len(&sent.data);
@@ -66,17 +64,15 @@ pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<T
     if !std::mem::replace(&mut tally.seen, true) {
         tally.earliest = true;
     }
-    tally.left += len;
     if tally.probe.is_some_and(|probe| probe.number == number) {
         tally.measured_from = tally.probe.take().map(|probe| probe.sent_at);
     }
 }
 
-/// Takes what was acknowledged out of flight, and ends the measurements that it ended.
-pub(super) fn settle(paths: &mut Paths, tallies: &mut [Tally]) {
-    for tally in tallies.iter_mut() {
+/// Ends the measurements that what was acknowledged ended.
+pub(super) fn settle(paths: &mut Paths, tallies: &[Tally]) {
+    for tally in tallies {
         let Some(path) = paths.path_mut(tally.path) else { continue };
-        path.congestion.on_left_flight(std::mem::take(&mut tally.left));
         path.record.probe = tally.probe;
     }
 }
@@ -100,7 +96,6 @@ pub(super) fn tally_for<'a>(
                 newest: None,
                 oldest_original: None,
                 seen: false,
-                left: 0,
                 probe: paths.path(path).and_then(|path| path.record.probe),
             });
             tallies.len() - 1

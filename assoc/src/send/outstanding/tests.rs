@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use usctp_chunk::{DataFlags, Ppid, Sequence, Ssn, StreamId};
 
 use super::*;
@@ -28,15 +30,13 @@ impl Bench {
     fn new(chunks: u32) -> Self {
         let config = Config::default();
         let peers = [1, 2].map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
-        let mut paths = Paths::new(&peers, PathState::Active, &config);
-        let mut outstanding = Outstanding::new(initial());
-        for n in 0..chunks {
-            let data = data(initial().plus(n));
-            let path = paths.path_mut(PathId(0)).unwrap();
-            path.congestion.on_sent(base(), chunk_len(&data));
-            outstanding.push(base(), data, PathId(0), 0, 0);
+        let paths = Paths::new(&peers, PathState::Active, &config);
+        let outstanding = Outstanding::new(initial());
+        let mut bench = Self { outstanding, paths, tallies: Vec::new() };
+        for _ in 0..chunks {
+            bench.push(PathId(0));
         }
-        Self { outstanding, paths, tallies: Vec::new() }
+        bench
     }
 
     fn sack(&mut self, cumulative: u32, gaps: &[(u16, u16)]) -> Option<Acked> {
@@ -64,7 +64,69 @@ impl Bench {
             in_fast_recovery,
             |_, _| {},
         );
-        self.outstanding.lost.iter().copied().collect()
+        self.lost()
+    }
+
+    /// The numbers marked for retransmission.
+    fn lost(&self) -> Vec<u64> {
+        self.outstanding.totals.lost().iter().copied().collect()
+    }
+
+    /// A new chunk goes out.
+    fn push(&mut self, path: PathId) {
+        let tsn = self.outstanding.next_tsn();
+        let path = self.paths.path_mut(path).unwrap();
+        self.outstanding.push(base(), data(tsn), path, 0, 0);
+    }
+
+    /// Something happens to the queue that packets and timers can do to it.
+    fn does_anything(&mut self, random: &mut StdRng) {
+        let path = PathId(random.random_range(0..2));
+        let len = self.outstanding.len() as u32;
+        match random.random_range(0..10) {
+            0..3 => self.push(path),
+            3 => {
+                self.outstanding.lose_path(path, &mut self.paths);
+            }
+            4 => {
+                self.outstanding.lose_longer(path, random.random_range(900..1100), &mut self.paths);
+            }
+            5 => _ = self.outstanding.probe_with_last(path, &mut self.paths),
+            6 => self.outstanding.allow_fast(),
+            7 => {
+                self.outstanding.redirect_lost(path, PathId(random.random_range(0..2)));
+                while let Some((number, to, _)) = self.outstanding.first_lost() {
+                    let to = self.paths.path_mut(to).unwrap();
+                    self.outstanding.is_earliest_on(to, number);
+                    self.resent(number);
+                    if random.random() {
+                        break;
+                    }
+                }
+            }
+            _ => {
+                let before = self.outstanding.first_number() as u32;
+                let cumulative = random.random_range(0..=len.min(3));
+                let left = (len - cumulative) as u16;
+                let mut gaps: Vec<_> = (0..3)
+                    .map(|_| (random.random_range(0..=left), random.random_range(0..=left)))
+                    .collect();
+                if random.random() {
+                    gaps.sort_unstable();
+                }
+                if let Some(acked) = self.sack(before + cumulative, &gaps) {
+                    self.misses(acked, random.random());
+                }
+            }
+        }
+    }
+
+    fn audit(&self) {
+        self.outstanding.audit(&self.paths).unwrap();
+    }
+
+    fn resent(&mut self, number: u64) {
+        self.outstanding.resent(base(), number, 0, &mut self.paths);
     }
 }
 
@@ -171,18 +233,17 @@ fn what_times_out_is_marked_in_order_and_can_be_sent_elsewhere() {
     b.outstanding.redirect_lost(PathId(0), PathId(1));
     assert!(!b.outstanding.has_lost_for(PathId(0)) && b.outstanding.has_lost_for(PathId(1)));
     assert_eq!(b.flight(), 0);
-    let lost: Vec<u64> = b.outstanding.lost.iter().copied().collect();
-    assert_eq!(lost, [0, 1, 3]);
+    assert_eq!(b.lost(), [0, 1, 3]);
     let (number, path, data) = b.outstanding.first_lost().unwrap();
     assert_eq!((number, path, data.tsn), (0, PathId(1), initial()));
-    b.outstanding.resent(base(), 0, 0);
+    b.resent(0);
     assert_eq!(b.outstanding.first_lost().unwrap().0, 1);
     // Once retransmitted, reports about what was sent before do not mark it again.
     for n in 4..7 {
         let acked = Acked { advanced: false, missing_before: n, has_reneged: false };
         b.misses(acked, false);
     }
-    assert_eq!(b.outstanding.lost.iter().copied().collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(b.lost(), [1, 3]);
 }
 
 #[test]
@@ -192,13 +253,13 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
         let acked = b.sack(0, &[(2, n)]).unwrap();
         b.misses(acked, false);
     }
-    b.outstanding.resent(base(), 0, 0);
+    b.resent(0);
     for n in 5..=8 {
         let acked = b.sack(0, &[(2, n)]).unwrap();
         assert!(b.misses(acked, true).is_empty(), "{n} was sent before the retransmission");
     }
-    for n in 8..12 {
-        b.outstanding.push(base(), data(initial().plus(n)), PathId(0), 0, 0);
+    for _ in 8..12 {
+        b.push(PathId(0));
     }
     for (n, expected) in [(9, vec![]), (10, vec![]), (11, vec![0])] {
         let acked = b.sack(0, &[(2, n)]).unwrap();
@@ -208,7 +269,7 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
     let mut b = Bench::new(6);
     b.outstanding.lose_path(PathId(0), &mut b.paths);
     for number in 0..6 {
-        b.outstanding.resent(base(), number, 0);
+        b.resent(number);
     }
     for (n, expected) in [(2, vec![]), (3, vec![]), (4, vec![0])] {
         let acked = b.sack(0, &[(2, n)]).unwrap();
@@ -223,6 +284,63 @@ fn the_earliest_outstanding_chunk_of_a_path_is_told_from_later_ones() {
     assert!(!b.tallies.iter().any(|tally| tally.earliest), "the first chunk is still out");
     b.sack(1, &[(1, 1)]);
     assert!(b.tallies.iter().any(|tally| tally.earliest));
+}
+
+#[test]
+fn resending_looks_at_each_chunk_once_however_many_were_lost_behind_others_in_flight() {
+    const CHUNKS: u64 = 4_000;
+    let mut b = Bench::new(CHUNKS as u32);
+    for _ in 0..CHUNKS {
+        b.push(PathId(1));
+    }
+    assert!(b.outstanding.lose_path(PathId(1), &mut b.paths));
+    VISITED.set(0);
+    let mut earliest = Vec::new();
+    while let Some((number, to, _)) = b.outstanding.first_lost() {
+        if b.outstanding.is_earliest_on(b.paths.path_mut(to).unwrap(), number) {
+            earliest.push(number);
+        }
+        b.resent(number);
+    }
+    assert_eq!(earliest, [CHUNKS], "only the first of them has none before it");
+    assert!(VISITED.get() <= 3 * CHUNKS as usize, "{} visits", VISITED.get());
+    // What comes back in front of others is the earliest again.
+    b.outstanding.lose(CHUNKS, &mut b.paths);
+    b.outstanding.redirect_lost(PathId(1), PathId(0));
+    assert!(!b.outstanding.is_earliest_on(b.paths.path_mut(PathId(0)).unwrap(), CHUNKS));
+    assert!(b.outstanding.is_earliest_on(b.paths.path_mut(PathId(1)).unwrap(), CHUNKS));
+    b.audit();
+}
+
+#[test]
+fn one_packet_of_what_was_lost_may_leave_regardless_until_all_of_it_is_acknowledged_or_sent() {
+    let mut b = Bench::new(6);
+    b.outstanding.lose(1, &mut b.paths);
+    b.outstanding.lose(3, &mut b.paths);
+    b.outstanding.allow_fast();
+    b.outstanding.lose(4, &mut b.paths);
+    b.sack(0, &[(2, 2)]);
+    assert!(b.outstanding.is_fast(), "the other one is still to be sent");
+    b.resent(3);
+    assert!(!b.outstanding.is_fast(), "what was lost later waits for cwnd");
+    assert_eq!(b.lost(), [4]);
+    b.outstanding.allow_fast();
+    b.sack(6, &[]);
+    assert!(!b.outstanding.is_fast());
+    b.outstanding.allow_fast();
+    assert!(!b.outstanding.is_fast(), "nothing is to be sent again");
+}
+
+#[test]
+fn sums_are_what_the_chunks_say_whatever_happens_to_them() {
+    for seed in 0..200 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut b = Bench::new(0);
+        for _ in 0..200 {
+            b.does_anything(&mut random);
+            b.audit();
+        }
+    }
 }
 
 #[test]
@@ -243,7 +361,7 @@ fn a_sack_visits_what_it_newly_acknowledges_and_what_is_missing_however_large_th
         sacks += 1;
     }
     let missing = usize::from(CHUNKS / LOST);
-    assert_eq!(b.outstanding.lost.len(), missing);
+    assert_eq!(b.lost().len(), missing);
     // Those that are missing once for what is said of them, and once for their missing reports.
     let expected = usize::from(CHUNKS) + sacks * 2 * missing;
     assert!(VISITED.get() <= expected, "{} visits, {expected} expected", VISITED.get());

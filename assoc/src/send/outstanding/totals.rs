@@ -1,0 +1,93 @@
+//! What the chunks of the outstanding queue add up to: the one way by which a chunk enters and leaves flight and the list of
+//! what is to be sent again.
+
+use std::collections::BTreeSet;
+
+use super::{Fate, Sent, chunk_len, window_cost};
+use crate::path::{Path, Paths};
+
+/// Kept up to date whenever a chunk changes its fate, so that no event has to count.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// What is in flight takes so many bytes of the peer's window.
+    in_flight: usize,
+    /// Numbers of the chunks marked for retransmission.
+    lost: BTreeSet<u64>,
+    /// One packet of the marked chunks up to this one may leave whatever cwnd says (RFC 9260, 7.2.4, 3).
+    fast_until: Option<u64>,
+}
+
+impl Totals {
+    /// Bytes of the peer's window.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn lost(&self) -> &BTreeSet<u64> {
+        &self.lost
+    }
+
+    /// Whether the first chunk marked for retransmission may leave whatever cwnd says.
+    pub(super) fn is_fast(&self) -> bool {
+        self.fast_until.is_some()
+    }
+
+    /// One packet of the chunks that are marked for retransmission now may leave whatever cwnd says.
+    pub(super) fn allow_fast(&mut self) {
+        self.fast_until = self.lost.last().copied();
+    }
+
+    /// It left, or is not to leave any more.
+    pub(super) fn end_fast(&mut self) {
+        self.fast_until = None;
+    }
+
+    /// A chunk that was sent is counted where its fate has it.
+    #[inline]
+    pub(super) fn enter(&mut self, sent: &Sent, number: u64, path: Option<&mut Path>) {
+        match sent.fate {
+            Fate::InFlight => {
+                self.in_flight += window_cost(sent.data.payload.len());
+                if let Some(path) = path {
+                    path.congestion.on_entered_flight(chunk_len(&sent.data));
+                    path.record.earliest = path.record.earliest.min(number);
+                }
+            }
+            Fate::Lost => _ = self.lost.insert(number),
+            Fate::Gapped => {}
+        }
+    }
+
+    /// A chunk leaves the queue, or is about to have another fate.
+    #[inline]
+    pub(super) fn leave(&mut self, sent: &Sent, number: u64, path: Option<&mut Path>) {
+        match sent.fate {
+            Fate::InFlight => {
+                self.in_flight -= window_cost(sent.data.payload.len());
+                if let Some(path) = path {
+                    path.congestion.on_left_flight(chunk_len(&sent.data));
+                }
+            }
+            Fate::Lost => {
+                self.lost.remove(&number);
+                self.drop_idle_mark();
+            }
+            Fate::Gapped => {}
+        }
+    }
+
+    /// A chunk has another fate from now on.
+    #[inline]
+    pub(super) fn turn(&mut self, sent: &mut Sent, number: u64, fate: Fate, paths: &mut Paths) {
+        let mut path = paths.path_mut(sent.path);
+        self.leave(sent, number, path.as_deref_mut());
+        sent.fate = fate;
+        self.enter(sent, number, path);
+    }
+
+    /// Once all chunks of which one packet might leave are acknowledged or sent, the permission is gone with them.
+    fn drop_idle_mark(&mut self) {
+        let first = self.lost.first();
+        self.fast_until = self.fast_until.filter(|until| first.is_some_and(|first| first <= until));
+    }
+}
