@@ -58,10 +58,28 @@ pub struct Wildcard {
     pub link_local: bool,
 }
 
+/// An address of an interface that is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostAddress {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// The interface's number.
+    pub(crate) interface: u32,
+}
+
 /// The addresses of the interfaces that are up, in the interfaces' order.
 pub fn addresses() -> Vec<IpAddr> {
+    host_addresses().into_iter().map(|own| own.address).collect()
+}
+
+/// The same with their interfaces.
+pub(crate) fn host_addresses() -> Vec<HostAddress> {
     let up = datalink::interfaces().into_iter().filter(datalink::NetworkInterface::is_up);
-    up.flat_map(|interface| interface.ips).map(|network| network.ip()).filter(is_usable).collect()
+    let addresses = up.flat_map(|up| {
+        let interface = up.index;
+        up.ips.into_iter().map(move |ip| HostAddress { address: ip.ip(), interface })
+    });
+    addresses.filter(|own| is_usable(&own.address)).collect()
 }
 
 /// The addresses that a wildcard binding stands for and that INIT and INIT ACK then list (RFC 9260,
@@ -72,8 +90,9 @@ pub fn wildcard(choice: Wildcard) -> Vec<IpAddr> {
 
 /// What an endpoint that is bound to all addresses has of those that there are: as a wildcard binding, and IPv6 link-local
 /// ones for peers on the same link, who need not be told of them.
-pub(crate) fn bound_to_all(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let mut bound = choose(addresses.to_vec(), Wildcard::default());
+pub(crate) fn bound_to_all(host: &[HostAddress]) -> Vec<IpAddr> {
+    let addresses: Vec<IpAddr> = host.iter().map(|own| own.address).collect();
+    let mut bound = choose(addresses.clone(), Wildcard::default());
     let near = addresses.iter().filter(|address| address.is_ipv6());
     bound.extend(near.filter(|address| Scope::of(**address) == Scope::LinkLocal));
     bound

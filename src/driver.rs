@@ -20,7 +20,7 @@ use self::outgoing::Batch;
 use self::schedule::Schedule;
 use self::strangers::Strangers;
 use self::turn::Turn;
-use crate::address;
+use crate::address::{self, HostAddress};
 use crate::error::{BadLocalAddress, Error};
 use crate::link::{self, LinkError, Links};
 
@@ -100,7 +100,7 @@ impl Driver {
     }
 
     /// What a socket that is bound to all addresses has of those of the host.
-    pub(crate) fn bound_to_all(&self, host: &[IpAddr]) -> Vec<IpAddr> {
+    pub(crate) fn bound_to_all(&self, host: &[HostAddress]) -> Vec<IpAddr> {
         let mut bound = address::bound_to_all(host);
         bound.retain(|address| self.carries(*address));
         bound
@@ -300,7 +300,7 @@ struct IoThread<'a> {
 impl<'a> IoThread<'a> {
     fn new(driver: &'a Driver) -> Self {
         let now = Instant::now();
-        Self { driver, host: Host::new(address::addresses(), now), tick: now }
+        Self { driver, host: Host::new(address::host_addresses(), now), tick: now }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -363,12 +363,12 @@ impl<'a> IoThread<'a> {
         if self.driver.is_host_doubtful.swap(false, Ordering::SeqCst) {
             self.host.is_said_to_change();
         }
-        let look = || address::addresses();
+        let look = || address::host_addresses();
         let Some(lost) = self.host.look(Instant::now(), look) else { return };
         tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
         let all = self.driver.bound_to_all(self.host.addresses());
         for endpoint in self.driver.endpoints() {
-            endpoint.host_changed(&all, &lost);
+            endpoint.host_changed(self.host.addresses(), &all, &lost);
         }
     }
 

@@ -233,6 +233,9 @@ impl fmt::Display for Told<'_> {
             LostReason::PeerViolation(cause) => {
                 write!(f, "the peer broke the protocol: {cause:?}")
             }
+            LostReason::OwnAddress { peer } => {
+                write!(f, "{peer}, the peer's last address, is one of this host now")
+            }
             LostReason::ShutdownTimeout => f.write_str("the graceful close took too long"),
             other => write!(f, "the association was lost: {other:?}"),
         }

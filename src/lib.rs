@@ -42,11 +42,11 @@ pub use bytes::Bytes;
 pub use usctp_assoc::{
     ActiveReason, AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
     CongestionControl, ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters,
-    Event, FailoverOptions, FailureReason, HeartbeatOptions, LimitOptions, LossDetection,
-    LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options, PathCounts,
-    PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudOptions, PmtudState,
-    PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions, RemovedReason, RetransmissionOptions,
-    Role, RtoOptions, SackOptions, SendError, SendOptions, Statistics,
+    Event, FailoverOptions, FailureReason, HeartbeatOptions, IgnoredReason, LimitOptions,
+    LossDetection, LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options,
+    PathCounts, PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudOptions,
+    PmtudState, PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions, RemovedReason,
+    RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, SendOptions, Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

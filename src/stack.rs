@@ -117,11 +117,13 @@ impl Stack {
         let shutdown_guard = config.shutdown_guard();
         let lease = self.carriers.claim(port)?;
         let number = lease.first().map_or(port, Port::number);
+        let host = address::host_addresses();
         let own = match bound.as_slice() {
-            [] => self.driver.bound_to_all(&address::addresses()),
+            [] => self.driver.bound_to_all(&host),
             bound => bound.to_vec(),
         };
-        let endpoint = Endpoint::new(config, number, own, seed()?, Instant::now());
+        let mut endpoint = Endpoint::new(config, number, own, seed()?, Instant::now());
+        endpoint.set_host_addresses(host.iter().map(|own| (own.address, own.interface)));
         let driver = Arc::downgrade(&self.driver);
         let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
         let endpoint = Arc::new(endpoint);

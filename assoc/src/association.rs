@@ -23,6 +23,7 @@ mod control;
 mod inbound;
 mod mtu;
 mod notice;
+mod own_addresses;
 mod packetize;
 mod paths;
 mod recovery;

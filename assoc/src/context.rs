@@ -11,8 +11,10 @@ use usctp_chunk::VerificationTag;
 
 use crate::config::{Config, RecoveryOptions};
 use crate::event::{
-    ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, Role,
+    ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, RemovedReason,
+    Role,
 };
+use crate::host::HostAddresses;
 use crate::outbox::Outbox;
 use crate::path::{Heartbeat, PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
@@ -22,6 +24,7 @@ use crate::wire::AddressSet;
 pub(crate) struct Context {
     pub(crate) me: Identity,
     pub(crate) config: Arc<Config>,
+    pub(crate) host: Arc<HostAddresses>,
     pub(crate) paths: Paths,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
@@ -53,6 +56,8 @@ pub(crate) struct Identity {
     pub(crate) tells: Tells,
     /// If the peer is told of none, the only one that packets leave from: the peer's answer went there.
     pub(crate) only: Option<IpAddr>,
+    /// Whether the peer is on this host: then addresses of this host lead to it, and else to nobody but ourselves.
+    pub(crate) peer_is_here: bool,
 }
 
 /// What INIT and INIT ACK list.
@@ -123,6 +128,24 @@ impl Context {
         for path in self.paths.iter_mut() {
             path.congestion.set_control(recovery.control);
         }
+    }
+
+    /// The paths whose packets come back to this host, unless the peer is on it.
+    pub(crate) fn paths_back(&self) -> Vec<PathId> {
+        if self.me.peer_is_here {
+            return Vec::new();
+        }
+        let back = self.paths.iter().filter(|path| self.host.has(path.peer, path.zone));
+        back.map(|path| path.id).collect()
+    }
+
+    /// Removes paths, and says why.
+    pub(crate) fn remove_paths(&mut self, ids: &[PathId], reason: RemovedReason) {
+        for &id in ids {
+            self.tell_path(id, AddressChange::Removed(reason));
+            self.paths.remove(id);
+        }
+        self.addresses_changed = true;
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

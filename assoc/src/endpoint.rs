@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::context::{Context, Identity, Statistics, Tells};
 use crate::cookie::KeyRing;
 use crate::event::{AssociationId, Event, Role};
+use crate::host::HostAddresses;
 use crate::message::Received;
 use crate::negotiate::LocalOffer;
 use crate::outbox::Outbox;
@@ -54,6 +55,8 @@ pub struct Endpoint {
     config: Arc<Config>,
     port: u16,
     addresses: LocalAddresses,
+    /// The addresses of this host, of which those are a part.
+    host: Arc<HostAddresses>,
     listening: bool,
     table: Table,
     keys: KeyRing,
@@ -80,10 +83,12 @@ impl Endpoint {
     ) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let keys = KeyRing::new(now, config.cookie.key_lifetime, &mut rng);
+        let addresses = LocalAddresses::new(addresses);
         Self {
             config: Arc::new(config),
             port,
-            addresses: LocalAddresses::new(addresses),
+            host: Arc::new(HostAddresses::new(addresses.of_host())),
+            addresses,
             listening: false,
             table: Table::default(),
             keys,
@@ -431,9 +436,11 @@ impl Endpoint {
                 sources: AddressSet::default(),
                 tells: Tells::Bound,
                 only: None,
+                peer_is_here: false,
             },
             paths: Paths::new(peers, PathState::Listed, &self.config),
             config: self.config.clone(),
+            host: self.host.clone(),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             events: VecDeque::new(),

@@ -171,7 +171,7 @@ impl LostReason {
             | Self::Deadline
             | Self::TooManyRetransmissions
             | Self::ShutdownTimeout => linux::ETIMEDOUT,
-            Self::Unreachable => linux::ENETUNREACH,
+            Self::Unreachable | Self::OwnAddress { .. } => linux::ENETUNREACH,
             Self::Refused { no_sctp: true, .. } => linux::ENOPROTOOPT,
             Self::Refused { .. } => linux::ECONNREFUSED,
             Self::PeerAborted { .. } => linux::ECONNRESET,
@@ -186,7 +186,7 @@ impl LostReason {
             | Self::Deadline
             | Self::TooManyRetransmissions
             | Self::ShutdownTimeout => freebsd::ETIMEDOUT,
-            Self::Unreachable => freebsd::ENETUNREACH,
+            Self::Unreachable | Self::OwnAddress { .. } => freebsd::ENETUNREACH,
             // ICMP protocol unreachable counts as an ABORT there.
             Self::Refused { .. } => freebsd::ECONNREFUSED,
             Self::PeerAborted { .. } => freebsd::ECONNRESET,

@@ -175,6 +175,8 @@ pub enum AddressChange {
     Primary(PrimaryReason),
     /// It no longer belongs to the association.
     Removed(RemovedReason),
+    /// The peer lists it, but it is not used.
+    Ignored(IgnoredReason),
 }
 
 /// How an address showed that it can be reached.
@@ -210,6 +212,8 @@ pub enum PrimaryReason {
     Chosen,
     /// The one before failed more than Primary.Switchover.Max.Retrans times in a row (RFC 7829, section 5).
     Switchover,
+    /// The one before no longer belongs to the association.
+    Removed,
 }
 
 /// Why an address was removed.
@@ -219,6 +223,26 @@ pub enum RemovedReason {
     NotInInitAck,
     /// The peer restarted, and its INIT did not list it.
     NotInInit,
+    /// This host has the address itself, or has it by now, so that packets to it come back; and the peer is elsewhere.
+    OwnAddress,
+    /// It was unconfirmed, and the host that has it answered a HEARTBEAT with an ABORT that reflects our tag: it knows nothing
+    /// of the association. It is another host than the peer, which would say so from its other addresses as well.
+    Disowned,
+}
+
+/// Why an address that the peer lists is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IgnoredReason {
+    /// This host has the same address, so that packets to it come back; and the peer is elsewhere. Addresses of bridges and
+    /// tunnels, such as docker0's 172.17.0.1, are the same on many hosts.
+    OwnAddress,
+    /// Another association of the endpoint has it.
+    OtherAssociation,
+    /// It reaches less far (loopback, link, private network, everywhere) than the nearest of the addresses in use.
+    Reach,
+    /// The endpoint has no address of its family.
+    Family,
 }
 
 /// Why the MTU of a path changed.
@@ -268,6 +292,11 @@ pub enum LostReason {
     TooManyRetransmissions,
     /// The peer broke the protocol and was sent an ABORT with this cause.
     PeerViolation(CauseCode),
+    /// The last address of the peer became one of this host, so that packets to it come back.
+    OwnAddress {
+        /// The address.
+        peer: IpAddr,
+    },
     /// The graceful close did not end in time (T5-shutdown-guard, RFC 9260, section 9.2).
     ShutdownTimeout,
 }

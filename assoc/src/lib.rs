@@ -7,6 +7,7 @@ mod cookie;
 mod endpoint;
 mod error;
 mod event;
+mod host;
 mod message;
 mod negotiate;
 mod outbox;

@@ -101,7 +101,20 @@ impl Sender {
 
     /// The packet with the cookie was lost, and what went with it: it goes with the next one.
     pub(crate) fn cookie_lost(&mut self, path: PathId, to: PathId, paths: &mut Paths) {
+        self.lose_path(path, paths);
+        self.redirect(path, to);
+    }
+
+    /// What is in flight on a path will not be acknowledged there: it is to be sent again.
+    pub(crate) fn lose_path(&mut self, path: PathId, paths: &mut Paths) {
         self.outstanding.lose_path(path, paths);
+        if let Some(rack) = &mut self.rack {
+            rack.on_t3(path);
+        }
+    }
+
+    /// What was to be sent again on a path goes to another one.
+    pub(crate) fn redirect(&mut self, path: PathId, to: PathId) {
         self.outstanding.redirect_lost(path, to);
     }
 

@@ -14,7 +14,7 @@ use super::Driver;
 use super::outgoing::{Batch, Next, Outgoing};
 use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
-use crate::address::{self, Scope};
+use crate::address::{self, HostAddress, Scope};
 use crate::error::{BadLocalAddress, Error};
 use crate::link::Links;
 use crate::port::Port;
@@ -106,15 +106,13 @@ impl SharedEndpoint {
         })
     }
 
-    /// The host's addresses changed: `all` is what a socket that is bound to all has now, `lost` are gone.
-    pub(crate) fn host_changed(&self, all: &[IpAddr], lost: &[IpAddr]) {
+    /// The host's addresses changed: `all` is what a socket that is bound to all has of them now, `lost` are gone.
+    pub(crate) fn host_changed(&self, host: &[HostAddress], all: &[IpAddr], lost: &[IpAddr]) {
         self.lock_sources().forget_all();
         self.lock_link_mtus().forget_all();
-        if !self.is_bound_to_all && lost.is_empty() {
-            return;
-        }
         self.with(|inner, _| {
             let endpoint = inner.endpoint();
+            endpoint.set_host_addresses(host.iter().map(|own| (own.address, own.interface)));
             if self.is_bound_to_all {
                 endpoint.set_addresses(all.iter().copied());
             }

@@ -3,25 +3,27 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::address::HostAddress;
+
 /// How long after a look the next one waits: of changes that come in a storm only the outcome counts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The addresses, and whether they are to be looked at again.
 #[derive(Debug)]
 pub(super) struct Host {
-    addresses: Vec<IpAddr>,
+    addresses: Vec<HostAddress>,
     looked_at: Instant,
     is_doubtful: bool,
 }
 
 impl Host {
     /// Knows these addresses.
-    pub(super) fn new(addresses: Vec<IpAddr>, now: Instant) -> Self {
+    pub(super) fn new(addresses: Vec<HostAddress>, now: Instant) -> Self {
         // Sockets may have been bound before.
         Self { addresses, looked_at: now, is_doubtful: true }
     }
 
-    pub(super) fn addresses(&self) -> &[IpAddr] {
+    pub(super) fn addresses(&self) -> &[HostAddress] {
         &self.addresses
     }
 
@@ -39,7 +41,7 @@ impl Host {
     pub(super) fn look(
         &mut self,
         now: Instant,
-        look: impl FnOnce() -> Vec<IpAddr>,
+        look: impl FnOnce() -> Vec<HostAddress>,
     ) -> Option<Vec<IpAddr>> {
         if self.look_due().is_none_or(|due| now < due) {
             return None;
@@ -47,7 +49,8 @@ impl Host {
         self.is_doubtful = false;
         self.looked_at = now;
         let before = std::mem::replace(&mut self.addresses, look());
-        Some(before.into_iter().filter(|address| !self.addresses.contains(address)).collect())
+        let is_lost = |lost: &IpAddr| self.addresses.iter().all(|own| own.address != *lost);
+        Some(before.into_iter().map(|own| own.address).filter(is_lost).collect())
     }
 }
 
@@ -57,18 +60,19 @@ mod tests {
 
     #[test]
     fn a_storm_of_changes_is_looked_at_once_in_a_while_and_its_outcome_is_seen() {
-        let [first, second, third] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
+        let own = |n| HostAddress { address: [192, 0, 2, n].into(), interface: 1 };
+        let [first, second, third] = [1, 2, 3].map(own);
         let now = Instant::now();
         let mut host = Host::new(vec![first, second], now);
         assert_eq!(host.look(now, || panic!("it is too early")), None);
         let later = now + PAUSE;
         assert_eq!(host.look_due(), Some(later));
-        assert_eq!(host.look(later, || vec![second, third]), Some(vec![first]));
+        assert_eq!(host.look(later, || vec![second, third]), Some(vec![first.address]));
         assert_eq!(host.look_due(), None);
         host.is_said_to_change();
         host.is_said_to_change();
         assert_eq!(host.look(later, || panic!("it is too early")), None);
-        assert_eq!(host.look(later + PAUSE, || vec![third]), Some(vec![second]));
+        assert_eq!(host.look(later + PAUSE, || vec![third]), Some(vec![second.address]));
         assert_eq!(host.addresses(), [third]);
     }
 }

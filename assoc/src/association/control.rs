@@ -45,6 +45,13 @@ impl Control {
         self.pending.push_front((to, chunk));
     }
 
+    /// What was bound for a path that is gone goes to another one.
+    pub(crate) fn redirect(&mut self, gone: PathId, other: PathId) {
+        for (to, _) in self.pending.iter_mut().filter(|(to, _)| *to == gone) {
+            *to = other;
+        }
+    }
+
     pub(crate) fn destination(&self) -> Option<PathId> {
         self.pending.front().map(|(to, _)| *to)
     }

@@ -55,8 +55,14 @@ impl Association {
     ) -> Option<Reply> {
         self.ctx.statistics.packets_received += 1;
         let abort = packet.chunks().flatten().find(|raw| raw.kind == ChunkType::ABORT);
-        if abort.as_ref().is_some_and(|abort| !self.believes(abort, arrival)) {
-            return None;
+        if let Some(abort) = &abort {
+            if !self.believes(abort, arrival) {
+                return None;
+            }
+            if abort.flags & 1 != 0 && self.may_be_a_third(arrival) {
+                self.disown(arrival);
+                return None;
+            }
         }
         let reply = self.act_on_chunks(now, packet, skip, arrival, taken);
         if abort.is_none() {

@@ -51,10 +51,10 @@ impl Association {
         own: &[IpAddr],
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> InitAction {
-        let paths = &self.ctx.paths;
-        let known = paths.find_in(source, zone).is_some();
+        let known = self.ctx.paths.find_in(source, zone).is_some();
         // RFC 9260, 5.2.2: what a new association would not have is not added to this one either.
-        let mut new = Named { source, listed: &offer.addresses, own, taken }.new_to(paths);
+        let mut new =
+            Named { source, zone, listed: &offer.addresses, own, taken }.new_to(&self.ctx);
         if !known && !new.contains(&source) {
             new.insert(0, source);
         }
@@ -135,7 +135,7 @@ impl Association {
         let State::Open(tcb) = &mut self.state else { return false };
         let (route, named) = (&cookie.route, named(cookie, own, taken));
         let first = self.ctx.paths.find_in(route.peer, route.zone);
-        let Some(first) = first.filter(|_| named.new_to(&self.ctx.paths).is_empty()) else {
+        let Some(first) = first.filter(|_| named.new_to(&self.ctx).is_empty()) else {
             return false;
         };
         if let Phase::ShutdownAckSent(closing) = &mut tcb.phase {
@@ -231,7 +231,8 @@ fn named<'a>(
     own: &'a [IpAddr],
     taken: &'a dyn Fn(IpAddr) -> bool,
 ) -> Named<'a> {
-    Named { source: cookie.route.peer, listed: &cookie.addresses, own, taken }
+    let (source, zone) = (cookie.route.peer, cookie.route.zone);
+    Named { source, zone, listed: &cookie.addresses, own, taken }
 }
 
 /// What follows goes the way that the INIT came, which the cookie has shown to lead to the peer (RFC 9260, 5.4).

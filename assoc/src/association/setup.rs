@@ -222,8 +222,12 @@ impl CookieWait {
     ) -> Option<Ending> {
         let path = ctx.paths.path_mut(id)?;
         path.record.mark = Some(SetupMark::Refused);
-        let refused = Ending::lost(LostReason::Refused { peer: path.peer, cause, no_sctp });
-        if self.setup.on_refused == OnRefused::Fail {
+        let (peer, zone) = (path.peer, path.zone);
+        let refused = Ending::lost(LostReason::Refused { peer, cause, no_sctp });
+        // This host speaks for itself alone: a peer of which other addresses are listed may be elsewhere.
+        let is_ours = |path: &Path| ctx.host.has(path.peer, path.zone);
+        let by_us = ctx.host.has(peer, zone) && !ctx.paths.iter().all(is_ours);
+        if self.setup.on_refused == OnRefused::Fail && !by_us {
             return Some(refused);
         }
         let fresh = ctx.paths.next_after(id, is_open);
@@ -263,8 +267,8 @@ impl CookieWait {
         self.measure(now, arrival, ctx);
         ctx.me.answered_at(arrival.destination);
         let offered: Vec<IpAddr> = offer.listed().collect();
-        let (source, own) = (arrival.source, &*self.setup.offer.own);
-        settle_addresses(&Named { source, listed: &offered, own, taken }, ctx);
+        let (source, zone, own) = (arrival.source, arrival.zone, &*self.setup.offer.own);
+        settle_addresses(&Named { source, zone, listed: &offered, own, taken }, ctx);
         let source = ctx.paths.find(arrival.source).and_then(|id| ctx.paths.path_mut(id));
         if let Some(path) = source {
             path.zone = arrival.zone;
@@ -374,12 +378,12 @@ fn take_expired(timers: &mut Vec<(PathId, Timer)>, now: Instant) -> Vec<PathId> 
 
 /// `connectx`: listed addresses that the peer omits, and does not answer from, are dropped; those it adds are unconfirmed.
 pub(crate) fn settle_addresses(named: &Named<'_>, ctx: &mut Context) {
-    named.drop_others(RemovedReason::NotInInitAck, ctx);
+    let gone = named.drop_others(RemovedReason::NotInInitAck, ctx);
     for path in ctx.paths.iter_mut() {
         if path.confirmed {
             path.state = PathState::Active;
         }
         path.record.mark = None;
     }
-    named.add_new(ctx);
+    named.add_new(&gone, ctx);
 }

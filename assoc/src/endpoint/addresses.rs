@@ -1,11 +1,13 @@
-//! The local addresses of an endpoint: which are bound, which peers were told of, what changes.
+//! The local addresses of an endpoint: which are bound, which the host has, which peers were told of, what changes.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Endpoint;
 use crate::context::Tells;
 use crate::event::AssociationId;
+use crate::host::HostAddresses;
 use crate::wire::{AddressSet, is_link_local};
 
 /// The bound addresses, and those that associations began with.
@@ -17,6 +19,8 @@ pub(super) struct LocalAddresses {
     /// What peers were told of, each set once, the newest last.
     sets: VecDeque<(AddressSet, Vec<IpAddr>)>,
     last: u32,
+    /// The addresses of the host as the caller told them, with their zones.
+    host: Vec<(IpAddr, u32)>,
 }
 
 impl Endpoint {
@@ -34,6 +38,7 @@ impl Endpoint {
         }
         self.addresses.unbound.retain(|unbound| *unbound != address);
         self.addresses.bound.push(address);
+        self.note_host();
         true
     }
 
@@ -55,6 +60,41 @@ impl Endpoint {
     pub fn set_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
         self.addresses.bound =
             addresses.into_iter().map(|address| address.to_canonical()).collect();
+        self.note_host();
+    }
+
+    /// Tells which addresses this host has, bound or not, each with the number of its interface, which counts for IPv6
+    /// link-local ones; to be called again whenever they change. Those that are bound, and all of loopback, are known to be
+    /// of this host.
+    ///
+    /// What is sent to one of them never leaves the host, whoever else has the same address. So none of them is a path to a
+    /// peer, unless the packet that opened the association came from one of them, and the peer therefore is on this host. A
+    /// path that leads to an address which this host gets later ends then.
+    pub fn set_host_addresses(&mut self, addresses: impl IntoIterator<Item = (IpAddr, u32)>) {
+        self.addresses.host = addresses.into_iter().collect();
+        self.note_host();
+    }
+
+    /// What the host has may have changed.
+    fn note_host(&mut self) {
+        let host = HostAddresses::new(self.addresses.of_host());
+        if host == *self.host {
+            return;
+        }
+        self.host = Arc::new(host);
+        let mut ids = Vec::new();
+        for association in self.table.iter_mut() {
+            association.ctx.host = Arc::clone(&self.host);
+            if association.leads_back() {
+                ids.push(association.id());
+            }
+        }
+        for id in ids {
+            if let Some(association) = self.table.touch(id) {
+                association.on_host_change();
+            }
+            self.table.reindex(id);
+        }
     }
 
     /// The host no longer has an address. Paths whose packets left from it leave their source to routing again, among
@@ -147,6 +187,11 @@ impl LocalAddresses {
 
     pub(super) fn bound(&self) -> &[IpAddr] {
         &self.bound
+    }
+
+    /// All that the host is known to have.
+    pub(super) fn of_host(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+        self.bound.iter().map(|address| (*address, 0)).chain(self.host.iter().copied())
     }
 
     /// Whether no new association may have it.

@@ -254,8 +254,11 @@ impl Endpoint {
         offer: &PeerOffer,
         port: u16,
     ) -> Option<AssociationId> {
-        let listed =
-            || offer.addresses.iter().find_map(|peer| self.table.find_address(*peer, 0, port));
+        // An address of this host that a peer from elsewhere lists is not the one that a peer on this host has.
+        let is_here = self.host.has(datagram.source, datagram.zone);
+        let means = |peer: &&IpAddr| is_here || !self.host.has(**peer, 0);
+        let known = |peer: &IpAddr| self.table.find_address(*peer, 0, port);
+        let listed = || offer.addresses.iter().filter(means).find_map(known);
         self.table.find_source(datagram, port).or_else(listed)
     }
 

@@ -488,12 +488,21 @@ fn a_loopback_address_and_a_global_one_stay_in_either_order_if_both_sides_list_t
     let name = "a_loopback_address_and_a_global_one_stay_in_either_order_if_both_sides_list_them";
     let (here, there) = (ip("127.0.0.2"), ip("203.0.113.1"));
     let (ours, theirs) = ([ip("127.0.0.1"), ip("198.51.100.1")], [here, there]);
-    for list in [[here, there], [there, here]] {
-        let mut ladder = asked_between(name, &ours, &theirs, &list);
-        ladder.says(list[0], &[ladder.init_ack(&list)]);
-        ladder.expects(list[0], &[ChunkType::COOKIE_ECHO]);
-        assert_eq!(peers(&ladder), list);
-        assert!(removed(&ladder).is_empty());
+    // Loopback leads to a peer on this host, which has the global address then, and to no other.
+    for is_here in [true, false] {
+        for list in [[here, there], [there, here]] {
+            let mut ladder = asked_between(name, &ours, &theirs, &list);
+            let global = is_here.then_some((there, 0));
+            ladder.network.with_endpoint(ladder.ours, |end, _| end.set_host_addresses(global));
+            let from = if is_here { list[0] } else { there };
+            ladder.says(from, &[ladder.init_ack(&list)]);
+            ladder.expects(from, &[ChunkType::COOKIE_ECHO]);
+            assert_eq!(peers(&ladder), if is_here { list.to_vec() } else { vec![there] });
+            let change = AddressChange::Removed(RemovedReason::OwnAddress);
+            let told = Event::PeerAddressChange { peer: here, change };
+            assert_eq!(ladder.events().contains(&told), !is_here);
+            assert!(removed(&ladder).is_empty());
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod init_ack;
 mod open;
 mod options;
 mod out_of_the_blue;
+mod own_addresses;
 mod pmtu;
 mod race;
 mod recovery;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, a, kinds, z};
-use usctp_assoc::{AssociationState, ConnectOptions, PathState};
+use usctp_assoc::{
+    AddressChange, AssociationState, ConnectOptions, Event, PathState, RemovedReason,
+};
 use usctp_chunk::{
     Abort, Cause, Causes, Chunk, ChunkType, Heartbeat, Parameter, ParameterType, VerificationTag,
 };
@@ -118,8 +120,8 @@ fn after_a_stale_cookie_a_learned_address_stays_unconfirmed_and_gets_no_init() {
 }
 
 #[test]
-fn the_owner_of_an_address_that_a_peer_only_claims_ends_that_association_and_may_open_its_own() {
-    let name = "the_owner_of_an_address_that_a_peer_only_claims_ends_that_association_and_may_open_its_own";
+fn the_owner_of_an_address_that_a_peer_only_claims_takes_it_away_and_may_open_its_own() {
+    let name = "the_owner_of_an_address_that_a_peer_only_claims_takes_it_away_and_may_open_its_own";
     let (mut ladder, _) = opened(Ladder::new(name));
     // RFC 5062, section 2: z(3) is another host, which lists z(4) as well and is refused.
     let claimed = ladder.peer_tag;
@@ -137,8 +139,12 @@ fn the_owner_of_an_address_that_a_peer_only_claims_ends_that_association_and_may
     assert_eq!(probe.header.verification_tag, claimed);
     let abort = Abort { tag_reflected: true, causes: Causes::default() };
     ladder.says_with_tag(claimed, z(3), &[Chunk::Abort(abort)]);
-    assert_eq!(ladder.state(), AssociationState::Closed);
+    // Whoever has an address that many hosts share is not to end the association of two others.
+    assert_eq!(ladder.state(), AssociationState::Established);
+    let change = AddressChange::Removed(RemovedReason::Disowned);
+    assert_eq!(ladder.events().last(), Some(&Event::PeerAddressChange { peer: z(3), change }));
     ladder.hears_all();
+    let init = ladder.init(&[z(3)]);
     ladder.says_with_tag(VerificationTag::ZERO, z(3), &[init]);
     ladder.expects(z(3), &[ChunkType::INIT_ACK]);
 }

@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use usctp::{
-    ActiveReason, AddressChange, Association, AssociationId, Error, Event, FailureReason, MovedOn,
-    MtuReason, PathState, PrimaryReason, Received,
+    ActiveReason, AddressChange, Association, AssociationId, Error, Event, FailureReason,
+    IgnoredReason, MovedOn, MtuReason, PathState, PrimaryReason, Received, RemovedReason,
 };
 
 use crate::output::{Output, json_line, standard_output};
@@ -35,6 +35,7 @@ pub(crate) enum Line {
     Tried { address: IpAddr, attempt: u32 },
     MovedOn { address: IpAddr, reason: &'static str },
     Dropped { address: IpAddr, reason: &'static str },
+    Ignored { association: u64, address: IpAddr, reason: &'static str },
     CommUp(CommUp),
     Path { association: u64, address: IpAddr, state: &'static str, reason: &'static str },
     Primary { association: u64, address: IpAddr, reason: &'static str },
@@ -208,14 +209,16 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
                 let reason = match reason {
                     PrimaryReason::Chosen => "chosen",
                     PrimaryReason::Switchover => "switchover",
+                    PrimaryReason::Removed => "the one before was dropped",
                 };
                 Some(Line::Primary { association: id, address: peer, reason })
             }
-            AddressChange::Removed(usctp::RemovedReason::NotInInitAck) => {
-                Some(Line::Dropped { address: peer, reason: "not in INIT ACK" })
+            AddressChange::Removed(reason) => {
+                Some(Line::Dropped { address: peer, reason: removed_reason(reason) })
             }
-            AddressChange::Removed(usctp::RemovedReason::NotInInit) => {
-                Some(Line::Dropped { address: peer, reason: "not in INIT of the restart" })
+            AddressChange::Ignored(reason) => {
+                let reason = ignored_reason(reason);
+                Some(Line::Ignored { association: id, address: peer, reason })
             }
         },
         Event::PathMtuChange { peer, mtu, reason } => {
@@ -240,6 +243,26 @@ fn active_reason(reason: ActiveReason) -> &'static str {
         ActiveReason::HeartbeatAcked => "HEARTBEAT acknowledged",
         ActiveReason::DataAcked => "DATA acknowledged",
         ActiveReason::Restarted => "peer restarted",
+    }
+}
+
+/// Why an address is no longer used, as the lines say it.
+pub(crate) fn removed_reason(reason: RemovedReason) -> &'static str {
+    match reason {
+        RemovedReason::NotInInitAck => "not in INIT ACK",
+        RemovedReason::NotInInit => "not in INIT of the restart",
+        RemovedReason::OwnAddress => "an address of this host",
+        RemovedReason::Disowned => "an address of another host",
+    }
+}
+
+fn ignored_reason(reason: IgnoredReason) -> &'static str {
+    match reason {
+        IgnoredReason::OwnAddress => "an address of this host",
+        IgnoredReason::OtherAssociation => "an address of another association",
+        IgnoredReason::Reach => "reaches less far than those in use",
+        IgnoredReason::Family => "no local address of its family",
+        _ => "of no use",
     }
 }
 
@@ -283,6 +306,9 @@ impl fmt::Display for Line {
             Self::Tried { address, attempt } => write!(f, "trying {address} (INIT {attempt})"),
             Self::MovedOn { address, reason } => write!(f, "moving on from {address}: {reason}"),
             Self::Dropped { address, reason } => write!(f, "dropped {address}: {reason}"),
+            Self::Ignored { association, address, reason } => {
+                write!(f, "association {association}: {address} is not used: {reason}")
+            }
             Self::CommUp(up) => write!(
                 f,
                 "association {} is up with {}; primary {}; {} streams in, {} out",

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedReceiver;
 use usctp::{
-    AddressChange, Association, AssociationState, ConnectOptions, Error, Event, MovedOn,
-    RemovedReason, Stack,
+    AddressChange, Association, AssociationState, ConnectOptions, Error, Event, MovedOn, Stack,
 };
 
 use super::act::{Act, Cut};
@@ -20,6 +19,7 @@ use super::report::{Outcome, Report};
 use super::stage::{PORT, Stage};
 use super::story::{Happening, Story, milliseconds};
 use super::transfer::{Hash, Milestone, Progress, Sending, Server, message_length};
+use crate::events::removed_reason;
 use crate::exit::Failure;
 
 /// How long one look at the events may take.
@@ -210,12 +210,10 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
                 Happening::MovedOn { address: peer, reason }
             }
             Event::PeerAddressChange { peer, change } => match change {
-                AddressChange::Removed(RemovedReason::NotInInitAck) => {
-                    Happening::Dropped { address: peer, reason: "not in INIT ACK" }
+                AddressChange::Removed(reason) => {
+                    Happening::Dropped { address: peer, reason: removed_reason(reason) }
                 }
-                AddressChange::Removed(RemovedReason::NotInInit) => {
-                    Happening::Dropped { address: peer, reason: "not in INIT of the restart" }
-                }
+                AddressChange::Ignored(_) => return Ok(()),
                 AddressChange::Unconfirmed => {
                     Happening::Path { address: peer, state: "unconfirmed" }
                 }
