@@ -127,6 +127,12 @@ pub struct HeartbeatOptions {
     pub interval: Option<Duration>,
     /// HB.Max.Burst: how many paths are probed for confirmation in one RTO, 1 to 64. Default 1.
     pub max_burst: u16,
+    /// The longest time between two HEARTBEATs to a path that failed, 10 ms to 24 h, however far its RTO has backed off: how
+    /// soon its return is found. While no path is active it is a quarter of that. Never less than the RTO without its
+    /// back-off; failures are counted by the RTO as ever. `None` sends no more than the RFCs advise: one in each RTO to a
+    /// potentially failed path, and after HB.interval and the RTO to an inactive one. Without HEARTBEATs
+    /// ([`interval`](Self::interval) is `None`) this sends none either. Default 3 s.
+    pub failed_interval: Option<Duration>,
 }
 
 /// Acknowledgements (RFC 9260, section 6.2).
@@ -202,7 +208,11 @@ impl Default for Options {
                 primary_switchover_max: None,
                 expose_potentially_failed: true,
             },
-            heartbeat: HeartbeatOptions { interval: Some(Duration::from_secs(30)), max_burst: 1 },
+            heartbeat: HeartbeatOptions {
+                interval: Some(Duration::from_secs(30)),
+                max_burst: 1,
+                failed_interval: Some(Duration::from_secs(3)),
+            },
             sack: SackOptions { delay: Duration::from_millis(200), frequency: 2 },
             cookie: CookieOptions {
                 lifetime: Duration::from_secs(60),
@@ -386,6 +396,10 @@ fn check_timers(options: &Options) -> Result<(), ConfigError> {
     let life = options.cookie.lifetime;
     duration("cookie.key_lifetime", key, life..=Duration::MAX, "at least cookie.lifetime")?;
     check_heartbeat_interval(options.heartbeat.interval)?;
+    if let Some(failed) = options.heartbeat.failed_interval {
+        let ms = Duration::from_millis(10);
+        duration("heartbeat.failed_interval", failed, ms..=hour * 24, "10 ms to 24 h")?;
+    }
     match options.shutdown_guard {
         Some(guard) => duration("shutdown_guard", guard, second..=hour * 24, "1 s to 24 h"),
         None => Ok(()),

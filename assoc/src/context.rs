@@ -16,7 +16,7 @@ use crate::event::{
 };
 use crate::host::HostAddresses;
 use crate::outbox::Outbox;
-use crate::path::{Heartbeat, PathId, PathState, Paths, Struck};
+use crate::path::{Heartbeat, Path, PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
 use crate::wire::AddressSet;
 
@@ -189,6 +189,7 @@ impl Context {
         why: FailureReason,
     ) -> Struck {
         let struck = self.paths.strike(now, id, whole);
+        self.watch_for_return(now, id, struck != Struck::Counted);
         match struck {
             Struck::Counted => {}
             Struck::PotentiallyFailed if self.paths.exposes() => {
@@ -220,6 +221,29 @@ impl Context {
     fn switch_primary(&mut self) {
         if let Some(id) = self.paths.switch_primary() {
             self.tell_path(id, AddressChange::Primary(PrimaryReason::Switchover));
+        }
+    }
+
+    /// A path that failed is asked for its return; when it was the last active one, so are all that failed before, and at
+    /// once: one of them may work again (RFC 9260, 6.4.1; RFC 7829, 3.2).
+    fn watch_for_return(&mut self, now: Instant, id: PathId, changed: bool) {
+        if self.paths.path(id).is_some_and(|path| !path.heartbeat.is_interim_scheduled()) {
+            self.schedule_interim(now, id);
+        }
+        if !changed || self.paths.iter().any(Path::is_usable) {
+            return;
+        }
+        let others = self.paths.iter_mut().filter(|path| path.id != id && path.confirmed);
+        for path in others.filter(|path| path.has_failed() && path.is_monitored()) {
+            path.heartbeat.schedule_interim(now, Duration::ZERO);
+        }
+    }
+
+    /// Sets when a path that failed is next asked whether it has come back.
+    pub(crate) fn schedule_interim(&mut self, now: Instant, id: PathId) {
+        let Some(pace) = self.paths.pace_of_return(id, &self.config) else { return };
+        if let Some(path) = self.paths.path_mut(id) {
+            path.heartbeat.schedule_interim(now, pace);
         }
     }
 

@@ -96,7 +96,7 @@ pub struct PathCounts {
     pub tail_loss_probes: u64,
     /// HEARTBEATs sent here.
     pub heartbeats_sent: u64,
-    /// Those of them that were not answered within the RTO.
+    /// Those that were found missing after the RTO; of several that went out within one RTO, one is.
     pub heartbeats_unanswered: u64,
     /// How often the state changed.
     pub state_changes: u64,
@@ -132,6 +132,8 @@ pub(crate) struct Record {
     /// Failures in a row.
     pub(crate) errors: u16,
     pub(crate) counts: PathCounts,
+    /// When a failure was last counted, or forgotten: what was sent before that says nothing more.
+    pub(crate) judged_at: Option<Instant>,
     /// When something that measures the round trip was last sent; HEARTBEATs wait for idleness.
     pub(crate) used_at: Option<Instant>,
     /// The DATA chunk whose acknowledgement measures the round trip (RFC 9260, 6.3.1, C4: one at a time).
@@ -259,6 +261,11 @@ impl Path {
     /// swallowed the SACKs, is acknowledged by way of another path, and would call new DATA back to the dead one.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.state == PathState::PotentiallyFailed && self.is_monitored()
+    }
+
+    /// Whether it failed: it gets no data while another path is active.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.state, PathState::PotentiallyFailed | PathState::Inactive)
     }
 
     /// Whether HEARTBEATs are sent without being asked for.

@@ -297,6 +297,37 @@ impl Sender {
         }
     }
 
+    /// A path that had failed works. What went to other paths that failed, while there was no better one, goes there
+    /// (RFC 7829, 3.2, 3), and so does what it lost itself before it worked again: T3-rtx of those may be backed off to RTO.Max.
+    ///
+    /// The round trip that showed it ends the back-off (RFC 9260, 6.3.1, C7), so what has been out for longer than the RTO
+    /// as it is now is late, and no failure is counted for it.
+    pub(crate) fn on_path_returned(&mut self, now: Instant, id: PathId, paths: &mut Paths) {
+        let failed = paths.iter().filter(|path| path.has_failed() && path.congestion.flight() > 0);
+        let failed: Vec<PathId> = failed.map(|path| path.id).collect();
+        for other in failed {
+            self.outstanding.lose_path(other, paths);
+            self.outstanding.redirect_lost(other, id);
+            if let Some(path) = paths.path_mut(other) {
+                path.t3.stop();
+            }
+        }
+        let Some(rto) = paths.path(id).map(|path| path.rto.current()) else { return };
+        let Some(until) = now.checked_sub(rto) else { return };
+        let (lost, earliest) = self.outstanding.lose_sent_until(id, until, paths);
+        let Some(path) = paths.path_mut(id) else { return };
+        if lost > 0 {
+            path.congestion.on_timeout();
+            if let Some(rack) = &mut self.rack {
+                rack.on_t3(id);
+            }
+        }
+        match earliest {
+            Some(sent_at) => path.t3.start(sent_at, rto),
+            None => path.t3.stop(),
+        }
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let rack = self.rack.as_ref().and_then(Rack::next_timeout);
         earliest([self.window_probe.wait.deadline(), self.pacing.wait.deadline(), rack])

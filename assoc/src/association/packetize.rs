@@ -274,11 +274,14 @@ fn write_heartbeat(now: Instant, to: PathId, packet: &mut PacketBuilder<'_>, ctx
     let Context { paths, rng, epoch, .. } = ctx;
     let Some(path) = paths.path_mut(to).filter(|path| path.heartbeat.is_due()) else { return };
     let rto = path.rto.current();
-    let info = path.heartbeat.make(now, *epoch, rto, to, rng);
+    let (info, counts) = path.heartbeat.make(now, *epoch, rto, to, rng);
     // If it does not fit now, it is lost, and found missing after the RTO.
     packet.push(&Chunk::Heartbeat(Heartbeat::new(info)));
-    path.record.used_at = Some(now);
+    if counts {
+        path.record.used_at = Some(now);
+    }
     path.record.counts.heartbeats_sent += 1;
+    ctx.schedule_interim(now, to);
 }
 
 /// Appends a packet for a path; `None` if nothing was written.

@@ -281,6 +281,7 @@ impl Tcb {
         });
         for (id, before) in returned {
             ctx.tell_return(id, before, ActiveReason::DataAcked);
+            self.on_path_returned(now, id, ctx);
             // RFC 9260, 8.3: the interval counts again.
             ctx.schedule_heartbeat(now, id);
         }
@@ -331,10 +332,10 @@ impl Tcb {
     ) -> Outcome {
         let Some(id) = heartbeat::path_of(&heartbeat.info) else { return Outcome::Continue };
         let Some(path) = ctx.paths.path_mut(id) else { return Outcome::Continue };
-        let Some(trip) = path.heartbeat.take_answer(now, &heartbeat.info) else {
+        let Some(answer) = path.heartbeat.take_answer(now, &heartbeat.info) else {
             return Outcome::Continue;
         };
-        let awaited = path.heartbeat.take_awaited();
+        let heartbeat::Answer { trip, awaited } = answer;
         path.rto.measure(trip);
         let before = path.state;
         let confirmed = std::mem::replace(&mut path.confirmed, true);
@@ -348,14 +349,20 @@ impl Tcb {
             ctx.tell_heartbeat(id, Some(trip));
         }
         if before != PathState::Active {
-            // What waits for a path that fails may go here.
-            self.sender.open_burst(&ctx.config);
+            self.on_path_returned(now, id, ctx);
         }
         // RFC 9260, 8.3: none after SHUTDOWN or SHUTDOWN ACK.
         if self.sends_data() {
             ctx.schedule_heartbeat(now, id);
         }
         Outcome::Continue
+    }
+
+    /// What waits for a path that fails may go here, and what is on its way to one that failed had better.
+    fn on_path_returned(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
+        let Context { paths, config, .. } = ctx;
+        self.sender.on_path_returned(now, id, paths);
+        self.sender.open_burst(config);
     }
 
     fn on_cookie_ack(&mut self, now: Instant, ctx: &mut Context) -> Outcome {

@@ -62,6 +62,7 @@ impl Tcb {
         // Before the path asks for another one.
         let awaited = lost.is_some() && path.heartbeat.take_awaited();
         let next = path.heartbeat.take_next(now);
+        let interim = path.heartbeat.take_interim(now);
         self.on_pmtud_timeout(now, id, ctx);
         if t3 {
             self.on_t3(now, id, ctx);
@@ -74,17 +75,35 @@ impl Tcb {
         } else if next {
             self.on_heartbeat_time(now, id, ctx);
         }
+        if interim {
+            self.ask_for_return(now, id, ctx);
+        }
+    }
+
+    /// A path that failed is asked whether it has come back, unless DATA is about to ask it.
+    fn ask_for_return(&self, now: Instant, id: PathId, ctx: &mut Context) {
+        let asks = self.expects_heartbeat_acks();
+        let resends = self.sender.resends_on(id);
+        let Some(path) = ctx.paths.path_mut(id) else { return };
+        // RFC 7829, 3.2 (5), and RFC 9260, 8.3: not where HEARTBEATs are off, and none after SHUTDOWN.
+        if asks && path.has_failed() && path.confirmed && path.is_monitored() {
+            // What waits behind a full window asks nothing.
+            if !resends || path.congestion.flight() > 0 {
+                path.heartbeat.request_interim();
+            }
+            ctx.schedule_interim(now, id);
+        }
     }
 
     /// RFC 9260, 6.3.3
     fn on_t3(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
-        let idle = self.sender.is_idle();
+        // RFC 9260, 6.3.2 (R2): nothing is outstanding there any more, as when it was found missing and sent elsewhere.
+        if ctx.paths.path(id).is_none_or(|path| path.congestion.flight() == 0) {
+            return self.sender.open_burst(&ctx.config);
+        }
         let largest = self.sender.largest_in_flight(id);
         let config = ctx.config.clone();
         let failed = self.sender.on_t3(id, &mut ctx.paths, &config);
-        if idle {
-            return;
-        }
         ctx.statistics.t3_expiries += 1;
         self.on_large_timeout(now, id, largest, ctx);
         if let Some(path) = ctx.paths.path_mut(id) {
@@ -101,11 +120,16 @@ impl Tcb {
     /// RFC 9260, 8.3 and 5.4: a HEARTBEAT was not answered within the RTO.
     fn on_heartbeat_lost(&mut self, now: Instant, id: PathId, sent_at: Instant, ctx: &mut Context) {
         let carries_data = ctx.paths.for_data() == Some(id);
+        let answers = self.expects_heartbeat_acks();
         let Some(path) = ctx.paths.path_mut(id) else { return };
         path.record.counts.heartbeats_unanswered += 1;
-        // RFC 9260, 8.2, and RFC 7829, 3.2 (6): where DATA was sent since, its fate tells more.
-        let idle =
-            path.congestion.flight() == 0 && path.record.used_at.is_none_or(|at| at <= sent_at);
+        // RFC 9260, 8.2, and RFC 7829, 3.2 (6): where DATA was sent since, its fate tells more. If it is known, or if the path
+        // has answered to something else, that was the failure, or none: one is counted in an RTO.
+        let since = |at: Option<Instant>| at.is_some_and(|at| at > sent_at);
+        let idle = answers
+            && path.congestion.flight() == 0
+            && !since(path.record.used_at)
+            && !since(path.record.judged_at);
         if idle {
             path.rto.back_off();
             // RFC 9260, 8.1: only the path that data uses speaks for the association.
@@ -117,6 +141,12 @@ impl Tcb {
         }
         ctx.schedule_heartbeat(now, id);
         self.probe_failing(now, id, ctx);
+    }
+
+    /// Whether the peer has to answer HEARTBEATs, as far as we know: once it has sent SHUTDOWN it has not, and may still wait
+    /// for DATA (RFC 9260, 8.3).
+    fn expects_heartbeat_acks(&self) -> bool {
+        self.sends_data() && !matches!(self.phase, Phase::ShutdownReceived(_))
     }
 
     /// A HEARTBEAT goes out if the path was idle for the whole interval; else its time moves.

@@ -1,5 +1,6 @@
 //! The HEARTBEATs of one path: when one is due, and which answer is the right one (RFC 9260, sections 5.4 and 8.3).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +10,10 @@ use rand::rngs::StdRng;
 use super::PathId;
 use crate::timer::{Timer, earliest};
 
-/// At most one HEARTBEAT of a path is outstanding, and only its exact echo is believed.
+/// At most one HEARTBEAT of a path is waited for, and only its exact echo is believed, or that of one that went out since.
+///
+/// Failures are counted by the RTO, which backs off; a path that failed is asked more often than that, so that its return is
+/// found in time. Those HEARTBEATs count for nothing but their answers.
 ///
 /// The nonce, the path and the time are kept here and compared byte by byte, so the packet needs no MAC.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,26 @@ pub(crate) struct Heartbeat {
     due: bool,
     /// The application waits for the outcome of the one that is due, or else of the outstanding one.
     awaited: bool,
+    interim: Interim,
+}
+
+/// HEARTBEATs to a path that failed, between those whose loss counts.
+#[derive(Debug, Clone, Default)]
+struct Interim {
+    /// When the next one is due.
+    timer: Timer,
+    due: bool,
+    /// The latest ones, in the order they were sent.
+    sent: VecDeque<Outstanding>,
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The round-trip time.
+    pub(crate) trip: Duration,
+    /// The application waited for it; it is taken to be told.
+    pub(crate) awaited: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +63,31 @@ impl Heartbeat {
     /// Sends none until another time is set or one is asked for.
     pub(crate) fn unschedule(&mut self) {
         self.next.stop();
+        self.interim = Interim::default();
+    }
+
+    /// Sets when the next one is due whose loss counts for nothing.
+    pub(crate) fn schedule_interim(&mut self, now: Instant, after: Duration) {
+        self.interim.timer.start(now, after);
+    }
+
+    pub(crate) fn is_interim_scheduled(&self) -> bool {
+        self.interim.timer.is_running()
+    }
+
+    /// Whether it is time for such a one.
+    pub(crate) fn take_interim(&mut self, now: Instant) -> bool {
+        self.interim.timer.take_expired(now)
+    }
+
+    /// Asks for such a one now.
+    pub(crate) fn request_interim(&mut self) {
+        self.interim.due = true;
+    }
+
+    /// The path answers: those that went out in between are of no more interest.
+    pub(crate) fn end_interim(&mut self) {
+        self.interim = Interim::default();
     }
 
     /// Asks for one now.
@@ -76,11 +125,11 @@ impl Heartbeat {
     }
 
     pub(crate) fn is_due(&self) -> bool {
-        self.due
+        self.due || self.interim.due
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        earliest([self.next.deadline(), self.expiry.deadline()])
+        earliest([self.next.deadline(), self.expiry.deadline(), self.interim.timer.deadline()])
     }
 
     /// Whether it is time to send one.
@@ -99,7 +148,8 @@ impl Heartbeat {
         self.due || self.expiry.is_running()
     }
 
-    /// Makes the Heartbeat Info of one to be sent now: a fresh nonce, the path, and the time since `epoch`.
+    /// Makes the Heartbeat Info of one to be sent now: a fresh nonce, the path, and the time since `epoch`. Whether its loss
+    /// counts.
     pub(crate) fn make(
         &mut self,
         now: Instant,
@@ -107,7 +157,7 @@ impl Heartbeat {
         rto: Duration,
         path: PathId,
         rng: &mut StdRng,
-    ) -> Bytes {
+    ) -> (Bytes, bool) {
         let mut info = BytesMut::with_capacity(INFO_LEN);
         info.put_u64(rng.random());
         info.put_u32(path.0.into());
@@ -115,18 +165,32 @@ impl Heartbeat {
         info.put_u64(u64::try_from(elapsed).unwrap_or(u64::MAX));
         let mut kept = [0; INFO_LEN];
         kept.copy_from_slice(&info);
-        self.outstanding = Some(Outstanding { info: kept, sent_at: now });
-        self.expiry.start(now, rto);
-        self.due = false;
-        info.freeze()
+        let sent = Outstanding { info: kept, sent_at: now };
+        let counts = std::mem::take(&mut self.due);
+        self.interim.due = false;
+        if counts {
+            self.outstanding = Some(sent);
+            self.expiry.start(now, rto);
+        } else {
+            self.interim.sent.truncate(MOST_INTERIM - 1);
+            self.interim.sent.push_front(sent);
+        }
+        (info.freeze(), counts)
     }
 
-    /// The round-trip time if `info` is the exact echo of the outstanding HEARTBEAT, which it ends.
-    pub(crate) fn take_answer(&mut self, now: Instant, info: &[u8]) -> Option<Duration> {
-        let outstanding = self.outstanding.filter(|outstanding| outstanding.info == info)?;
-        self.outstanding = None;
-        self.expiry.stop();
-        Some(now.saturating_duration_since(outstanding.sent_at))
+    /// The round-trip time if `info` is the exact echo of the outstanding HEARTBEAT or of one that was sent in between. It
+    /// ends the wait, unless the application wants to know about the outstanding one and this is another.
+    pub(crate) fn take_answer(&mut self, now: Instant, info: &[u8]) -> Option<Answer> {
+        let waited_for = self.outstanding.filter(|outstanding| outstanding.info == info);
+        let interim = || self.interim.sent.iter().find(|sent| sent.info == info).copied();
+        let answered = waited_for.or_else(interim)?;
+        if waited_for.is_some() || !self.awaited {
+            self.outstanding = None;
+            self.expiry.stop();
+        }
+        let awaited = waited_for.is_some() && self.take_awaited();
+        let trip = now.saturating_duration_since(answered.sent_at);
+        Some(Answer { trip, awaited })
     }
 }
 
@@ -141,3 +205,6 @@ pub(crate) fn path_of(info: &[u8]) -> Option<PathId> {
 pub(crate) const CHUNK_LEN: usize = 4 + 4 + INFO_LEN;
 // Nonce, path, time.
 const INFO_LEN: usize = 8 + 4 + 8;
+/// How many HEARTBEATs whose loss does not count may be answered: they follow each other by an RTO or more, and a round trip
+/// that has become longer than four of those is measured by those that count.
+const MOST_INTERIM: usize = 4;

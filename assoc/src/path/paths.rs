@@ -1,7 +1,7 @@
 //! The table of an association's paths: which is primary, which carries data, which are left.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Path, PathId, PathSettings, PathState, PathStatus};
 use crate::config::Config;
@@ -194,6 +194,7 @@ impl Paths {
         // RFC 9260, 6.4: not the destination but the link of the source may have failed: routing may know a better one.
         path.local = None;
         let settings = path.settings;
+        path.record.judged_at = Some(now);
         path.record.errors = path.record.errors.saturating_add(1);
         if path.state == PathState::Inactive {
             path.record.errors = path.record.errors.min(settings.most_errors());
@@ -225,6 +226,18 @@ impl Paths {
         Some(next)
     }
 
+    /// How long to wait between HEARTBEATs to a path that failed, however far its RTO has backed off.
+    ///
+    /// The RTO as measured is more than a round trip, and so often a packet may be sent that nothing acknowledges (RFC 8085,
+    /// 3.1.3). While none of several paths is active, it is four times as urgent; of one alone, T3-rtx tells as much.
+    pub(crate) fn pace_of_return(&self, id: PathId, config: &Config) -> Option<Duration> {
+        let most = config.heartbeat.failed_interval?;
+        let path = self.path(id).filter(|path| path.has_failed() && path.is_monitored())?;
+        let urgent = self.paths.len() > 1 && !self.iter().any(Path::is_usable);
+        let most = if urgent { most / 4 } else { most };
+        Some(path.rto.current().min(path.rto.without_back_off().max(most)))
+    }
+
     /// Whether the association failed as a whole: Association.Max.Retrans was exceeded.
     pub(crate) fn are_exhausted(&self, config: &Config) -> bool {
         self.errors > config.retransmission.association_max
@@ -235,11 +248,12 @@ impl Paths {
         self.errors = 0;
         let path = self.path_mut(id)?;
         path.record.errors = 0;
+        path.record.judged_at = Some(now);
         let before = path.state;
-        let failed = matches!(before, PathState::PotentiallyFailed | PathState::Inactive);
-        if !failed || !path.confirmed {
+        if !path.has_failed() || !path.confirmed {
             return None;
         }
+        path.heartbeat.end_interim();
         path.enter(now, PathState::Active);
         Some(before)
     }

@@ -38,6 +38,14 @@ impl Rto {
         self.rto
     }
 
+    /// The time-out without its back-off: what the last measurement gave.
+    pub(crate) fn without_back_off(&self) -> Duration {
+        match self.srtt {
+            Some(srtt) => (srtt + self.rttvar * 4).clamp(self.bounds.min, self.bounds.max),
+            None => self.bounds.initial,
+        }
+    }
+
     /// The smoothed round-trip time, once one was measured.
     pub(crate) fn srtt(&self) -> Option<Duration> {
         self.srtt
@@ -66,7 +74,7 @@ impl Rto {
         self.rttvar = self.rttvar.max(GRANULARITY);
         self.srtt = Some(srtt);
         // RFC 9260, 6.3.1 (C6, C7)
-        self.rto = (srtt + self.rttvar * 4).clamp(self.bounds.min, self.bounds.max);
+        self.rto = self.without_back_off();
     }
 
     /// RFC 9260, 6.3.3 (E2): doubles the time-out, up to RTO.Max.

@@ -61,26 +61,41 @@ fn new_data_leaves_a_dead_path_when_its_threshold_and_its_rto_say_so() {
 #[test]
 fn an_idle_path_that_fails_gets_a_heartbeat_in_each_rto_until_it_is_inactive() {
     let name = "an_idle_path_that_fails_gets_a_heartbeat_in_each_rto_until_it_is_inactive";
-    let mut play = Play::new(name, 2, |_| {});
-    play.cut(z(2));
-    let begin = play.elapsed();
-    request_heartbeat(&mut play.ladder, z(2));
-    play.run(secs(200));
-    // RFC 7829, 3.2 (5, 6): the next one leaves when the one before is found missing, and the RTO doubles.
-    assert_eq!(play.heartbeats(z(2), begin), [0, 1, 3, 7, 15, 31].map(secs));
-    let changes = [
-        (secs(1), z(2), AddressChange::PotentiallyFailed(HEARTBEATS)),
-        // (8) Path.Max.Retrans is 5.
-        (secs(63), z(2), AddressChange::Inactive(HEARTBEATS)),
-    ];
-    assert_eq!(play.changes(begin), changes);
-    let path = play.ladder.path(z(2));
-    assert_eq!((path.errors, path.rto), (6, secs(60)));
-    let counts = path.counts;
-    assert_eq!((counts.heartbeats_sent, counts.heartbeats_unanswered), (6, 6));
-    assert_eq!(counts.state_changes, 2);
-    let changed = play.ladder.network.now() - counts.changed_at.unwrap();
-    assert_eq!(changed, secs(200 - 63));
+    for failed_interval in [None, Some(secs(3))] {
+        let mut play =
+            Play::new(name, 2, |options| options.heartbeat.failed_interval = failed_interval);
+        play.cut(z(2));
+        let begin = play.elapsed();
+        request_heartbeat(&mut play.ladder, z(2));
+        play.run(secs(200));
+        // RFC 7829, 3.2 (5, 6): the next one leaves when the one before is found missing, and the RTO doubles.
+        let counted = [0, 1, 3, 7, 15, 31].map(secs);
+        let times = play.heartbeats(z(2), begin);
+        match failed_interval {
+            None => assert_eq!(times, counted),
+            // Those in between are for its return, and go on when it is inactive.
+            Some(most) => {
+                assert_eq!(times[..8], [0, 1, 3, 6, 7, 10, 13, 15].map(secs));
+                assert!(counted.iter().all(|at| times.contains(at)), "{times:?}");
+                assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= most), "{times:?}");
+                assert!(times.last().is_some_and(|last| *last > secs(196)));
+            }
+        }
+        // Whatever is sent, failures are counted by the RTO.
+        let changes = [
+            (secs(1), z(2), AddressChange::PotentiallyFailed(HEARTBEATS)),
+            // (8) Path.Max.Retrans is 5.
+            (secs(63), z(2), AddressChange::Inactive(HEARTBEATS)),
+        ];
+        assert_eq!(play.changes(begin), changes);
+        let path = play.ladder.path(z(2));
+        assert_eq!((path.errors, path.rto), (6, secs(60)));
+        let counts = path.counts;
+        assert_eq!(counts.heartbeats_sent, times.len() as u64);
+        assert_eq!((counts.heartbeats_unanswered, counts.state_changes), (6, 2));
+        let changed = play.ladder.network.now() - counts.changed_at.unwrap();
+        assert_eq!(changed, secs(200 - 63));
+    }
 }
 
 #[test]
@@ -88,6 +103,7 @@ fn an_idle_path_is_potentially_failed_when_its_threshold_is_exceeded() {
     let name = "an_idle_path_is_potentially_failed_when_its_threshold_is_exceeded";
     let mut play = Play::new(name, 2, |options| {
         options.heartbeat.interval = Some(secs(20));
+        options.heartbeat.failed_interval = None;
         options.failover.potentially_failed_max = Some(2);
     });
     play.cut(z(2));
@@ -131,8 +147,10 @@ fn data_returns_to_the_primary_path_unless_that_was_switched() {
     for (switchover, switches_at, then) in
         [(None, None, z(1)), (Some(0), Some(1), z(2)), (Some(2), Some(3), z(2))]
     {
-        let mut play =
-            Play::new(name, 2, |options| options.failover.primary_switchover_max = switchover);
+        let mut play = Play::new(name, 2, |options| {
+            options.failover.primary_switchover_max = switchover;
+            options.heartbeat.failed_interval = None;
+        });
         play.run(secs(5));
         let cut = play.elapsed();
         play.cut(z(1));
@@ -286,10 +304,9 @@ fn what_waits_for_a_failing_path_goes_to_one_that_answers_again() {
         (play.state(z(1)), play.state(z(2))),
         (PathState::PotentiallyFailed, PathState::Active)
     );
-    assert_eq!(play.data(z(2), begin), [1, 1, 1, 2, 2].map(secs));
-    assert_eq!(play.have, BTreeSet::from([2, 3]));
-    play.run(secs(2));
-    assert_eq!(play.have.len(), 3, "1 follows when it times out");
+    // So that 1, which went to the other one a moment ago, follows at once as well (RFC 7829, 3.2, 3).
+    assert_eq!(play.data(z(2), begin), [1, 1, 1, 2, 2, 2].map(secs));
+    assert_eq!(play.have, BTreeSet::from([1, 2, 3]));
 }
 
 #[test]
@@ -484,4 +501,42 @@ fn a_cut_under_load_is_seen_within_the_rto_in_both_directions() {
     for (host, id) in [(a, id), (z, theirs)] {
         assert_eq!(world.network.application(host, id).missing(), 0);
     }
+}
+
+#[test]
+fn a_heartbeat_in_the_packet_of_lost_data_is_no_second_failure() {
+    let name = "a_heartbeat_in_the_packet_of_lost_data_is_no_second_failure";
+    // With the message, and with its retransmission.
+    for asked_at in [0, 1] {
+        let mut play = Play::new(name, 1, |options| options.heartbeat.failed_interval = None);
+        play.cut(z(1));
+        play.ladder.sends("lost");
+        play.run(secs(asked_at));
+        request_heartbeat(&mut play.ladder, z(1));
+        play.run(secs(1 - asked_at));
+        let path = play.ladder.path(z(1));
+        assert_eq!((path.errors, path.rto), (1, secs(2)), "with sending {asked_at}");
+        play.run(secs(2));
+        // RFC 9260, 6.3.3 (E2) and 8.2: T3-rtx and the HEARTBEAT say the same.
+        let path = play.ladder.path(z(1));
+        assert_eq!((path.errors, path.rto), (2, secs(4)), "with sending {asked_at}");
+    }
+}
+
+#[test]
+fn a_peer_that_has_sent_shutdown_need_not_answer_heartbeats() {
+    let name = "a_peer_that_has_sent_shutdown_need_not_answer_heartbeats";
+    let mut play = Play::new(name, 2, |_| {});
+    play.cut(z(1));
+    play.ladder.sends("on its way");
+    play.run(ms(10));
+    let shutdown = play.ladder.shutdown(0);
+    play.ladder.says(z(1), &[shutdown]);
+    assert_eq!(play.ladder.state(), AssociationState::ShutdownReceived);
+    request_heartbeat(&mut play.ladder, z(2));
+    play.alive.clear();
+    play.run(ms(1_020));
+    // RFC 9260, 8.3: silence says nothing of the path; what times out does.
+    assert_eq!((play.ladder.path(z(1)).errors, play.ladder.path(z(2)).errors), (1, 0));
+    assert_eq!(play.ladder.path(z(2)).counts.heartbeats_unanswered, 1);
 }

@@ -7,6 +7,7 @@ use usctp_assoc::{
 use usctp_chunk::VerificationTag;
 
 use crate::failover_play::Play;
+use crate::rfc::{WIDE, sack, send};
 use crate::world::{ms, secs};
 
 /// Lets A hear from the network about its last packet to the first path.
@@ -94,4 +95,28 @@ fn a_hint_never_makes_a_path_inactive_and_leaves_the_only_path_active() {
         play.run(ms(10));
         assert_eq!(play.ladder.path(z(1)).counts.heartbeats_sent, 1);
     }
+}
+
+#[test]
+fn the_timer_of_a_path_from_which_everything_was_taken_is_no_time_out() {
+    let name = "the_timer_of_a_path_from_which_everything_was_taken_is_no_time_out";
+    let mut play = Play::new(name, 2, |_| {});
+    play.alive.clear();
+    send(&mut play.ladder, 4, 1_000);
+    play.run(ms(10));
+    told(&mut play, NoticeKind::Unreachable, |_| {});
+    assert_eq!(play.state(z(1)), PathState::PotentiallyFailed);
+    // The first chunk is reported missing three times, and sent by way of the other path.
+    for last in 2..=4 {
+        let answer = sack(&play.ladder, 0, &[(2, last)], WIDE);
+        play.ladder.says(z(2), &[answer]);
+    }
+    play.run(ms(500));
+    assert_eq!(play.data(z(2), ms(0)).len(), 1);
+    assert_eq!(play.ladder.path(z(1)).flight, 0);
+    // RFC 9260, 6.3.2 (R2): nothing is outstanding at the first path, so nothing times out there but the HEARTBEAT.
+    play.run(ms(495));
+    play.restore(z(2));
+    play.run(ms(10));
+    assert_eq!(play.ladder.path(z(1)).counts.t3_expiries, 0);
 }

@@ -17,6 +17,7 @@ mod cookie;
 mod data;
 mod early_data;
 mod failover;
+mod failover_cuts;
 mod failover_hints;
 mod failover_options;
 mod failover_play;

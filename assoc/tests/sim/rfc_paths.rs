@@ -113,8 +113,11 @@ fn heartbeats_are_answered_from_cookie_echoed_until_shutdown() {
 #[test]
 fn a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing() {
     let name = "a_dead_path_beside_a_living_one_is_told_of_probed_on_and_ends_nothing";
-    // RFC 9260 alone: RFC 7829 counts on.
-    let mut ladder = double_with(name, |options| options.failover.potentially_failed_max = None);
+    // RFC 9260 alone: RFC 7829 counts on, and we ask more often.
+    let mut ladder = double_with(name, |options| {
+        options.failover.potentially_failed_max = None;
+        options.heartbeat.failed_interval = None;
+    });
     answers_at_first(&mut ladder, HOUR);
     assert_eq!(ladder.state(), AssociationState::Established);
     assert_eq!(
@@ -179,7 +182,7 @@ fn results(ladder: &Ladder) -> Vec<(IpAddr, Option<Duration>)> {
 #[test]
 fn a_heartbeat_that_was_asked_for_is_reported_answered_or_lost_and_no_other_is() {
     let name = "a_heartbeat_that_was_asked_for_is_reported_answered_or_lost_and_no_other_is";
-    let mut ladder = double(name);
+    let mut ladder = double_with(name, |options| options.heartbeat.failed_interval = None);
     // Those of HB.interval are nobody's business.
     answers_at_first(&mut ladder, secs(300));
     assert_eq!(results(&ladder), []);

@@ -1,5 +1,7 @@
 //! What loss detection by time asks of the outstanding queue: when and in which order chunks were sent.
 
+use std::time::Instant;
+
 use usctp_chunk::Tsn;
 
 use super::{Fate, Outstanding, Sent, Transmission};
@@ -65,6 +67,30 @@ impl Outstanding {
         if let Some(path) = self.chunks.get(at).map(|sent| sent.path) {
             self.mark_lost(at, path, paths);
         }
+    }
+
+    /// Marks what is in flight on a path since `until` or longer for retransmission there. How many chunks that were, and when
+    /// the earliest of those was sent that stay in flight there.
+    pub(crate) fn lose_sent_until(
+        &mut self,
+        path: PathId,
+        until: Instant,
+        paths: &mut Paths,
+    ) -> (usize, Option<Instant>) {
+        let (mut lost, mut earliest) = (0, None::<Instant>);
+        for at in 0..self.chunks.len() {
+            let Some(sent) = self.chunks.get(at) else { break };
+            if sent.fate != Fate::InFlight || sent.path != path {
+                continue;
+            }
+            if sent.sent_at <= until {
+                self.mark_lost(at, path, paths);
+                lost += 1;
+            } else {
+                earliest = Some(earliest.map_or(sent.sent_at, |at| at.min(sent.sent_at)));
+            }
+        }
+        (lost, earliest)
     }
 
     /// Marks the last chunk in flight on a path for retransmission, asking for an acknowledgement at once (the I bit).
