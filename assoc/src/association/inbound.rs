@@ -338,7 +338,7 @@ pub(super) fn new_ties(ctx: &mut Context) -> Ties {
 /// RFC 9260, 3.2.2: reported next to the COOKIE ECHO, as far as the packet has room.
 fn unrecognized_causes(offer: &PeerOffer, ctx: &Context, path: PathId) -> Causes {
     let limit = ctx.paths.path(path).map_or(0, Path::packet_limit);
-    let cookie = offer.cookie.as_ref().map_or(0, |cookie| cookie.len() + CHUNK_AND_PADDING);
+    let cookie = offer.cookie.as_ref().map_or(0, |cookie| cookie.len().next_multiple_of(4));
     let room = limit.saturating_sub(HEADERS + cookie);
     let mut parameters = bytes::BytesMut::new();
     for parameter in &offer.unrecognized {
@@ -355,6 +355,5 @@ fn unrecognized_causes(offer: &PeerOffer, ctx: &Context, path: PathId) -> Causes
     [Cause::UnrecognizedParameters(parameters.freeze())].into_iter().collect()
 }
 
-// The common header, and those of ERROR and its cause.
-const HEADERS: usize = 12 + 4 + 4;
-const CHUNK_AND_PADDING: usize = 4 + 3;
+// The common header, and those of COOKIE ECHO, of ERROR and of its cause.
+const HEADERS: usize = 12 + 4 + 4 + 4;

@@ -200,5 +200,6 @@ impl LocalAddresses {
     }
 }
 
-/// Sets that are remembered; more only if associations have them.
+/// Sets that are remembered, the latest half of them for as long as cookies may name them; more only if associations have
+/// them.
 const MOST_SETS: usize = 32;

@@ -91,6 +91,8 @@ fn messages_go_only_to_streams_that_were_agreed_on() {
             .events()
             .contains(&Event::SendFailed { message: Message::new(5, "for stream 5"), sent: false })
     );
+    let view = ladder.network.endpoint(ours).view(id).unwrap();
+    assert_eq!(view.send_buffered(), 0, "it takes no room of the send buffer any more");
     let refused = ladder.network.send(ours, id, Message::new(2, "x")).unwrap_err();
     assert_eq!(refused, SendError::NoSuchStream { stream: 2, streams: 2 });
     ladder.network.send(ours, id, Message::new(1, "x")).unwrap();

@@ -96,3 +96,18 @@ const USUAL: [usize; 22] = [
     576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
     9000, 9216, 12_000, 16_384, 32_768, 65_532,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_sizes_are_whole_words_upwards_and_those_of_common_links_are_among_them() {
+        assert!(USUAL.is_sorted());
+        assert!(USUAL.iter().all(|size| size % 4 == 0), "SCTP packets are padded to that");
+        // Of a host, IPv6, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, FreeBSD's loopback, all of IP.
+        for size in [576, 1280, 1492, 1500, 2304, 4352, 9000, 9216, 16_384, 65_532] {
+            assert!(USUAL.contains(&size), "{size}");
+        }
+    }
+}
