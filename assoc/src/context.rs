@@ -18,6 +18,7 @@ use crate::host::HostAddresses;
 use crate::outbox::Outbox;
 use crate::path::{Heartbeat, Path, PathId, PathState, Paths, Struck};
 use crate::recv::Inbox;
+use crate::reply::Way;
 use crate::wire::AddressSet;
 
 #[derive(Debug)]
@@ -178,6 +179,16 @@ impl Context {
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
     pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
         self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)
+    }
+
+    /// RFC 9260, 5.4: the way of a packet that is no HEARTBEAT and thus may not go to an unconfirmed address, if there is one.
+    pub(crate) fn confirmed_way(&self, way: Way) -> Option<Way> {
+        let path = self.paths.find(way.peer).and_then(|id| self.paths.path(id));
+        if path.is_none_or(|path| path.confirmed) {
+            return Some(way);
+        }
+        let other = self.confirmed(self.paths.for_data()).and_then(|id| self.paths.path(id));
+        other.map(|path| path.way(&self.me))
     }
 
     /// Counts a failure of a path, and of the association if `whole`.

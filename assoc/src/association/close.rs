@@ -9,7 +9,7 @@ use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::event::{ActiveReason, Event, LostReason};
-use crate::path::Heartbeat;
+use crate::path::{Heartbeat, Path};
 
 impl Tcb {
     /// The application wants to close.
@@ -96,8 +96,12 @@ impl Tcb {
         let Context { paths, config, .. } = &mut *ctx;
         let mut live = Vec::new();
         let acked =
-            self.sender.on_cumulative(now, shutdown.cumulative_tsn, paths, config, |_, path| {
-                live.push(path);
+            self.sender.on_cumulative(now, shutdown.cumulative_tsn, paths, config, |paths, id| {
+                // As with a SACK: what came by another path says little of one that fails.
+                if arrival.path != Some(id) && paths.path(id).is_some_and(Path::is_in_doubt) {
+                    return paths.forget_errors();
+                }
+                live.push(id);
             });
         for path in live {
             ctx.answered(now, path, ActiveReason::DataAcked);

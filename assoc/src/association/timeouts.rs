@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::Ending;
-use super::tcb::{CookieEchoed, Phase, Tcb};
+use super::tcb::{CookieEchoed, Phase, Tcb, abort_chunk};
 use crate::context::Context;
-use crate::event::{FailureReason, LostReason};
+use crate::event::{Event, FailureReason, LostReason};
 use crate::path::{PathId, PathState, Struck};
 use crate::send::Sender;
 use crate::timer::earliest;
@@ -33,7 +33,16 @@ impl Tcb {
 
     pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
         if let Phase::CookieEchoed(echoed) = &mut self.phase {
-            return echoed.on_timeout(now, &mut self.sender, ctx);
+            let path = echoed.path;
+            let ending = echoed.on_timeout(now, &mut self.sender, ctx)?;
+            // RFC 9260, 9.1: whoever wants it no more tells the peer, which may have the association already. But where
+            // no COOKIE ECHO was answered, nobody hears.
+            let given_up = ending.event == Event::CommLost(LostReason::Deadline);
+            let way = ctx.paths.path(path).filter(|_| given_up).map(|path| path.way(&ctx.me));
+            return Some(match way {
+                Some(way) => ending.with_last_words(way, self.peer_tag, abort_chunk(None)),
+                None => ending,
+            });
         }
         if let Some(ending) = self.on_closing_timeout(now, ctx) {
             return Some(ending);
