@@ -188,9 +188,6 @@ impl Association {
         self.ctx.statistics.bytes_sent += message.payload.len() as u64;
         message.taken(now);
         self.ctx.outbox.push(message);
-        if let State::Open(tcb) = &mut self.state {
-            tcb.sender.open_burst(&self.ctx.config);
-        }
         Ok(())
     }
 
@@ -338,14 +335,14 @@ impl Association {
 
     fn end(&mut self, ending: Ending) {
         self.return_unsent();
-        let last_words = ending.last_words.map(|(way, verification_tag, chunk)| {
-            let me = self.ctx.me;
+        let last_words = ending.last_words.and_then(|(way, verification_tag, chunk)| {
+            let (me, way) = (self.ctx.me, self.ctx.confirmed_way(way)?);
             let header = CommonHeader {
                 source_port: me.local_port,
                 destination_port: me.peer_port,
                 verification_tag,
             };
-            Box::new(Reply { way, header, chunk })
+            Some(Box::new(Reply { way, header, chunk }))
         });
         let graceful = ending.event == Event::ShutdownComplete;
         self.state = State::Closed(Closed { last_words, graceful });

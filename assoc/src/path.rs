@@ -9,6 +9,7 @@ use crate::reply::Way;
 use crate::timer::{Timer, earliest};
 use crate::wire::zone_of;
 
+mod burst;
 pub(crate) mod congestion;
 pub(crate) mod heartbeat;
 mod pacer;
@@ -17,6 +18,7 @@ pub(crate) mod plpmtud;
 pub(crate) mod rto;
 mod settings;
 
+pub(crate) use burst::Burst;
 pub(crate) use congestion::{Arrived, Congestion};
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use pacer::Pacer;
@@ -120,6 +122,7 @@ pub(crate) struct Path {
     pub(crate) rto: Rto,
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
+    pub(crate) burst: Burst,
     pub(crate) t3: Timer,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) settings: PathSettings,
@@ -188,6 +191,7 @@ impl Path {
             rto: Rto::new(&settings.rto),
             congestion: Congestion::new(pmdcs, peer, config.recovery.control),
             pacer: Pacer::default(),
+            burst: Burst::default(),
             t3: Timer::default(),
             heartbeat: Heartbeat::default(),
             settings: *settings,

@@ -24,8 +24,10 @@ pub(crate) struct Sender {
     outstanding: Outstanding,
     /// What the peer advertised last, in bytes.
     a_rwnd: usize,
-    /// Packets that may still be sent on this occasion (Max.Burst, RFC 9260, 6.1, D).
-    burst: usize,
+    /// Packets that may still be sent on this occasion, if something came in that makes it one (RFC 9260, 6.1, D).
+    burst: Option<usize>,
+    /// Max.Burst, in packets.
+    max_burst: usize,
     recovery: Recovery,
     window_probe: WindowProbe,
     tallies: Vec<Tally>,
@@ -41,12 +43,19 @@ pub(crate) struct Sender {
     fragment_limit: usize,
 }
 
-/// Sending spread over time, where that is wanted.
+/// Sending spread over time.
 #[derive(Debug)]
 struct Pacing {
+    /// All of it, not only what is beyond Max.Burst.
     wanted: bool,
     /// When what has to wait may leave.
     wait: Timer,
+}
+
+impl Pacing {
+    fn holds(&self, now: Instant) -> bool {
+        self.wait.deadline().is_some_and(|at| at > now)
+    }
 }
 
 /// Zero window probing (RFC 9260, section 6.1, A).
@@ -73,7 +82,8 @@ impl Sender {
         Self {
             outstanding: Outstanding::new(initial_tsn),
             a_rwnd: peer_rwnd as usize,
-            burst: 0,
+            burst: None,
+            max_burst: config.max_burst.into(),
             recovery: Recovery::default(),
             window_probe: WindowProbe::default(),
             tallies: Vec::new(),
@@ -134,12 +144,16 @@ impl Sender {
 
     /// Something came in that may let packets out.
     pub(crate) fn open_burst(&mut self, config: &Config) {
-        self.burst = self.burst.saturating_add(config.max_burst.into());
+        self.grant(config.max_burst.into());
+    }
+
+    fn grant(&mut self, packets: usize) {
+        self.burst = Some(self.burst.unwrap_or(0).saturating_add(packets));
     }
 
     /// Nothing more can be sent on this occasion.
     pub(crate) fn end_burst(&mut self) {
-        self.burst = 0;
+        self.burst = None;
     }
 
     /// The path that DATA is to go to now, if any may go.
@@ -152,40 +166,51 @@ impl Sender {
         if let Some((_, to, _)) = self.outstanding.first_lost() {
             let to = self.turn_aside(to, paths);
             // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
-            let path = paths.path_mut(to)?;
             if self.outstanding.is_fast() {
                 return Some(to);
             }
-            let room = path.congestion.has_room();
-            path.congestion.note_fully_used(!room);
-            return (room && self.may_leave(now, to, paths)).then_some(to);
+            return (self.has_room(now, to, paths) && self.may_leave(now, to, paths)).then_some(to);
         }
         let to = path_for_new(outbox, paths)?;
         let limit = self.fragment_limit(paths);
-        let path = paths.path_mut(to)?;
-        let Some(len) = outbox.next_len(limit) else {
-            path.congestion.note_fully_used(false);
-            return None;
-        };
-        path.congestion.decay(now, path.rto.current());
-        let room = path.congestion.has_room();
-        path.congestion.note_fully_used(!room);
+        let len = outbox.next_len(limit)?;
+        let room = self.has_room(now, to, paths);
         if self.waits_for_more(outbox, limit) {
             return None;
         }
-        let open = room && self.window_allows(len, now, path.rto.current());
+        let rto = paths.path(to)?.rto.current();
+        let open = room && self.window_allows(len, now, rto);
         (open && self.window_is_tidy() && self.may_leave(now, to, paths)).then_some(to)
     }
 
-    /// RFC 9260, 6.1 (D): whether a packet may follow those that were just sent; by pacing, or by Max.Burst.
-    fn may_leave(&mut self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
-        if !self.pacing.wanted {
-            return self.burst > 0;
-        }
+    /// Whether cwnd has room on a path for what is to be sent there.
+    fn has_room(&self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
         let Some(path) = paths.path_mut(to) else { return false };
-        let Some(at) = path.pacer.waits_until(now) else { return true };
-        // cwnd has room, but what is held back here uses it.
-        path.congestion.note_fully_used(true);
+        path.congestion.decay(now, path.rto.current());
+        let room = path.congestion.has_room();
+        if !room {
+            path.congestion.note_fully_used(self.outstanding.transmissions());
+        }
+        room
+    }
+
+    /// RFC 9260, 6.1 (D): whether a packet may follow those that were just sent: by pacing, or by Max.Burst for what came in,
+    /// or where only the application sends, by Max.Burst and time.
+    fn may_leave(&mut self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
+        let Some(path) = paths.path_mut(to) else { return false };
+        let at = match (self.pacing.wanted, self.burst) {
+            (true, _) => path.pacer.waits_until(now),
+            (false, Some(packets)) => return packets > 0,
+            // What is held back leaves in its time, also if messages follow that could leave.
+            (false, None) if self.pacing.holds(now) => self.pacing.wait.deadline(),
+            (false, None) => {
+                let most = self.max_burst * path.congestion.pmdcs();
+                path.burst.waits_until(now, most, &path.congestion, path.round_trip())
+            }
+        };
+        let Some(at) = at else { return true };
+        // cwnd has room, but what is held back here uses it: RFC 9260, 6.1 (D), would make it smaller for this time.
+        path.congestion.note_fully_used(self.outstanding.transmissions());
         self.pacing.wait.start(now, at.saturating_duration_since(now));
         false
     }
@@ -214,7 +239,7 @@ impl Sender {
             }
         };
         self.open_burst(config);
-        self.burst = self.burst.saturating_add(stretch(&tallies, paths));
+        self.grant(stretch(&tallies, paths));
         self.tallies = tallies;
         outcome
     }
@@ -334,9 +359,8 @@ impl Sender {
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant, paths: &mut Paths, config: &Config) {
-        if self.pacing.wait.take_expired(now) {
-            self.open_burst(config);
-        }
+        // What it held back is asked for again.
+        self.pacing.wait.take_expired(now);
         if self.on_rack_timeout(now, paths) {
             self.open_burst(config);
         }
@@ -420,7 +444,8 @@ impl Sender {
             if let Some(sent_at) = tally.measured_from {
                 path.rto.measure(now.saturating_duration_since(sent_at));
             }
-            let acked = Arrived { now, rtt: path.round_trip(), bytes: tally.credited };
+            let rtt = path.round_trip();
+            let acked = Arrived { now, rtt, bytes: tally.credited, oldest: tally.oldest };
             path.congestion.on_acked(acked, in_fast_recovery);
             let size = tally.largest + path.headers_below();
             path.plpmtud.on_data_passed(now, size, path.round_trip());

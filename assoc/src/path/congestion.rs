@@ -21,8 +21,8 @@ pub(crate) struct Congestion {
     pmdcs: usize,
     /// After T3-rtx no more than one packet is in flight until something is acknowledged.
     after_timeout: bool,
-    /// Whether cwnd, and not a lack of messages, ended the last sending.
-    fully_used: bool,
+    /// Of all transmissions of chunks, the last one before or with which what was in flight here used cwnd fully.
+    filled_by: u64,
     /// When idleness was last looked at, for the decay of an unused window.
     used_at: Option<Instant>,
     cubic: Option<Cubic>,
@@ -39,7 +39,7 @@ impl Congestion {
             flight: 0,
             pmdcs,
             after_timeout: false,
-            fully_used: false,
+            filled_by: 0,
             used_at: None,
             cubic: cubic_if(control),
         }
@@ -70,6 +70,10 @@ impl Congestion {
         self.pmdcs = pmdcs;
     }
 
+    pub(crate) fn pmdcs(&self) -> usize {
+        self.pmdcs
+    }
+
     pub(crate) fn cwnd(&self) -> usize {
         self.cwnd
     }
@@ -89,9 +93,9 @@ impl Congestion {
         if self.after_timeout { self.flight == 0 } else { self.flight < self.cwnd }
     }
 
-    /// Notes why sending ended: whether messages were left that cwnd forbade.
-    pub(crate) fn note_fully_used(&mut self, fully_used: bool) {
-        self.fully_used = fully_used;
+    /// What is in flight uses cwnd fully; so many transmissions of chunks there were until now, on all paths.
+    pub(crate) fn note_fully_used(&mut self, transmissions: u64) {
+        self.filled_by = transmissions;
     }
 
     /// A packet with DATA left.
@@ -111,14 +115,14 @@ impl Congestion {
 
     /// A SACK newly acknowledged something of what was sent here.
     ///
-    /// What counts as using the window fully is how the last sending ended, so that several SACKs read
-    /// in one go count alike.
+    /// Whether the window was used fully is a question of when what is acknowledged was in flight (RFC 9260, 7.2.1): the
+    /// last window of a burst counts, too, though nothing follows it, and so do several SACKs that are read in one go.
     pub(crate) fn on_acked(&mut self, acked: Arrived, in_fast_recovery: bool) {
         let bytes = acked.bytes;
         self.after_timeout = false;
         if self.cwnd <= self.ssthresh {
             // RFC 9260, 7.2.1: at most one PMDCS for each SACK (L = 1), not in Fast Recovery.
-            if self.fully_used && !in_fast_recovery {
+            if self.was_fully_used(&acked) && !in_fast_recovery {
                 self.cwnd += bytes.min(self.pmdcs);
             }
         } else {
@@ -129,10 +133,15 @@ impl Congestion {
         }
     }
 
+    fn was_fully_used(&self, acked: &Arrived) -> bool {
+        acked.oldest <= self.filled_by
+    }
+
     /// RFC 9260, 7.2.2.
     fn avoid_congestion(&mut self, acked: Arrived) {
+        let fully_used = self.was_fully_used(&acked);
         if let Some(cubic) = &mut self.cubic {
-            if self.fully_used {
+            if fully_used {
                 self.cwnd += cubic.growth(acked, self.cwnd, self.pmdcs);
             } else {
                 cubic.pause();
@@ -143,7 +152,7 @@ impl Congestion {
         if self.partial_bytes_acked < self.cwnd {
             return;
         }
-        if self.fully_used {
+        if fully_used {
             self.partial_bytes_acked -= self.cwnd;
             self.cwnd += self.pmdcs;
         } else {
@@ -219,7 +228,7 @@ mod tests {
     }
 
     fn acked(bytes: usize) -> Arrived {
-        Arrived { now: base(), rtt: Duration::from_millis(10), bytes }
+        Arrived { now: base(), rtt: Duration::from_millis(10), bytes, oldest: 1 }
     }
 
     #[test]
@@ -242,7 +251,7 @@ mod tests {
         let mut c = congestion();
         c.on_acked(acked(3 * PMDCS), false);
         assert_eq!(c.cwnd(), 4404, "the window was not fully used");
-        c.note_fully_used(true);
+        c.note_fully_used(1);
         c.on_acked(acked(3 * PMDCS), false);
         assert_eq!(c.cwnd(), 4404 + PMDCS);
         c.on_acked(acked(100), false);
@@ -254,7 +263,7 @@ mod tests {
     #[test]
     fn congestion_avoidance_adds_one_chunk_for_each_window_acknowledged() {
         let mut c = congestion();
-        c.note_fully_used(true);
+        c.note_fully_used(1);
         c.cwnd = 20 * PMDCS;
         c.on_fast_retransmit();
         assert_eq!(c.cwnd(), 10 * PMDCS);
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn another_control_begins_with_the_window_it_finds() {
         let mut c = congestion();
-        c.note_fully_used(true);
+        c.note_fully_used(1);
         c.cwnd = 40 * PMDCS;
         c.on_fast_retransmit();
         c.cwnd += 1;

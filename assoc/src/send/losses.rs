@@ -9,7 +9,7 @@ use super::Sender;
 use super::outstanding::{Acked, Tally};
 use super::rack::Rack;
 use crate::config::{LossDetection, RecoveryOptions};
-use crate::path::{PathId, Paths};
+use crate::path::{COMMON_HEADER, PathId, Paths};
 
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
@@ -139,6 +139,11 @@ impl Sender {
     pub(super) fn packet_left(&mut self, now: Instant, to: PathId, len: usize, paths: &mut Paths) {
         let calm = self.is_calm();
         let Some(path) = paths.path_mut(to) else { return };
+        if !path.congestion.has_room() {
+            path.congestion.note_fully_used(self.outstanding.transmissions());
+        }
+        let round_trip = path.round_trip();
+        path.burst.on_sent(now, len.saturating_sub(COMMON_HEADER), &path.congestion, round_trip);
         if self.pacing.wanted {
             path.pacer.on_sent(now, len, &path.congestion, path.rto.srtt());
         }

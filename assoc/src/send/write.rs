@@ -39,7 +39,8 @@ impl Sender {
             path.t3.stop();
         }
         if written.chunks > 0 {
-            self.burst = self.burst.saturating_sub(1);
+            self.burst = self.burst.map(|packets| packets.saturating_sub(1));
+            self.pacing.wait.stop();
             self.packet_left(now, to, packet.len(), paths);
             written.fast = fast;
             self.outstanding.end_fast();

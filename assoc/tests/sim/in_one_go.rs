@@ -9,6 +9,10 @@ use usctp_chunk::Chunk;
 use crate::rfc::{FULL, WIDE, acks, grow, hears_numbers, sack, send, single, single_with, wait};
 use crate::world::{ms, secs};
 
+fn all_at_once(options: &mut Options) {
+    options.max_burst = 100;
+}
+
 fn rack(options: &mut Options) {
     options.recovery = RecoveryOptions { detection: LossDetection::Rack, ..Default::default() };
     options.heartbeat.interval = None;
@@ -57,8 +61,10 @@ fn a_chunk_that_was_only_overtaken_holds_nothing_back_once_it_is_acknowledged() 
 
 #[test]
 fn a_chunk_that_a_gap_block_shows_after_its_third_report_gives_its_turn_to_nobody() {
-    let mut ladder =
-        single("a_chunk_that_a_gap_block_shows_after_its_third_report_gives_its_turn_to_nobody");
+    let mut ladder = single_with(
+        "a_chunk_that_a_gap_block_shows_after_its_third_report_gives_its_turn_to_nobody",
+        all_at_once,
+    );
     let base = grow(&mut ladder, 20 * FULL, FULL);
     // Flight fills the window, which a loss halves: cwnd forbids what is not the first packet of the Fast Retransmit.
     send(&mut ladder, 40, FULL);
@@ -73,8 +79,10 @@ fn a_chunk_that_a_gap_block_shows_after_its_third_report_gives_its_turn_to_nobod
 
 #[test]
 fn the_rest_of_a_fast_retransmit_leaves_although_its_first_chunk_was_only_overtaken() {
-    let mut ladder =
-        single("the_rest_of_a_fast_retransmit_leaves_although_its_first_chunk_was_only_overtaken");
+    let mut ladder = single_with(
+        "the_rest_of_a_fast_retransmit_leaves_although_its_first_chunk_was_only_overtaken",
+        all_at_once,
+    );
     let base = grow(&mut ladder, 20 * FULL, FULL);
     send(&mut ladder, 40, FULL);
     acks(&mut ladder, base, &[(2, 2), (4, 4)]);

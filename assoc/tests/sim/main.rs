@@ -7,6 +7,7 @@
 )]
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod accounts;
 mod addresses;
 mod adversary;
 mod advertise;
@@ -23,6 +24,7 @@ mod failover_options;
 mod failover_play;
 mod in_one_go;
 mod init_ack;
+mod limits;
 mod open;
 mod options;
 mod out_of_the_blue;
@@ -45,6 +47,7 @@ mod rfc_sending;
 mod rfc_setup;
 mod rfc_timers;
 mod robustness;
+mod second_ways;
 mod send_options;
 mod throughput;
 mod timetable;

@@ -237,7 +237,7 @@ fn what_connectx_is_told_counts_for_its_association_and_for_no_other() {
 fn an_association_told_at_connectx_loses_three_tenths_of_its_window() {
     let name = "an_association_told_at_connectx_loses_three_tenths_of_its_window";
     let reduced = |recovery: Option<RecoveryOptions>| {
-        let mut ladder = alone(name, config(|_| {}));
+        let mut ladder = alone(name, config(|options| options.max_burst = 100));
         let options = ConnectOptions { recovery, ..ConnectOptions::default() };
         ladder.connectx_with(&[z(1)], options);
         ladder.hears();

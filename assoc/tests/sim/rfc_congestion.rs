@@ -48,6 +48,25 @@ fn slow_start_grows_only_a_window_that_is_used_by_what_was_acknowledged_up_to_on
 }
 
 #[test]
+fn a_window_that_the_last_messages_fill_grows_by_all_of_them() {
+    let mut ladder = single("a_window_that_the_last_messages_fill_grows_by_all_of_them");
+    // RFC 9260, 7.2.1: it was fully utilized when these were sent, though nothing follows them.
+    send(&mut ladder, 3, FULL);
+    let path = ladder.path(z(1));
+    assert_eq!((path.flight, path.cwnd), (4404, 4404));
+    for acked in 1..=3 {
+        acks(&mut ladder, acked, &[]);
+        assert_eq!(ladder.path(z(1)).cwnd, 4404 + acked as usize * PMDCS);
+    }
+    // And what was sent after that into a window of which a part stayed free lets it be.
+    let cwnd = ladder.path(z(1)).cwnd;
+    send(&mut ladder, 4, FULL);
+    acks(&mut ladder, 5, &[]);
+    acks(&mut ladder, 7, &[]);
+    assert_eq!(ladder.path(z(1)).cwnd, cwnd);
+}
+
+#[test]
 fn congestion_avoidance_adds_one_chunk_for_each_window() {
     let mut ladder = single("congestion_avoidance_adds_one_chunk_for_each_window");
     // T3-rtx leaves ssthresh at four chunks.

@@ -327,7 +327,9 @@ fn an_acknowledgement_forgets_the_failures_of_path_and_association() {
 #[test]
 fn an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent() {
     let name = "an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent";
-    let mut ladder = double_with(name, |options| options.heartbeat.interval = None);
+    let mut ladder = double_with(name, |options| {
+        (options.heartbeat.interval, options.max_burst) = (None, 10);
+    });
     let acked = grow(&mut ladder, 15 * FULL, FULL);
     send(&mut ladder, 10, FULL);
     assert_eq!(hears_numbers(&mut ladder).len(), 10);

@@ -273,15 +273,22 @@ fn what_is_marked_for_retransmission_goes_before_new_messages() {
     assert_eq!(order[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
+/// A's window of some 20 packets is all in use: the number of the last chunk before these, and how many these are.
+fn in_use(ladder: &mut Ladder) -> (u32, u32) {
+    let acked = grow(ladder, 20_000, FULL);
+    send(ladder, 100, FULL);
+    wait(ladder, ms(100));
+    let out = hears_numbers(ladder).len() as u32;
+    assert!(out > 12, "{out}");
+    (acked, out)
+}
+
 #[test]
 fn no_more_than_max_burst_packets_leave_at_once() {
     let mut ladder = single("no_more_than_max_burst_packets_leave_at_once");
-    let acked = grow(&mut ladder, 20_000, FULL);
-    send(&mut ladder, 100, FULL);
-    let out = hears_numbers(&mut ladder);
-    assert!(out.len() > 12, "{out:?}");
+    let (acked, out) = in_use(&mut ladder);
     let before = ladder.path(z(1)).cwnd;
-    let last = acked + out.len() as u32;
+    let last = acked + out;
     let shut = sack(&ladder, last - 2, &[], 0);
     ladder.says(z(1), &[shut]);
     assert!(ladder.hears_all().is_empty(), "the peer's window is shut");
@@ -293,17 +300,45 @@ fn no_more_than_max_burst_packets_leave_at_once() {
 }
 
 #[test]
+fn no_more_than_max_burst_packets_leave_at_once_however_the_application_sends() {
+    let name = "no_more_than_max_burst_packets_leave_at_once_however_the_application_sends";
+    for messages_at_once in [1, 5, 50] {
+        let mut ladder = single_with(name, |options| options.heartbeat.interval = None);
+        grow(&mut ladder, 60 * crate::rfc::PMDCS, FULL);
+        let cwnd = ladder.path(z(1)).cwnd;
+        for _ in 0..50 / messages_at_once {
+            send(&mut ladder, messages_at_once, FULL);
+        }
+        assert_eq!(ladder.hears_all().len(), 4, "{messages_at_once}");
+        assert_eq!(ladder.path(z(1)).cwnd, cwnd, "it is not changed by that");
+        // The others need no acknowledgement: they follow at the speed of the window, and only that is full.
+        wait(&mut ladder, ms(100));
+        assert_eq!(ladder.hears_all().len(), 46, "{messages_at_once}");
+    }
+}
+
+#[test]
+fn small_messages_of_the_application_leave_at_once_though_they_are_more_than_max_burst() {
+    let name =
+        "small_messages_of_the_application_leave_at_once_though_they_are_more_than_max_burst";
+    let mut ladder = single(name);
+    grow(&mut ladder, 20_000, FULL);
+    for _ in 0..30 {
+        ladder.sends("a request");
+    }
+    // RFC 9260, 6.1 (D), as a limit of Max.Burst * PMDCS bytes.
+    assert_eq!(ladder.hears_all().len(), 30);
+}
+
+#[test]
 fn a_sack_that_comes_for_many_packets_lets_as_many_follow_and_no_more_than_max_burst_beside() {
     let name =
         "a_sack_that_comes_for_many_packets_lets_as_many_follow_and_no_more_than_max_burst_beside";
     let mut ladder = single(name);
-    let acked = grow(&mut ladder, 20_000, FULL);
-    send(&mut ladder, 100, FULL);
-    let out = hears_numbers(&mut ladder).len();
-    assert!(out > 12, "{out}");
+    let (acked, out) = in_use(&mut ladder);
     // Half of them arrived: flight and cwnd leave room for as many, and some more.
-    acks(&mut ladder, acked + out as u32 / 2, &[]);
-    let heard = ladder.hears_all().len();
+    acks(&mut ladder, acked + out / 2, &[]);
+    let heard = ladder.hears_all().len() as u32;
     assert!((out / 2..=out / 2 + 4).contains(&heard), "{heard} for {out} / 2");
 }
 

@@ -23,12 +23,14 @@ struct Epoch {
     w_est: f64,
 }
 
-/// An acknowledgement: when it came, the round trip, and the bytes of DATA chunks that it is for.
+/// An acknowledgement: when it came, the round trip, the bytes of DATA chunks that it is for, and the earliest transmission
+/// among them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) now: Instant,
     pub(crate) rtt: Duration,
     pub(crate) bytes: usize,
+    pub(crate) oldest: u64,
 }
 
 impl Cubic {
@@ -89,7 +91,7 @@ mod tests {
         let mut after = Vec::new();
         for tick in 1..=seconds * 100 {
             now += Duration::from_millis(10);
-            cwnd += cubic.growth(Arrived { now, rtt, bytes: cwnd / 10 }, cwnd, SEGMENT);
+            cwnd += cubic.growth(Arrived { now, rtt, bytes: cwnd / 10, oldest: 1 }, cwnd, SEGMENT);
             if tick % 100 == 0 {
                 after.push(cwnd);
             }

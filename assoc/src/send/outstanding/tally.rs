@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) largest: usize,
     /// The latest transmission among them.
     pub(crate) newest: Option<Transmission>,
+    /// The earliest transmission among them.
+    pub(crate) oldest: u64,
     /// The earliest transmission of what was sent once.
     pub(crate) oldest_original: Option<u64>,
     /// Whether something in flight on the path was passed on the way from the lower edge of the queue.
@@ -45,6 +47,7 @@ pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<T
     let len = chunk_len(&sent.data);
     let tally = tally_for(sent.path, paths, tallies);
     tally.bytes += len;
+    tally.oldest = tally.oldest.min(sent.order);
     if tally.newest.is_none_or(|newest| newest.order < sent.order) {
         let Sent { order, sent_at, again, .. } = *sent;
         tally.newest = Some(Transmission { order, sent_at, again });
@@ -94,6 +97,7 @@ pub(super) fn tally_for<'a>(
                 measured_from: None,
                 largest: 0,
                 newest: None,
+                oldest: u64::MAX,
                 oldest_original: None,
                 seen: false,
                 probe: paths.path(path).and_then(|path| path.record.probe),
