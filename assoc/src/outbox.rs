@@ -167,6 +167,8 @@ impl Outbox {
 
     /// Takes out the messages for streams that were not agreed on.
     pub(crate) fn take_beyond(&mut self, streams: u16) -> Vec<Message> {
+        #[cfg(test)]
+        SEARCHED.set(SEARCHED.get() + 1);
         let (kept, beyond): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.queue).into_iter().partition(|m| m.stream.0 < streams);
         self.queue = kept;
@@ -222,6 +224,12 @@ pub(crate) fn cost(len: usize) -> usize {
 const LEAST_PIECE: usize = 8;
 
 pub(crate) const ENTRY: usize = std::mem::size_of::<Message>();
+
+#[cfg(test)]
+thread_local! {
+    /// How often all messages were looked at for the streams that they are for.
+    pub(crate) static SEARCHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 #[cfg(test)]
 mod tests {

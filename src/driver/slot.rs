@@ -90,6 +90,8 @@ impl Slot {
                 self.phase = Phase::PeerClosed;
                 met = Interest::ALL;
             }
+            // The peer that had closed is gone, and the new one has not.
+            Event::Restart if self.phase == Phase::PeerClosed => self.phase = Phase::Up,
             Event::ShutdownComplete => {
                 self.phase = Phase::Closed;
                 met = Interest::ALL;
@@ -191,9 +193,14 @@ fn is_droppable(event: &Event) -> bool {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use usctp_assoc::{ActiveReason, AddressChange, Message};
+    use usctp_assoc::{ActiveReason, AddressChange, Message, Role};
 
     use super::*;
+
+    fn up() -> Event {
+        let primary = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Event::CommUp { role: Role::Passive, primary, outbound_streams: 1, inbound_streams: 1 }
+    }
 
     fn change(n: u32) -> Event {
         let peer = IpAddr::V4(Ipv4Addr::from(n));
@@ -231,6 +238,19 @@ mod tests {
         }
         assert_eq!(queue.pop(), Some(Event::CommLost(LostReason::LocalAbort)));
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_restart_undoes_the_close_of_the_peer_and_nothing_else() {
+        let mut slot = Slot::new(Owner::Handle);
+        slot.on_event(up(), &mut Vec::new());
+        slot.on_event(Event::PeerShutdown, &mut Vec::new());
+        assert_eq!(slot.phase, Phase::PeerClosed);
+        slot.on_event(Event::Restart, &mut Vec::new());
+        assert_eq!(slot.phase, Phase::Up, "there is a peer again to receive from");
+        slot.on_event(Event::ShutdownComplete, &mut Vec::new());
+        slot.on_event(Event::Restart, &mut Vec::new());
+        assert_eq!(slot.phase, Phase::Closed);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::path::{Heartbeat, Path};
 impl Tcb {
     /// The application wants to close.
     pub(crate) fn shutdown(&mut self, ctx: &mut Context) {
+        self.closes = true;
         if matches!(self.phase, Phase::Established) {
             self.phase = Phase::ShutdownPending;
             self.sender.close();

@@ -23,10 +23,13 @@ impl Closing {
         Self { path, due: true, t2: Timer::default(), attempts: 0 }
     }
 
-    /// It was handed to the network.
+    /// It was handed to the network. A repetition that the peer asked for, or who pretends to be, leaves T2-shutdown as it
+    /// is: else INITs without end would keep it from expiring.
     pub(crate) fn sent(&mut self, now: Instant, ctx: &Context) {
         self.due = false;
-        self.restart(now, ctx);
+        if !self.t2.is_running() {
+            self.restart(now, ctx);
+        }
     }
 
     /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it

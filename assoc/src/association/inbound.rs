@@ -223,7 +223,7 @@ impl Association {
                 return Outcome::Answer(init.initiate_tag, abort);
             }
         };
-        if !wait.knows_one_of(arrival, &offer, &self.ctx) {
+        if !wait.knows_one_of(arrival, &offer, taken, &self.ctx) {
             // RFC 9260, 5.1.2 (D) and 8.4 (8): it belongs to no association.
             let abort = Abort { tag_reflected: true, causes: Causes::default() };
             return Outcome::Answer(arrival.header.verification_tag, Chunk::Abort(abort));
@@ -233,7 +233,10 @@ impl Association {
             let cause = Cause::MissingMandatoryParameter(missing);
             return refuse_init_ack(init, cause, arrival);
         };
-        let path = wait.settle(now, arrival, &offer, taken, &mut self.ctx);
+        let Some(path) = wait.settle(now, arrival, &offer, taken, &mut self.ctx) else {
+            let lost = Ending::lost(LostReason::Unreachable);
+            return Outcome::End(lost.with_last_words(arrival.way(), offer.tag, abort_chunk(None)));
+        };
         if arrival.path == Some(path)
             && let Some(path) = self.ctx.paths.path_mut(path)
         {
@@ -327,6 +330,7 @@ fn new_tcb(
         sender: Sender::before_cookie_ack(setup.offer.initial_tsn, offer.a_rwnd, &ctx.config),
         adaptation: offer.adaptation,
         guard: Timer::default(),
+        closes: false,
     }
 }
 

@@ -146,6 +146,8 @@ impl Association {
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
+        // A close that has begun goes on, and T5-shutdown-guard bounds the whole of it.
+        let (closes, guard) = (tcb.closes, tcb.guard);
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
         self.ctx.end_heartbeats(Heartbeat::stop);
@@ -159,8 +161,8 @@ impl Association {
         me.local_tag = cookie.tags.local;
         me.sources = route.sources;
         self.ctx.addresses_changed = true;
-        let tcb = tcb_of(cookie, &mut self.ctx);
-        self.state = State::Open(Box::new(tcb));
+        let tcb = Tcb { closes, guard, ..tcb_of(cookie, &mut self.ctx) };
+        self.adopt(tcb);
         self.acknowledge_cookie(now, Some(arrival), false);
         if let State::Open(tcb) = &mut self.state {
             tcb.restart(now, &mut self.ctx);
@@ -201,15 +203,18 @@ impl Association {
             State::Closed(_) => return,
         }
         let tcb = tcb_of(cookie, &mut self.ctx);
-        self.state = State::Open(Box::new(tcb));
+        self.adopt(tcb);
         self.acknowledge_cookie(now, Some(arrival), true);
+    }
+
+    /// The association goes on with another TCB. Messages for streams that the peer no longer has cannot be sent.
+    fn adopt(&mut self, tcb: Tcb) {
+        self.reject_streams(tcb.negotiated);
+        self.state = State::Open(Box::new(tcb));
     }
 
     /// Sends COOKIE ACK to where the cookie came from, and opens the association with it if it is new.
     fn acknowledge_cookie(&mut self, now: Instant, arrival: Option<&Arrival>, establish: bool) {
-        if let State::Open(tcb) = &self.state {
-            self.reject_streams(tcb.negotiated);
-        }
         let State::Open(tcb) = &mut self.state else { return };
         let primary = self.ctx.paths.primary();
         let from = arrival.and_then(|arrival| self.ctx.paths.find_in(arrival.source, arrival.zone));
@@ -291,5 +296,6 @@ fn tcb_of(cookie: &Cookie, ctx: &mut Context) -> Tcb {
         sender: Sender::new(cookie.local_tsn, cookie.peer_rwnd, &ctx.config),
         adaptation: cookie.adaptation,
         guard: Timer::default(),
+        closes: false,
     }
 }

@@ -248,14 +248,24 @@ impl CookieWait {
         self.is_over().then_some(refused)
     }
 
-    /// Whether an INIT ACK belongs here: it came from a known address, or lists one (RFC 9260, 5.1.2, D).
-    pub(crate) fn knows_one_of(&self, arrival: &Arrival, offer: &PeerOffer, ctx: &Context) -> bool {
-        let known = |peer: &IpAddr| ctx.paths.find(*peer).is_some();
-        arrival.path.is_some() || offer.listed().any(|peer| known(&peer)) || self.setup.by_tag
+    /// Whether an INIT ACK belongs here: it came from a known address, or lists one (RFC 9260, 5.1.2, D). By its tag alone it
+    /// does if it names an address at least that can be spoken to.
+    pub(crate) fn knows_one_of(
+        &self,
+        arrival: &Arrival,
+        offer: &PeerOffer,
+        taken: &dyn Fn(IpAddr) -> bool,
+        ctx: &Context,
+    ) -> bool {
+        let listed: Vec<IpAddr> = offer.listed().collect();
+        let known = listed.iter().any(|peer| ctx.paths.find(*peer).is_some());
+        let (source, zone, own) = (arrival.source, arrival.zone, &*self.setup.offer.own);
+        let usable = || !Named { source, zone, listed: &listed, own, taken }.new_to(ctx).is_empty();
+        arrival.path.is_some() || known || (self.setup.by_tag && usable())
     }
 
     /// Makes the peer's addresses out of the caller's list and the INIT ACK's, and says which of them the
-    /// COOKIE ECHO goes to: it is the primary path from now on.
+    /// COOKIE ECHO goes to: it is the primary path from now on. None if there is no address left to speak to.
     pub(crate) fn settle(
         &self,
         now: Instant,
@@ -263,7 +273,7 @@ impl CookieWait {
         offer: &PeerOffer,
         taken: &dyn Fn(IpAddr) -> bool,
         ctx: &mut Context,
-    ) -> PathId {
+    ) -> Option<PathId> {
         self.measure(now, arrival, ctx);
         ctx.me.answered_at(arrival.destination);
         let offered: Vec<IpAddr> = offer.listed().collect();
@@ -274,14 +284,14 @@ impl CookieWait {
             path.zone = arrival.zone;
         }
         let answered = arrival.path.filter(|id| ctx.paths.path(*id).is_some());
-        let to = self.cookie_path(answered, ctx);
+        let to = self.cookie_path(answered, ctx)?;
         ctx.paths.set_primary(to);
-        to
+        Some(to)
     }
 
     /// The address that answered if it is confirmed; else the last one tried, else any confirmed one; and
     /// if the peer kept none of the listed ones, the only one there is.
-    fn cookie_path(&self, answered: Option<PathId>, ctx: &Context) -> PathId {
+    fn cookie_path(&self, answered: Option<PathId>, ctx: &Context) -> Option<PathId> {
         let confirmed = |id: &PathId| ctx.paths.path(*id).is_some_and(|path| path.confirmed);
         let any = || ctx.paths.iter().find(|path| path.confirmed).map(|path| path.id);
         let first = || ctx.paths.iter().next().map(|path| path.id);
@@ -290,7 +300,6 @@ impl CookieWait {
             .or_else(|| Some(self.current).filter(confirmed))
             .or_else(any)
             .or_else(first)
-            .unwrap_or(self.current)
     }
 
     /// RFC 9260, 6.3.1 (C5): an INIT that was sent once measures the round trip.

@@ -35,6 +35,8 @@ pub(crate) struct Tcb {
     pub(crate) guard: Timer,
     /// The peer's Adaptation Layer Indication, until the application was told.
     pub(crate) adaptation: Option<u32>,
+    /// The application closes, whoever the peer is by now.
+    pub(crate) closes: bool,
 }
 
 /// Where an association with a known peer stands, with the data of that state.
@@ -159,13 +161,17 @@ impl Tcb {
         }
     }
 
-    /// The peer restarted: the association is new, but for the application it goes on.
+    /// The peer restarted: the association is new, but for the application it goes on. If that was closing it, the close
+    /// goes on as well: with nobody to take them, messages would be acknowledged and thrown away.
     pub(crate) fn restart(&mut self, now: Instant, ctx: &mut Context) {
         ctx.tell(Event::Restart);
         self.tell_adaptation(ctx);
         self.tell_of_room(ctx);
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
+        if self.closes {
+            self.shutdown(ctx);
+        }
     }
 
     /// RFC 9260, 5.4: probing begins when the association is established, a few paths in each RTO.

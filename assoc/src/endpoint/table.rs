@@ -215,7 +215,9 @@ impl Names {
         addresses: &[PeerAddress],
         tag: Option<VerificationTag>,
     ) {
-        if let Some(tag) = tag {
+        if let Some(tag) = tag
+            && self.by_tag.get(&tag) == Some(&id)
+        {
             self.by_tag.remove(&tag);
         }
         for address in addresses {

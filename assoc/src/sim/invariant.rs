@@ -358,8 +358,9 @@ fn legal(before: State, after: State) -> Result<(), String> {
             (CookieWait, _) => true,
             (_, CookieEchoed) => false,
             (CookieEchoed, _) => true,
-            // 5.2.4 A: a restart, which SHUTDOWN-ACK-SENT refuses.
+            // 5.2.4 A: a restart, which SHUTDOWN-ACK-SENT refuses; a close of the application's goes on behind it.
             (ShutdownAckSent, _) => false,
+            (ShutdownSent | ShutdownReceived, ShutdownPending | ShutdownSent) => true,
             (_, Established) => true,
             (Established, _) => true,
             (ShutdownPending, ShutdownSent | ShutdownReceived | ShutdownAckSent) => true,
@@ -384,7 +385,7 @@ mod tests {
         legal(State::ShutdownSent, State::Closed).unwrap();
         legal(State::Closed, State::Established).unwrap_err();
         legal(State::ShutdownAckSent, State::ShutdownSent).unwrap_err();
-        legal(State::ShutdownReceived, State::ShutdownSent).unwrap_err();
+        legal(State::ShutdownSent, State::ShutdownReceived).unwrap_err();
         legal(State::Established, State::CookieWait).unwrap_err();
     }
 }

@@ -251,3 +251,23 @@ fn data_behind_a_stale_cookie_leaves_nothing_behind() {
     ladder.expects(z(1), &[ChunkType::ERROR]);
     assert_eq!((associations(&ladder), ladder.events().len()), (0, 0));
 }
+
+#[test]
+fn a_cookie_beside_an_abort_that_nobody_believes_opens_nothing() {
+    // RFC 9260, 8.5.1 (B): the packet is discarded, and not only the ABORT.
+    let (mut ladder, init_ack) =
+        asked("a_cookie_beside_an_abort_that_nobody_believes_opens_nothing");
+    let echo = Chunk::CookieEcho(init_ack.cookie());
+    let abort = Abort { tag_reflected: true, causes: Causes::default() };
+    ladder.says(z(1), &[echo.clone(), Chunk::Abort(abort)]);
+    assert!(ladder.hears_all().is_empty());
+    assert_eq!((associations(&ladder), ladder.events().len()), (0, 0));
+    // Nor is an association that exists touched by it.
+    ladder.says(z(1), std::slice::from_ref(&echo));
+    ladder.hears_all();
+    let events = ladder.events();
+    let abort = Abort { tag_reflected: true, causes: Causes::default() };
+    ladder.says(z(1), &[echo, Chunk::Abort(abort)]);
+    assert!(ladder.hears_all().is_empty());
+    assert_eq!(ladder.events(), events);
+}

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use usctp_assoc::sim::{Ladder, PEER_PORT, a, a6, z, z6};
 use usctp_assoc::{
-    AddressChange, AssociationState, ConnectOptions, Event, PathState, RemovedReason,
+    AddressChange, Advertise, AssociationState, ConnectOptions, Event, PathState, RemovedReason,
 };
 use usctp_chunk::{
     Cause, Chunk, ChunkType, CommonHeader, PacketBuilder, Parameter, VerificationTag,
@@ -392,6 +392,29 @@ fn with_the_option_an_init_ack_counts_by_its_tag_alone_and_its_source_is_verifie
     ladder.says(z(3), &[Chunk::HeartbeatAck(heartbeat)]);
     assert_eq!(ladder.path(z(3)).state, PathState::Active);
     ladder.expects(z(3), &[ChunkType::DATA]);
+}
+
+#[test]
+fn an_init_ack_by_tag_alone_that_names_no_address_to_speak_to_belongs_to_nothing() {
+    let name = "an_init_ack_by_tag_alone_that_names_no_address_to_speak_to_belongs_to_nothing";
+    let mut ladder = Ladder::with(name, config(|_| {}), &[a(1), a6(1)], &[z(1), z6(1)]);
+    let options = ConnectOptions {
+        accept_init_ack_by_tag: true,
+        advertise: Advertise::Explicit(vec![a(1)]),
+        ..ConnectOptions::default()
+    };
+    ladder.connectx_with(&[z(1)], options);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    let tag = ladder.our_tag;
+    // The association has no IPv6 address to send a COOKIE ECHO from.
+    ladder.says(z6(1), &[ladder.init_ack(&[])]);
+    let answer = ladder.hears();
+    assert_eq!((answer.destination, answer.header.verification_tag), (z6(1), tag));
+    assert!(matches!(answer.only(), Chunk::Abort(_)), "RFC 9260, 8.4 (8): {answer:?}");
+    assert_eq!((ladder.state(), peers(&ladder)), (AssociationState::CookieWait, vec![z(1)]));
+    ladder.expects_within(secs(1), z(1), &[ChunkType::INIT]);
+    ladder.says(z(1), &[ladder.init_ack(&[])]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
 }
 
 #[test]

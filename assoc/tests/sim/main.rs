@@ -34,6 +34,7 @@ mod race;
 mod recovery;
 mod refusal;
 mod restart;
+mod restart_closing;
 mod restart_paths;
 mod rfc;
 mod rfc_acknowledging;

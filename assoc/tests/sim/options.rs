@@ -7,7 +7,7 @@ use usctp_chunk::{
     Chunk, ChunkType, Data, DataFlags, Parameter, Ppid, Sequence, Ssn, StreamId, UnknownChunk,
 };
 
-use crate::world::config;
+use crate::world::{config, secs};
 
 fn established(name: &str, change: impl FnOnce(&mut Options)) -> Ladder {
     let mut ladder = Ladder::with(name, config(change), &[a(1)], &[z(1)]);
@@ -320,6 +320,15 @@ fn refusals_of_inits_are_limited_in_number_and_size() {
         heard.iter().all(|heard| heard.bytes.len() <= asked),
         "none is larger than its question"
     );
+    // A window that is too small (3.3.2), in another second.
+    ladder.network.run_for(secs(1));
+    let Chunk::Init(mut init) = init else { panic!("{init:?}") };
+    init.a_rwnd = 1000;
+    for _ in 0..3000 {
+        ladder.says_with_tag(Default::default(), z6(2), &[Chunk::Init(init.clone())]);
+    }
+    let refusals = ladder.hears_all().into_iter().filter(|heard| heard.destination == z6(2));
+    assert_eq!(refusals.count(), 1000);
 }
 
 #[test]

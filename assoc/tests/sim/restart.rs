@@ -44,7 +44,8 @@ fn an_init_during_the_set_up_is_answered_with_the_tag_of_our_own_init() {
 #[test]
 fn a_restart_begins_anew_under_the_same_id() {
     let name = "a_restart_begins_anew_under_the_same_id";
-    for state in [Established, ShutdownPending, ShutdownSent, ShutdownReceived] {
+    // What becomes of a close that A's application began is another matter.
+    for state in [Established, ShutdownReceived] {
         let mut ladder = Ladder::in_state(name, state);
         let old_tag = ladder.our_tag;
         let heard = begins_anew(&mut ladder, &[]);
