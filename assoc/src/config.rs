@@ -33,7 +33,8 @@ pub struct Options {
     pub pmtud: PmtudOptions,
     /// The greatest number of packets sent to one path at a time (Max.Burst), 1 to 1,024. Default 4.
     pub max_burst: u16,
-    /// The peer's UDP port that new associations are encapsulated towards (RFC 6951); `None` for raw IP.
+    /// The peer's UDP port that new associations are encapsulated towards (RFC 6951, section 6.1); `None` for raw IP. With
+    /// each address it counts until a packet comes from there: from then on that packet's does (5.4).
     pub udp_port: Option<u16>,
     /// Whether a chunk that does not fill a packet waits while others are in flight (Nagle's algorithm,
     /// RFC 9260, section 6.1). Default false.

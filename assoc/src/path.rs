@@ -56,6 +56,8 @@ pub struct PathStatus {
     pub peer: IpAddr,
     /// The interface it is reached by if it is IPv6 link-local, as the system numbers it; otherwise 0.
     pub zone: u32,
+    /// The UDP port that packets go to if they are encapsulated: that of the last packet from there (RFC 6951, section 5.4).
+    pub udp_port: Option<u16>,
     /// Its state.
     pub state: PathState,
     /// Whether it is the primary path.
@@ -285,6 +287,7 @@ impl Path {
         PathStatus {
             peer: self.peer,
             zone: zone_of(self.peer, self.zone),
+            udp_port: self.udp_port,
             state: self.state,
             primary,
             srtt: self.rto.srtt(),

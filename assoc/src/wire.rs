@@ -112,7 +112,7 @@ pub enum NoticeKind {
     Unreachable,
     /// ICMP protocol unreachable, ICMPv6 unrecognized next header: the peer's host speaks no SCTP.
     ProtocolUnreachable,
-    /// ICMP or ICMPv6 port unreachable: over UDP encapsulation, nobody listens there.
+    /// ICMP or ICMPv6 port unreachable: over UDP encapsulation the same as protocol unreachable (RFC 6951, section 5.5).
     PortUnreachable,
     /// The packet was too big for a link; the greatest IP packet that fits, in bytes, where the router said it.
     PacketTooBig {

@@ -64,6 +64,7 @@ impl Association {
                 return None;
             }
         }
+        self.learn_udp_port(arrival);
         let reply = self.act_on_chunks(now, packet, skip, arrival, taken);
         if abort.is_none() {
             return reply;
@@ -73,6 +74,24 @@ impl Association {
             closed.last_words = None;
         }
         None
+    }
+
+    /// RFC 6951, 5.4: the address that a packet came from is reached at the UDP port that it came from, or without UDP. The
+    /// tag shows that it is the peer's: it must be this side's own, since the one that the T bit reflects goes with every
+    /// packet to the peer, and may have gone to who has the peer's former address.
+    fn learn_udp_port(&mut self, arrival: &Arrival) {
+        let Context { me, paths, config, .. } = &mut self.ctx;
+        let path = arrival.path.and_then(|id| paths.path_mut(id));
+        let Some(path) = path.filter(|path| path.udp_port != arrival.udp_port) else { return };
+        if arrival.header.verification_tag != me.local_tag {
+            return;
+        }
+        let (id, changes) = (path.id, path.set_udp_port(arrival.udp_port));
+        if let State::Open(tcb) = &mut self.state
+            && changes
+        {
+            tcb.sender.on_smaller_mtu(id, paths, config);
+        }
     }
 
     /// RFC 9260, 8.5.1 (B): without the T bit the tag is this side's, with it the peer's.
@@ -242,7 +261,6 @@ impl Association {
         {
             // What answered from here is reached from there as well.
             path.local.get_or_insert(arrival.destination);
-            path.udp_port = arrival.udp_port;
         }
         let setup = wait.setup.clone();
         let negotiated = setup.offer.agree(&offer);

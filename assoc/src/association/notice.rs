@@ -27,12 +27,12 @@ impl Association {
                 match notice.kind {
                     NoticeKind::SendFailed => wait.on_unreachable(id, SetupMark::SendFailed, ctx),
                     NoticeKind::Unreachable => wait.on_unreachable(id, SetupMark::Unreachable, ctx),
-                    // Nobody has the peer's UDP port: there is no SCTP behind it.
-                    NoticeKind::PortUnreachable if encapsulated => {
-                        wait.on_unreachable(id, SetupMark::Unreachable, ctx)
-                    }
                     // (ICMP8) like an ABORT in the answer to INIT.
                     NoticeKind::ProtocolUnreachable => wait.on_refused(id, None, true, ctx),
+                    // RFC 6951, 5.5: nobody has the peer's UDP port, so there is no SCTP behind it.
+                    NoticeKind::PortUnreachable if encapsulated => {
+                        wait.on_refused(id, None, true, ctx)
+                    }
                     // (ICMP3)
                     NoticeKind::PortUnreachable | NoticeKind::PacketTooBig { .. } => None,
                 }

@@ -282,6 +282,8 @@ impl CookieWait {
         let source = ctx.paths.find(arrival.source).and_then(|id| ctx.paths.path_mut(id));
         if let Some(path) = source {
             path.zone = arrival.zone;
+            // It may be one that is known by the tag alone, and was not met before.
+            path.set_udp_port(arrival.udp_port);
         }
         let answered = arrival.path.filter(|id| ctx.paths.path(*id).is_some());
         let to = self.cookie_path(answered, ctx)?;

@@ -17,6 +17,7 @@ mod connectx;
 mod cookie;
 mod data;
 mod early_data;
+mod encapsulation;
 mod failover;
 mod failover_cuts;
 mod failover_hints;
