@@ -1,6 +1,6 @@
 //! The sending half of an association: messages in, DATA out, SACKs in (RFC 9260, sections 6.1, 6.2.1, 6.3 and 7.2).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use usctp_chunk::{Data, Sack, Tsn};
 
@@ -12,24 +12,24 @@ use crate::timer::{Timer, earliest};
 mod losses;
 mod outstanding;
 mod rack;
+mod window;
 mod write;
 
 use losses::Recovery;
 pub(crate) use outstanding::NeverSent;
 use outstanding::{Outstanding, Tally, chunk_len};
 use rack::Rack;
+use window::PeerWindow;
 
 #[derive(Debug)]
 pub(crate) struct Sender {
     outstanding: Outstanding,
-    /// What the peer advertised last, in bytes.
-    a_rwnd: usize,
+    window: PeerWindow,
     /// Packets that may still be sent on this occasion, if something came in that makes it one (RFC 9260, 6.1, D).
     burst: Option<usize>,
     /// Max.Burst, in packets.
     max_burst: usize,
     recovery: Recovery,
-    window_probe: WindowProbe,
     tallies: Vec<Tally>,
     /// Where losses are found by time.
     rack: Option<Rack>,
@@ -58,18 +58,6 @@ impl Pacing {
     }
 }
 
-/// Zero window probing (RFC 9260, section 6.1, A).
-#[derive(Debug, Default)]
-struct WindowProbe {
-    wait: Timer,
-    /// One chunk may leave although the window is closed.
-    due: bool,
-    /// A chunk sent into a closed window is outstanding.
-    outstanding: bool,
-    /// A SACK came since: the peer lives, its window is just closed.
-    answered: bool,
-}
-
 /// What the sender is told of a SACK that it took in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SackOutcome {
@@ -81,11 +69,10 @@ impl Sender {
     pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32, config: &Config) -> Self {
         Self {
             outstanding: Outstanding::new(initial_tsn),
-            a_rwnd: peer_rwnd as usize,
+            window: PeerWindow::new(peer_rwnd),
             burst: None,
             max_burst: config.max_burst.into(),
             recovery: Recovery::default(),
-            window_probe: WindowProbe::default(),
             tallies: Vec::new(),
             rack: (config.recovery.detection == LossDetection::Rack).then(Rack::default),
             pacing: Pacing { wanted: config.recovery.pacing, wait: Timer::default() },
@@ -163,8 +150,12 @@ impl Sender {
         outbox: &Outbox,
         paths: &mut Paths,
     ) -> Option<PathId> {
-        if let Some((_, to, _)) = self.outstanding.first_lost() {
+        if let Some((number, to, data)) = self.outstanding.first_lost() {
+            let payload = data.payload.len();
             let to = self.turn_aside(to, paths);
+            if !self.window_allows_again(number, payload, now, paths.path(to)?) {
+                return None;
+            }
             // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
             if self.outstanding.is_fast() {
                 return Some(to);
@@ -178,8 +169,7 @@ impl Sender {
         if self.waits_for_more(outbox, limit) {
             return None;
         }
-        let rto = paths.path(to)?.rto.current();
-        let open = room && self.window_allows(len, now, rto);
+        let open = room && self.window_allows(len, now, paths.path(to)?);
         (open && self.window_is_tidy() && self.may_leave(now, to, paths)).then_some(to)
     }
 
@@ -222,7 +212,7 @@ impl Sender {
         sack: &Sack,
         paths: &mut Paths,
         config: &Config,
-        answered: impl FnMut(&mut Paths, PathId),
+        mut answered: impl FnMut(&mut Paths, PathId),
     ) -> Result<Option<SackOutcome>, NeverSent> {
         let mut tallies = std::mem::take(&mut self.tallies);
         let gaps = sack.gaps.iter();
@@ -231,9 +221,9 @@ impl Sender {
             Err(never_sent) => Err(never_sent),
             Ok(None) => Ok(None),
             Ok(Some(acked)) => {
-                self.credit_paths(now, &tallies, paths, answered);
+                self.credit_paths(now, &tallies, paths, &mut answered);
+                self.update_window(now, Some(sack.a_rwnd), paths, &mut answered);
                 self.detect_losses(now, acked, &tallies, sack, paths);
-                self.update_window(sack.a_rwnd);
                 self.schedule_probes(now, paths);
                 Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
             }
@@ -251,23 +241,34 @@ impl Sender {
         cumulative: Tsn,
         paths: &mut Paths,
         config: &Config,
-        answered: impl FnMut(&mut Paths, PathId),
+        mut answered: impl FnMut(&mut Paths, PathId),
     ) -> Result<(), NeverSent> {
         let mut tallies = std::mem::take(&mut self.tallies);
         let acked = self.outstanding.on_cumulative(cumulative, paths, &mut tallies);
         if let Ok(Some(_)) = acked {
-            self.credit_paths(now, &tallies, paths, answered);
+            self.credit_paths(now, &tallies, paths, &mut answered);
+            self.update_window(now, None, paths, &mut answered);
         }
         self.tallies = tallies;
         self.open_burst(config);
         acked.map(|_| ())
     }
 
-    /// T3-rtx of a path expired (RFC 9260, section 6.3.3). Whether that counts as a failure of the path.
+    /// T3-rtx of a path expired (RFC 9260, section 6.3.3). Whether that counts as a failure of the path: not if the peer lives
+    /// and may have had no room for what was in flight.
     ///
     /// Where the retransmissions go is settled by [`on_path_failed`](Self::on_path_failed), when the failure is counted.
     pub(crate) fn on_t3(&mut self, path: PathId, paths: &mut Paths, config: &Config) -> bool {
+        let window = &self.window;
+        let refused = (self.outstanding.in_flight_on(path))
+            .all(|sent| window.may_have_refused(sent.number, sent.last.order));
+        self.open_burst(config);
         if !self.outstanding.lose_path(path, paths) {
+            return false;
+        }
+        self.window.probe_at_once();
+        if refused {
+            // RFC 9260, 6.1 (A)
             return false;
         }
         if let Some(path) = paths.path_mut(path) {
@@ -280,11 +281,7 @@ impl Sender {
         // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
         self.recovery = Recovery::default();
         self.outstanding.end_fast();
-        self.open_burst(config);
-        // RFC 9260, 6.1 (A): a window probe that the peer refused to take is no failure.
-        let closed_window = self.window_probe.outstanding && self.window_probe.answered;
-        self.window_probe.answered = false;
-        !closed_window
+        true
     }
 
     /// A path's MTU became smaller: what is in flight there and too long is sent again, which is no sign of
@@ -355,7 +352,7 @@ impl Sender {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let rack = self.rack.as_ref().and_then(Rack::next_timeout);
-        earliest([self.window_probe.wait.deadline(), self.pacing.wait.deadline(), rack])
+        earliest([self.window.next_timeout(), self.pacing.wait.deadline(), rack])
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant, paths: &mut Paths, config: &Config) {
@@ -364,8 +361,7 @@ impl Sender {
         if self.on_rack_timeout(now, paths) {
             self.open_burst(config);
         }
-        if self.window_probe.wait.take_expired(now) {
-            self.window_probe.due = true;
+        if self.window.take_expired(now) {
             self.open_burst(config);
         }
     }
@@ -386,27 +382,6 @@ impl Sender {
         let Some(better) = paths.usable_instead_of(to) else { return to };
         self.outstanding.redirect_lost(to, better);
         better
-    }
-
-    /// The peer's receive window as far as it is known, in bytes (RFC 9260, 6.2.1): what it advertised last, less what is in
-    /// flight. So what is sent takes from it (B), and whatever leaves flight gives back (C, D ii), by whichever way.
-    fn rwnd(&self) -> usize {
-        self.a_rwnd.saturating_sub(self.outstanding.in_flight())
-    }
-
-    /// RFC 9260, 6.1 (A): whether the peer's window has room for a chunk, or a probe of it is due.
-    fn window_allows(&mut self, len: usize, now: Instant, rto: Duration) -> bool {
-        if len <= self.rwnd() {
-            self.window_probe.wait.stop();
-            return true;
-        }
-        if !self.outstanding.is_empty() {
-            return false;
-        }
-        if !self.window_probe.due && !self.window_probe.wait.is_running() {
-            self.window_probe.wait.start(now, rto);
-        }
-        self.window_probe.due
     }
 
     /// The Gap Ack Blocks of a SACK reach 2^16; but each chunk may be a message of the same stream, and a receiver
@@ -436,7 +411,7 @@ impl Sender {
         now: Instant,
         tallies: &[Tally],
         paths: &mut Paths,
-        mut answered: impl FnMut(&mut Paths, PathId),
+        answered: &mut impl FnMut(&mut Paths, PathId),
     ) {
         let in_fast_recovery = self.recovery.exit.is_some();
         for tally in tallies.iter().filter(|tally| tally.bytes > 0) {
@@ -462,14 +437,6 @@ impl Sender {
                 // RFC 9260, 8.1: the peer lives, whichever path it was.
                 paths.forget_errors();
             }
-        }
-    }
-
-    fn update_window(&mut self, a_rwnd: u32) {
-        self.a_rwnd = a_rwnd as usize;
-        self.window_probe.answered = true;
-        if self.outstanding.is_empty() {
-            self.window_probe.outstanding = false;
         }
     }
 }

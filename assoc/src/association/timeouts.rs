@@ -112,16 +112,16 @@ impl Tcb {
         }
         let largest = self.sender.largest_in_flight(id);
         let config = ctx.config.clone();
-        let failed = self.sender.on_t3(id, &mut ctx.paths, &config);
+        if !self.sender.on_t3(id, &mut ctx.paths, &config) {
+            return;
+        }
         ctx.statistics.t3_expiries += 1;
         self.on_large_timeout(now, id, largest, ctx);
         if let Some(path) = ctx.paths.path_mut(id) {
             path.record.counts.t3_expiries += 1;
         }
         // RFC 9260, 8.2
-        if failed {
-            ctx.strike(now, id, true, FailureReason::T3Expired);
-        }
+        ctx.strike(now, id, true, FailureReason::T3Expired);
         self.sender.on_path_failed(id, &ctx.paths);
         self.probe_failing(now, id, ctx);
     }

@@ -80,10 +80,12 @@ impl Sender {
     fn count_misses(&mut self, acked: Acked, tallies: &[Tally], paths: &mut Paths) {
         let in_fast_recovery = self.recovery.exit.is_some();
         let mut struck: Vec<PathId> = Vec::new();
-        self.outstanding.count_misses(acked, tallies, paths, in_fast_recovery, |paths, id| {
-            note_loss(paths, id);
-            if !struck.contains(&id) {
-                struck.push(id);
+        let window = &self.window;
+        self.outstanding.count_misses(acked, tallies, paths, in_fast_recovery, |paths, lost| {
+            note_loss(paths, lost.path);
+            let refused = window.may_have_refused(lost.number, lost.last.order);
+            if !refused && !struck.contains(&lost.path) {
+                struck.push(lost.path);
             }
         });
         self.after_losses(&struck, !in_fast_recovery, paths);
@@ -96,16 +98,22 @@ impl Sender {
         let began = self.recovery.began;
         let mut fresh = !in_fast_recovery;
         let mut struck: Vec<PathId> = Vec::new();
-        rack.detect(now, in_fast_recovery, &mut self.outstanding, paths, |paths, id, sending| {
-            note_loss(paths, id);
+        let mut any = false;
+        let window = &self.window;
+        rack.detect(now, in_fast_recovery, &mut self.outstanding, paths, |paths, lost| {
+            note_loss(paths, lost.path);
+            any = true;
+            if window.may_have_refused(lost.number, lost.last.order) {
+                return;
+            }
             // RFC 5681, 4.3: the loss of a retransmission is one more sign of congestion.
-            fresh |= sending.again && sending.order > began;
-            if !struck.contains(&id) {
-                struck.push(id);
+            fresh |= lost.last.again && lost.last.order > began;
+            if !struck.contains(&lost.path) {
+                struck.push(lost.path);
             }
         });
         self.after_losses(&struck, fresh, paths);
-        !struck.is_empty()
+        any
     }
 
     /// RFC 9260, 7.2.4 (2, 3, 6): windows are cut once for each address, and not again while recovering.
@@ -164,7 +172,7 @@ impl Sender {
     /// Whether nothing speaks of a loss (RFC 8985, 7.2).
     fn is_calm(&self) -> bool {
         let clear = !self.outstanding.has_gaps() && self.outstanding.first_lost().is_none();
-        clear && self.recovery.exit.is_none() && !self.setting_up
+        clear && self.recovery.exit.is_none() && !self.window.is_closed() && !self.setting_up
     }
 
     /// Looks again for losses that had time, and sends probes. Whether something is to be sent.

@@ -17,6 +17,7 @@ mod tally;
 mod totals;
 
 use gaps::Gaps;
+pub(crate) use sendings::Sending;
 pub(crate) use tally::{Tally, Transmission};
 use tally::{settle, tally, tally_for};
 use totals::Totals;
@@ -125,6 +126,17 @@ impl Outstanding {
     /// The number that the next new chunk gets.
     pub(crate) fn next_number(&self) -> u64 {
         self.first + self.chunks.len() as u64
+    }
+
+    /// The number behind all that gap blocks cover: nothing that was sent later is known to have arrived.
+    pub(crate) fn tail(&self) -> u64 {
+        self.gaps.end().max(self.first)
+    }
+
+    /// The payload of a chunk in bytes, if it is in the queue.
+    pub(crate) fn payload(&self, number: u64) -> Option<usize> {
+        let at = number.checked_sub(self.first)?;
+        self.chunks.get(usize::try_from(at).ok()?).map(|sent| sent.data.payload.len())
     }
 
     /// The number of the earliest chunk.
@@ -312,7 +324,7 @@ impl Outstanding {
     }
 
     /// Counts a missing report for each chunk that the SACK leaves out (RFC 9260, section 7.2.4); those
-    /// with the third one are marked for retransmission. Calls `hit` with their path.
+    /// with the third one are marked for retransmission. Calls `hit` with each of them.
     ///
     /// A chunk that was retransmitted is missing again only if something sent after that, on the same path, is newly
     /// acknowledged: HTNA in the order of sending. RFC 9260, 7.2.4 (5), would leave its second loss to T3-rtx; FreeBSD
@@ -323,7 +335,7 @@ impl Outstanding {
         tallies: &[Tally],
         paths: &mut Paths,
         in_fast_recovery: bool,
-        mut hit: impl FnMut(&mut Paths, PathId),
+        mut hit: impl FnMut(&mut Paths, Sending),
     ) {
         // RFC 9260, 7.2.4: up to the highest TSN newly acknowledged; in Fast Recovery, when the
         // Cumulative TSN Ack Point moved, all that are reported missing.
@@ -342,9 +354,9 @@ impl Outstanding {
                 }
                 sent.misses = sent.misses.saturating_add(1);
                 if sent.misses >= MISSES_THAT_COUNT {
-                    let path = sent.path;
-                    self.mark_lost(at, path, paths);
-                    hit(paths, path);
+                    let sending = sent.sending(number);
+                    self.mark_lost(at, sending.path, paths);
+                    hit(paths, sending);
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use usctp_chunk::Tsn;
 
-use super::outstanding::{Outstanding, Tally, Transmission};
+use super::outstanding::{Outstanding, Sending, Tally, Transmission};
 use crate::path::{Path, PathId, Paths};
 use crate::timer::{Timer, earliest};
 
@@ -23,7 +23,7 @@ pub(super) struct Rack {
 struct PathRack {
     path: PathId,
     /// Sendings by time; those that ended in another way are dropped when they come to the front.
-    sendings: VecDeque<Sending>,
+    sendings: VecDeque<Mark>,
     /// The latest sending that was delivered, and how long that took.
     newest: Option<Transmission>,
     rtt: Duration,
@@ -33,8 +33,9 @@ struct PathRack {
     probe: Probing,
 }
 
+/// Names a sending of a chunk.
 #[derive(Debug, Clone, Copy)]
-struct Sending {
+struct Mark {
     number: u64,
     order: u64,
 }
@@ -87,7 +88,7 @@ impl Rack {
 
     /// A chunk went out.
     pub(super) fn on_sent(&mut self, path: PathId, number: u64, order: u64) {
-        self.of(path).sendings.push_back(Sending { number, order });
+        self.of(path).sendings.push_back(Mark { number, order });
     }
 
     /// Takes in what a SACK acknowledged. Returns the paths where a probe has repaired a loss.
@@ -127,29 +128,30 @@ impl Rack {
         in_recovery: bool,
         outstanding: &mut Outstanding,
         paths: &mut Paths,
-        mut hit: impl FnMut(&mut Paths, PathId, Transmission),
+        mut hit: impl FnMut(&mut Paths, Sending),
     ) {
         for rack in &mut self.paths {
             rack.reordering.stop();
             let srtt = paths.path(rack.path).map_or(Duration::MAX, Path::round_trip);
             let certain = in_recovery || outstanding.gapped() >= CERTAIN;
             let patience = rack.rtt + rack.tolerance(srtt, certain);
-            while let Some(&Sending { number, order }) = rack.sendings.front() {
-                let Some(sending) = outstanding.sending(number, order) else {
+            while let Some(&Mark { number, order }) = rack.sendings.front() {
+                let Some(sent) = outstanding.sending(number, order) else {
                     rack.sendings.pop_front();
                     continue;
                 };
                 if rack.newest.is_none_or(|newest| newest.order <= order) {
                     break;
                 }
-                let left = (sending.sent_at + patience).saturating_duration_since(now);
+                let left = (sent.sent_at + patience).saturating_duration_since(now);
                 if !left.is_zero() {
                     rack.reordering.start(now, left);
                     break;
                 }
                 rack.sendings.pop_front();
+                let lost = Sending { path: rack.path, number, last: sent, delivered: false };
                 outstanding.lose(number, paths);
-                hit(paths, rack.path, sending);
+                hit(paths, lost);
             }
         }
     }

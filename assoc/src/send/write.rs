@@ -56,17 +56,26 @@ impl Sender {
         paths: &mut Paths,
         written: &mut Written,
     ) {
-        while let Some((number, path, data)) = self.outstanding.first_lost() {
-            if path != to || !packet.push_data(data) {
+        while let Some((number, next, data)) = self.outstanding.first_lost() {
+            let (len, payload) = (chunk_len(data), data.payload.len());
+            let Some(path) = paths.path_mut(to).filter(|path| path.id == next) else { return };
+            if !self.window_allows_again(number, payload, now, path) {
                 return;
             }
-            let len = chunk_len(data);
-            let Some(path) = paths.path_mut(to) else { return };
+            let Some((_, _, data)) = self.outstanding.first_lost() else { return };
+            if !packet.push_data(data) {
+                return;
+            }
+            let probe = self.is_window_probe(number, payload);
             let earliest = self.outstanding.is_earliest_on(path, number);
             let reach = uncut(path, packet.len());
             self.outstanding.resent(now, number, reach, paths);
+            let order = self.outstanding.transmissions();
             if let Some(rack) = &mut self.rack {
-                rack.on_sent(to, number, self.outstanding.transmissions());
+                rack.on_sent(to, number, order);
+            }
+            if probe {
+                self.window.probe_sent(number, order);
             }
             written.chunks += 1;
             written.retransmitted += 1;
@@ -101,7 +110,7 @@ impl Sender {
             if self.setting_up && !outbox.next_is_whole(limit) {
                 break;
             }
-            if !self.window_allows(len, now, path.rto.current()) || !self.window_is_tidy() {
+            if !self.window_allows(len, now, path) || !self.window_is_tidy() {
                 break;
             }
             if !outbox.next_goes_along(wanted, now) {
@@ -112,14 +121,17 @@ impl Sender {
             let number = self.outstanding.next_number();
             let reach = packet.len() + chunk_len(&data);
             sent += chunk_len(&data);
-            self.window_probe.outstanding = self.rwnd() < len;
-            self.window_probe.due = false;
+            let probe = self.is_window_probe(number, len);
             let data = self.outstanding.push(now, data, path, context, reach);
             if !packet.push_data(data) {
                 debug_assert!(false, "the room was checked");
             }
+            let order = self.outstanding.transmissions();
             if let Some(rack) = &mut self.rack {
-                rack.on_sent(to, number, self.outstanding.transmissions());
+                rack.on_sent(to, number, order);
+            }
+            if probe {
+                self.window.probe_sent(number, order);
             }
         }
         let chunks = self.outstanding.next_number() - first;

@@ -12,6 +12,7 @@ mod addresses;
 mod adversary;
 mod advertise;
 mod close;
+mod closed_window;
 mod confirmation;
 mod connectx;
 mod cookie;

@@ -17,16 +17,19 @@ pub(crate) struct Sending {
     pub(crate) delivered: bool,
 }
 
+impl Sent {
+    pub(super) fn sending(&self, number: u64) -> Sending {
+        let Self { path, order, sent_at, again, fate, .. } = *self;
+        let last = Transmission { order, sent_at, again };
+        Sending { path, number, last, delivered: fate == Fate::Gapped }
+    }
+}
+
 impl Outstanding {
     /// The last sendings of all chunks that are not marked for retransmission, by time.
     pub(crate) fn sendings(&self) -> Vec<Sending> {
         let all = (self.first..).zip(&self.chunks).filter(|(_, sent)| sent.fate != Fate::Lost);
-        let last = all.map(|(number, sent)| {
-            let Sent { path, order, sent_at, again, .. } = *sent;
-            let last = Transmission { order, sent_at, again };
-            Sending { path, number, last, delivered: sent.fate == Fate::Gapped }
-        });
-        let mut sendings: Vec<_> = last.collect();
+        let mut sendings: Vec<_> = all.map(|(number, sent)| sent.sending(number)).collect();
         sendings.sort_unstable_by_key(|sending| sending.last.order);
         sendings
     }
@@ -52,6 +55,20 @@ impl Outstanding {
         let sent = self.chunks.get(usize::try_from(at).ok()?)?;
         let current = sent.fate == Fate::InFlight && sent.order == order;
         current.then_some(Transmission { order, sent_at: sent.sent_at, again: sent.again })
+    }
+
+    /// The last sending of a chunk, if it is in flight.
+    pub(crate) fn in_flight_at(&self, number: u64) -> Option<Sending> {
+        let at = number.checked_sub(self.first)?;
+        let sent = self.chunks.get(usize::try_from(at).ok()?)?;
+        (sent.fate == Fate::InFlight).then(|| sent.sending(number))
+    }
+
+    /// What is in flight on a path.
+    pub(crate) fn in_flight_on(&self, path: PathId) -> impl Iterator<Item = Sending> + '_ {
+        let here = move |sent: &Sent| sent.fate == Fate::InFlight && sent.path == path;
+        let all = (self.first..).zip(&self.chunks);
+        all.filter(move |(_, sent)| here(sent)).map(|(number, sent)| sent.sending(number))
     }
 
     /// Whether a chunk that was sent is acknowledged, by a gap block at least.
