@@ -25,6 +25,8 @@ pub(crate) struct Congestion {
     filled_by: u64,
     /// When idleness was last looked at, for the decay of an unused window.
     used_at: Option<Instant>,
+    /// The window decayed and has not grown since: ssthresh is what it was before.
+    decayed: bool,
     cubic: Option<Cubic>,
 }
 
@@ -41,6 +43,7 @@ impl Congestion {
             after_timeout: false,
             filled_by: 0,
             used_at: None,
+            decayed: false,
             cubic: cubic_if(control),
         }
     }
@@ -118,7 +121,7 @@ impl Congestion {
     /// Whether the window was used fully is a question of when what is acknowledged was in flight (RFC 9260, 7.2.1): the
     /// last window of a burst counts, too, though nothing follows it, and so do several SACKs that are read in one go.
     pub(crate) fn on_acked(&mut self, acked: Arrived, in_fast_recovery: bool) {
-        let bytes = acked.bytes;
+        let (bytes, before) = (acked.bytes, self.cwnd);
         self.after_timeout = false;
         if self.cwnd <= self.ssthresh {
             // RFC 9260, 7.2.1: at most one PMDCS for each SACK (L = 1), not in Fast Recovery.
@@ -131,6 +134,7 @@ impl Congestion {
         if self.flight == 0 {
             self.partial_bytes_acked = 0;
         }
+        self.decayed &= self.cwnd == before;
     }
 
     fn was_fully_used(&self, acked: &Arrived) -> bool {
@@ -160,24 +164,24 @@ impl Congestion {
         }
     }
 
-    /// What a loss leaves of cwnd.
-    fn reduced(&mut self) -> usize {
-        match &mut self.cubic {
-            Some(cubic) => cubic.on_loss(self.cwnd),
-            None => self.cwnd / 2,
-        }
-    }
-
     /// RFC 9260, 7.2.3: loss seen by SACKs.
     pub(crate) fn on_fast_retransmit(&mut self) {
-        self.ssthresh = self.reduced().max(4 * self.pmdcs);
+        let reduced = match &mut self.cubic {
+            Some(cubic) => cubic.on_loss(self.cwnd),
+            None => self.cwnd / 2,
+        };
+        self.ssthresh = reduced.max(4 * self.pmdcs);
         self.cwnd = self.ssthresh;
         self.partial_bytes_acked = 0;
     }
 
     /// RFC 9260, 7.2.3 and 6.3.3 (E1): T3-rtx expired.
     pub(crate) fn on_timeout(&mut self) {
-        self.ssthresh = self.reduced().max(4 * self.pmdcs);
+        let reduced = match &mut self.cubic {
+            Some(cubic) => cubic.on_timeout(self.cwnd),
+            None => self.cwnd / 2,
+        };
+        self.ssthresh = reduced.max(4 * self.pmdcs);
         self.cwnd = self.pmdcs;
         self.partial_bytes_acked = 0;
         self.after_timeout = true;
@@ -197,7 +201,7 @@ impl Congestion {
         }
         self.used_at = Some(now);
         let floor = 4 * self.pmdcs;
-        if self.cwnd > floor {
+        if self.cwnd > floor && !std::mem::replace(&mut self.decayed, true) {
             self.ssthresh = self.cwnd;
         }
         for _ in 0..halvings {
@@ -325,6 +329,10 @@ mod tests {
         c.decay(now + rto, rto);
         assert_eq!(c.cwnd(), 10 * PMDCS);
         assert_eq!(c.ssthresh(), 20 * PMDCS);
+        send(&mut c, now + rto, 10);
+        c.on_left_flight(10);
+        c.decay(now + rto * 2, rto);
+        assert_eq!((c.cwnd(), c.ssthresh()), (5 * PMDCS, 20 * PMDCS), "as before the first");
         c.decay(now + rto * 100, rto);
         assert_eq!(c.cwnd(), 4 * PMDCS);
     }

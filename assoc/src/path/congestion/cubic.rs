@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 /// The curve that cwnd follows in congestion avoidance; in bytes and seconds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cubic {
-    /// cwnd before the last reduction (W_max), or less by fast convergence.
-    w_max: f64,
+    /// cwnd before the last reduction (cwnd_prior).
+    prior: f64,
+    /// The same, or less by fast convergence (W_max); after a time-out what congestion avoidance begins with.
+    w_max: Option<f64>,
     epoch: Option<Epoch>,
     /// Growth that makes no whole byte yet.
     fraction: f64,
@@ -38,7 +40,21 @@ impl Cubic {
     pub(super) fn on_loss(&mut self, cwnd: usize) -> usize {
         let cwnd = cwnd as f64;
         // RFC 9438, 4.7: fast convergence.
-        self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA) / 2.0 } else { cwnd };
+        let falls = self.w_max.is_some_and(|w_max| cwnd < w_max);
+        self.w_max = Some(if falls { cwnd * (1.0 + BETA) / 2.0 } else { cwnd });
+        self.reduced(cwnd)
+    }
+
+    /// T3-rtx expired: what ssthresh is to be after `cwnd` bytes. RFC 9438, 4.8: the congestion avoidance that follows slow
+    /// start knows of no greater window than what it begins with, and K is 0.
+    pub(super) fn on_timeout(&mut self, cwnd: usize) -> usize {
+        self.w_max = None;
+        self.reduced(cwnd as f64)
+    }
+
+    /// RFC 9438, 4.6
+    fn reduced(&mut self, cwnd: f64) -> usize {
+        self.prior = cwnd;
         self.pause();
         (cwnd * BETA) as usize
     }
@@ -52,7 +68,7 @@ impl Cubic {
     /// By how much `cwnd` grows. Never by more than was acknowledged.
     pub(super) fn growth(&mut self, acked: Arrived, cwnd: usize, pmdcs: usize) -> usize {
         let (cwnd, bytes, segment) = (cwnd as f64, acked.bytes as f64, pmdcs as f64);
-        let w_max = self.w_max;
+        let w_max = *self.w_max.get_or_insert(cwnd);
         let epoch = self.epoch.get_or_insert_with(|| Epoch {
             began: acked.now,
             plateau: w_max.max(cwnd),
@@ -63,7 +79,7 @@ impl Cubic {
         let ahead = acked.now.saturating_duration_since(epoch.began) + acked.rtt;
         let curve = C * (ahead.as_secs_f64() - epoch.k).powi(3) * segment + epoch.plateau;
         // RFC 9438, 4.3: no less than AIMD with the same average.
-        let alpha = if epoch.w_est >= w_max { 1.0 } else { 3.0 * (1.0 - BETA) / (1.0 + BETA) };
+        let alpha = if epoch.w_est >= self.prior { 1.0 } else { 3.0 * (1.0 - BETA) / (1.0 + BETA) };
         epoch.w_est += alpha * bytes / cwnd * segment;
         // RFC 9438, 4.2: at most half as much again in a round trip.
         let by_curve = (curve.clamp(cwnd, cwnd * 1.5) - cwnd) * bytes / cwnd;
@@ -127,7 +143,24 @@ mod tests {
         let mut cubic = Cubic::default();
         cubic.on_loss(100_000);
         cubic.on_loss(80_000);
-        assert!(cubic.w_max < 80_000.0 * 0.86);
+        assert!(cubic.w_max.unwrap() < 80_000.0 * 0.86);
+    }
+
+    #[test]
+    fn after_a_time_out_the_old_maximum_is_forgotten_and_the_curve_begins_flat() {
+        let mut cubic = Cubic::default();
+        let full = 1_000 * SEGMENT;
+        cubic.on_loss(full);
+        // Slow start leads to ssthresh, where congestion avoidance begins.
+        let ssthresh = cubic.on_timeout(full);
+        assert!(ssthresh.abs_diff(700 * SEGMENT) <= 1, "{ssthresh}");
+        let windows = run(&mut cubic, ssthresh, 8);
+        let gains: Vec<_> = windows.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gains.is_sorted(), "ever faster: {gains:?}");
+        // 0.4 t^3 chunks after t seconds, and AIMD's 0.53 in each of 80 round trips at most.
+        let grown = (windows[7] - ssthresh) / SEGMENT;
+        assert!((180..260).contains(&grown), "{grown}");
+        assert!(cubic.w_max.unwrap() <= ssthresh as f64, "W_max is where it began");
     }
 
     #[expect(clippy::disallowed_methods, reason = "an arbitrary starting point")]
