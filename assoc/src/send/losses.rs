@@ -56,6 +56,9 @@ impl Sender {
                     path.t3.start(now, path.rto.current());
                 }
             }
+            if let Some(rack) = &mut self.rack {
+                rack.on_reneged(now, paths);
+            }
         }
         if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
             self.recovery.exit = None;
@@ -178,7 +181,8 @@ impl Sender {
     /// Looks again for losses that had time, and sends probes. Whether something is to be sent.
     pub(super) fn on_rack_timeout(&mut self, now: Instant, paths: &mut Paths) -> bool {
         let Some(rack) = &mut self.rack else { return false };
-        let (due, probe) = (rack.is_due(now), rack.take_due_probe(now));
+        let due = rack.take_reneged(now, &self.outstanding) || rack.is_due(now);
+        let probe = rack.take_due_probe(now);
         let mut any = due && self.find_by_time(now, paths);
         if let Some(path) = probe.filter(|_| self.is_calm()) {
             any |= self.probe_tail(now, path, paths);

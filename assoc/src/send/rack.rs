@@ -17,6 +17,8 @@ use crate::timer::{Timer, earliest};
 #[derive(Debug, Default)]
 pub(super) struct Rack {
     paths: Vec<PathRack>,
+    /// When what gap blocks covered once, and no longer do, is looked at.
+    reneged: Timer,
 }
 
 #[derive(Debug)]
@@ -70,12 +72,9 @@ impl Rack {
     /// Begins in the middle, with what is outstanding: what gap blocks cover has overtaken what they do not.
     pub(super) fn taking_over(outstanding: &Outstanding, paths: &Paths) -> Self {
         let mut rack = Self::default();
-        for sending in outstanding.sendings() {
-            let (path, order) = (sending.path, sending.last.order);
-            if !sending.delivered {
-                rack.on_sent(path, sending.number, order);
-                continue;
-            }
+        rack.follow(outstanding);
+        for sending in outstanding.sendings().iter().filter(|sending| sending.delivered) {
+            let path = sending.path;
             // How long it took nobody has noted; and of what was sent again nobody knows which sending came.
             let srtt = paths.path(path).and_then(|path| path.rto.srtt());
             if let Some(srtt) = srtt.filter(|_| !sending.last.again) {
@@ -84,6 +83,34 @@ impl Rack {
             }
         }
         rack
+    }
+
+    /// From now on all that is in flight is watched over, in the order of sending.
+    fn follow(&mut self, outstanding: &Outstanding) {
+        for rack in &mut self.paths {
+            rack.sendings.clear();
+        }
+        for sending in outstanding.sendings().iter().filter(|sending| !sending.delivered) {
+            self.on_sent(sending.path, sending.number, sending.last.order);
+        }
+    }
+
+    /// Gap blocks no longer cover what they did. That may be an older SACK that was overtaken, which is why RFC 9260, 6.2.1
+    /// (D iii), takes it for one report of three: here the peer has a round trip to say otherwise.
+    pub(super) fn on_reneged(&mut self, now: Instant, paths: &Paths) {
+        if !self.reneged.is_running() {
+            let rtt = paths.iter().filter_map(|path| path.rto.srtt()).max();
+            self.reneged.start(now, rtt.unwrap_or_default());
+        }
+    }
+
+    /// Whether it had it. What is still in flight is watched over again.
+    pub(super) fn take_reneged(&mut self, now: Instant, outstanding: &Outstanding) -> bool {
+        let expired = self.reneged.take_expired(now);
+        if expired {
+            self.follow(outstanding);
+        }
+        expired
     }
 
     /// A chunk went out.
@@ -206,7 +233,7 @@ impl Rack {
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let timers = |rack: &PathRack| [rack.reordering.deadline(), rack.probe.wait.deadline()];
-        earliest(self.paths.iter().flat_map(timers))
+        earliest(self.paths.iter().flat_map(timers).chain([self.reneged.deadline()]))
     }
 
     fn of(&mut self, path: PathId) -> &mut PathRack {
@@ -289,3 +316,39 @@ const MOST_QUARTERS: u32 = 64;
 const DELAYED_SACK: Duration = Duration::from_millis(200);
 /// What a loaded host may take to answer.
 const LEAST_WAIT: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: PathId = PathId(0);
+
+    fn quarters(rack: &mut Rack) -> u32 {
+        rack.of(PATH).window.quarters
+    }
+
+    #[test]
+    fn a_wide_window_is_kept_for_sixteen_recoveries_whether_sacks_or_t3_end_them() {
+        let mut rack = Rack::default();
+        rack.of(PATH).window.widen(1, 10);
+        for recovery in 0..16 {
+            assert_eq!(quarters(&mut rack), 2, "after {recovery}");
+            if recovery % 2 == 0 { rack.on_t3(PATH) } else { rack.recovered() }
+        }
+        assert_eq!(quarters(&mut rack), 1);
+    }
+
+    #[test]
+    fn the_window_widens_by_one_step_in_a_round_trip() {
+        let mut rack = Rack::default();
+        let window = &mut rack.of(PATH).window;
+        // Ten transmissions were made when the first duplicate was told of.
+        for delivered in 1..=10 {
+            window.widen(delivered, 10);
+        }
+        assert_eq!(window.quarters, 2);
+        window.widen(11, 20);
+        window.widen(12, 20);
+        assert_eq!(window.quarters, 3);
+    }
+}

@@ -86,6 +86,43 @@ fn a_chunk_overtaken_by_a_round_trip_is_lost_without_three_reports() {
 }
 
 #[test]
+fn what_the_peer_takes_back_is_lost_after_a_round_trip_and_not_only_by_t3() {
+    let name = "what_the_peer_takes_back_is_lost_after_a_round_trip_and_not_only_by_t3";
+    let mut ladder = single_with(name, rack);
+    let base = settle(&mut ladder);
+    send(&mut ladder, 5, 800);
+    wait(&mut ladder, ms(40));
+    assert_eq!(hears_after(&mut ladder, base), [1, 2, 3, 4, 5]);
+    acks(&mut ladder, base, &[(2, 4)]);
+    assert_eq!(hears_after(&mut ladder, base), [1]);
+    wait(&mut ladder, ms(40));
+    acks(&mut ladder, base + 2, &[(3, 3)]);
+    wait(&mut ladder, ms(38));
+    assert!(hears_numbers(&mut ladder).is_empty(), "an older SACK would say the same");
+    wait(&mut ladder, ms(4));
+    assert_eq!(hears_after(&mut ladder, base), [3, 4]);
+    assert_eq!(t3_expiries(&ladder), 0);
+}
+
+#[test]
+fn an_older_sack_that_was_overtaken_takes_nothing_back() {
+    let mut ladder = single_with("an_older_sack_that_was_overtaken_takes_nothing_back", rack);
+    let base = settle(&mut ladder);
+    send(&mut ladder, 4, 800);
+    wait(&mut ladder, ms(40));
+    hears_numbers(&mut ladder);
+    acks(&mut ladder, base, &[(2, 4)]);
+    assert_eq!(hears_after(&mut ladder, base), [1]);
+    acks(&mut ladder, base, &[(2, 3)]);
+    wait(&mut ladder, ms(20));
+    acks(&mut ladder, base, &[(2, 4)]);
+    wait(&mut ladder, ms(20));
+    acks(&mut ladder, base + 4, &[]);
+    wait(&mut ladder, secs(2));
+    assert!(hears_numbers(&mut ladder).is_empty());
+}
+
+#[test]
 fn what_was_only_overtaken_is_waited_for_longer_from_then_on() {
     let name = "what_was_only_overtaken_is_waited_for_longer_from_then_on";
     let mut ladder = single_with(name, rack);

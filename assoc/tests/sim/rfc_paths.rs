@@ -382,3 +382,26 @@ fn one_alternate_path_takes_the_place_of_a_dead_primary() {
         ladder.says(z(2), &[sack]);
     }
 }
+
+#[test]
+fn what_is_acknowledged_after_it_was_sent_again_elsewhere_shows_that_the_peer_lives() {
+    let name = "what_is_acknowledged_after_it_was_sent_again_elsewhere_shows_that_the_peer_lives";
+    let mut ladder = double_with(name, |options| {
+        options.heartbeat.interval = None;
+        options.failover.potentially_failed_max = None;
+        options.retransmission.path_max = 9;
+        options.retransmission.association_max = 3;
+    });
+    // The primary path is dead for five messages in a row, the other one takes their copies.
+    for count in 1..=5 {
+        send(&mut ladder, 1, 100);
+        assert_eq!(ladder.hears().destination, z(1));
+        let copy = ladder.hears_within(secs(70));
+        assert_eq!(copy.destination, z(2));
+        let sack = sack(&ladder, count, &[], WIDE);
+        ladder.says(z(2), &[sack]);
+    }
+    // RFC 9260, 8.1: the association has no failures in a row; 8.2: the path has.
+    assert_eq!(ladder.state(), AssociationState::Established);
+    assert_eq!(ladder.path(z(1)).errors, 5);
+}

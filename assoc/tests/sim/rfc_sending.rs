@@ -1,7 +1,7 @@
 //! How A sends DATA: states, windows, bursts, and T3-rtx (RFC 9260, sections 6, 6.1 and 6.2.1).
 
 use usctp_assoc::sim::{Ladder, a, a6, kinds, payload, z, z6};
-use usctp_assoc::{AssociationState, Config, Event, Message};
+use usctp_assoc::{Association, AssociationState, Config, Event, Message};
 use usctp_chunk::{Chunk, ChunkType, Init, Tsn};
 
 use crate::rfc::{
@@ -231,7 +231,34 @@ fn what_a_shutdown_acknowledges_is_given_back_to_the_window() {
 }
 
 #[test]
+fn what_became_too_long_for_its_path_is_given_back_to_the_window() {
+    let name = "what_became_too_long_for_its_path_is_given_back_to_the_window";
+    let mut ladder = single(name);
+    let base = grow(&mut ladder, 10 * FULL, FULL);
+    ladder.says(z(1), &[sack(&ladder, base, &[], 5_000)]);
+    send(&mut ladder, 3, FULL);
+    assert_eq!(hears_numbers(&mut ladder), [base + 1, base + 2, base + 3]);
+    let (ours, id) = (ladder.ours, ladder.id());
+    let smaller =
+        |association: &mut Association, now| association.set_path_mtu(now, z(1), Some(1_000));
+    ladder.network.with(ours, id, smaller).unwrap();
+    assert_eq!(hears_numbers(&mut ladder), [base + 1, base + 2, base + 3], "in pieces");
+    // 644 of the 5,000 bytes are left, as before.
+    send(&mut ladder, 1, 600);
+    assert_eq!(hears_numbers(&mut ladder), [base + 4]);
+}
+
+#[test]
 fn a_small_chunk_takes_256_bytes_of_the_peers_window() {
+    // Ten of them, and the payload of one more.
+    for (window, count) in [(2_570, 11), (2_569, 10)] {
+        let mut ladder = single("a_small_chunk_takes_256_bytes_of_the_peers_window");
+        send(&mut ladder, 1, 10);
+        ladder.hears();
+        ladder.says(z(1), &[sack(&ladder, 1, &[], window)]);
+        send(&mut ladder, 30, 10);
+        assert_eq!(hears_numbers(&mut ladder).len(), count, "{window}");
+    }
     let mut ladder = single("a_small_chunk_takes_256_bytes_of_the_peers_window");
     send(&mut ladder, 1, 10);
     ladder.hears();

@@ -47,6 +47,13 @@ impl Bench {
             .expect("nothing beyond what was sent")
     }
 
+    fn shutdown(&mut self, cumulative: u32) {
+        let cumulative = initial().previous().plus(cumulative);
+        self.outstanding
+            .on_cumulative(cumulative, &mut self.paths, &mut self.tallies)
+            .expect("nothing beyond what was sent");
+    }
+
     fn acked_bytes(&self) -> usize {
         self.tallies.iter().map(|tally| tally.bytes).sum()
     }
@@ -111,6 +118,9 @@ impl Bench {
                 let mut gaps: Vec<_> = (0..3)
                     .map(|_| (random.random_range(0..=left), random.random_range(0..=left)))
                     .collect();
+                if random.random_ratio(1, 8) {
+                    return self.shutdown(before + cumulative);
+                }
                 if random.random() {
                     gaps.sort_unstable();
                 }
@@ -168,6 +178,25 @@ fn gap_blocks_that_overlap_or_go_back_count_once() {
     assert_eq!(b.acked_bytes(), 5 * 1016);
     assert_eq!(b.flight(), 5 * 1016);
     assert_eq!(b.outstanding.gapped(), 5);
+}
+
+#[test]
+fn a_block_that_covers_nothing_is_no_gap() {
+    for block in [(0, 0), (3, 2), (9, 3)] {
+        let mut b = Bench::new(10);
+        b.sack(0, &[block]);
+        assert!(!b.outstanding.has_gaps(), "{block:?}");
+        assert_eq!((b.outstanding.gapped(), b.outstanding.tail(), b.flight()), (0, 0, 10 * 1016));
+    }
+}
+
+#[test]
+fn what_a_block_covers_above_the_cumulative_tsn_ack_of_a_shutdown_stays_covered() {
+    let mut b = Bench::new(8);
+    b.sack(0, &[(3, 6)]);
+    b.shutdown(4);
+    assert_eq!((b.outstanding.gapped(), b.flight()), (2, 2 * 1016));
+    b.audit();
 }
 
 #[test]
