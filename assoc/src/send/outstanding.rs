@@ -61,6 +61,8 @@ struct Sent {
     sent_at: Instant,
     /// Sent on another path before, so that nobody knows which of them the acknowledgement speaks for.
     moved: bool,
+    /// The peer had it, and took that back: it has counted for its path and for cwnd.
+    withdrawn: bool,
     /// The bytes of the SCTP packet that it went out in, as far as it reached; 0 where IP may have cut that.
     packet: u16,
 }
@@ -167,6 +169,7 @@ impl Outstanding {
             order: self.transmissions,
             sent_at: now,
             moved: false,
+            withdrawn: false,
             packet: u16::try_from(packet).unwrap_or(u16::MAX),
         };
         self.totals.enter(&sent, self.next_number(), Some(path));
@@ -431,6 +434,7 @@ impl Outstanding {
                 Fate::Gapped => {
                     // RFC 9260, 6.2.1 (D iii): one missing report, and T3-rtx runs for it.
                     sent.misses = 1;
+                    sent.withdrawn = true;
                     self.totals.turn(sent, number, Fate::InFlight, paths);
                     acked.has_reneged = true;
                 }

@@ -193,3 +193,16 @@ fn only_chunks_before_the_highest_newly_acknowledged_one_count_as_missing() {
     }
     assert!(hears_numbers(&mut ladder).is_empty());
 }
+
+#[test]
+fn what_the_peer_takes_back_and_gives_again_widens_the_window_once() {
+    let mut ladder = single("what_the_peer_takes_back_and_gives_again_widens_the_window_once");
+    send(&mut ladder, 100, FULL);
+    hears_numbers(&mut ladder);
+    let before = ladder.path(z(1)).cwnd;
+    for _ in 0..50 {
+        acks(&mut ladder, 0, &[(2, 2)]);
+        acks(&mut ladder, 0, &[]);
+    }
+    assert_eq!(ladder.path(z(1)).cwnd, before + PMDCS);
+}

@@ -11,7 +11,7 @@ pub(crate) struct Tally {
     pub(crate) path: PathId,
     /// Bytes of DATA chunks with header and padding.
     pub(crate) bytes: usize,
-    /// Those of them that speak for the path: the others had been sent on another one as well.
+    /// Those of them that speak for the path: the others had been sent on another one as well, or acknowledged before.
     pub(crate) credited: usize,
     /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
     pub(crate) earliest: bool,
@@ -56,8 +56,8 @@ pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<T
         let oldest = tally.oldest_original.map_or(sent.order, |oldest| oldest.min(sent.order));
         tally.oldest_original = Some(oldest);
     }
-    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path.
-    if !sent.moved {
+    // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path; 7.2.1: nor is one that was credited before.
+    if !sent.moved && !sent.withdrawn {
         tally.credited += len;
         tally.largest = tally.largest.max(sent.packet.into());
     }
