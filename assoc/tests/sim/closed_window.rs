@@ -27,6 +27,8 @@ fn closes(ladder: &mut Ladder, count: u32, gaps: &[(u16, u16)]) {
 fn busy(ladder: &mut Ladder, packets: usize) -> u32 {
     let base = grow(ladder, packets * PMDCS, FULL);
     send(ladder, 60, FULL);
+    // Beyond Max.Burst they leave one by one.
+    wait(ladder, ms(100));
     hears_numbers(ladder);
     base
 }
@@ -37,10 +39,10 @@ fn what_was_in_flight_when_the_window_closed_is_no_sign_of_congestion() {
     let mut ladder = single_with(name, silent);
     let base = grow(&mut ladder, 10 * PMDCS, FULL);
     send(&mut ladder, 6, FULL);
+    wait(&mut ladder, ms(100));
     assert_eq!(hears_numbers(&mut ladder).len(), 6);
     let before = ladder.path(z(1));
     // Z takes the first, and throws the others away for which it has no room.
-    wait(&mut ladder, ms(100));
     closes(&mut ladder, base + 1, &[]);
     let mut probes = Vec::new();
     for _ in 0..60 {
@@ -53,13 +55,13 @@ fn what_was_in_flight_when_the_window_closed_is_no_sign_of_congestion() {
     }
     assert_eq!(probes, [base + 2; 5], "one chunk at a time, ever more rarely");
     let after = ladder.path(z(1));
-    assert_eq!((after.cwnd, after.ssthresh), (before.cwnd, before.ssthresh));
+    // What is not used decays (7.2.1), but its size is remembered.
+    assert!(after.cwnd >= 4 * PMDCS && after.ssthresh >= before.cwnd, "{before:?}, then {after:?}");
     assert_eq!((after.mtu, after.rto, after.errors), (before.mtu, before.rto, 0));
     assert_eq!((t3_expiries(&ladder), after.flight), (0, 0));
     acks(&mut ladder, base + 1, &[]);
     let burst: Vec<u32> = (base + 2..base + 6).collect();
     assert_eq!(hears_numbers(&mut ladder), burst);
-    assert_eq!(ladder.path(z(1)).cwnd, before.cwnd);
 }
 
 #[test]
@@ -67,7 +69,6 @@ fn a_window_that_opens_lets_what_was_refused_out_at_once() {
     let mut ladder = single("a_window_that_opens_lets_what_was_refused_out_at_once");
     let base = busy(&mut ladder, 10);
     let cwnd = ladder.path(z(1)).cwnd;
-    wait(&mut ladder, ms(100));
     closes(&mut ladder, base, &[]);
     assert!(hears_numbers(&mut ladder).is_empty());
     wait(&mut ladder, ms(300));

@@ -245,6 +245,7 @@ fn what_became_too_long_for_its_path_is_given_back_to_the_window() {
     assert_eq!(hears_numbers(&mut ladder), [base + 1, base + 2, base + 3], "in pieces");
     // 644 of the 5,000 bytes are left, as before.
     send(&mut ladder, 1, 600);
+    wait(&mut ladder, ms(100));
     assert_eq!(hears_numbers(&mut ladder), [base + 4]);
 }
 
