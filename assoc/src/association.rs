@@ -354,12 +354,12 @@ impl Association {
         self.ctx.tell(ending.event);
     }
 
-    /// Gives messages back that were not acknowledged (RFC 9260, section 8.1), and tells of those that were
-    /// not received whole.
+    /// Gives messages back that were not acknowledged whole (RFC 9260, sections 8.1 and 11.2.2), and tells of those that
+    /// were not received whole.
     fn return_unsent(&mut self) {
         if let State::Open(tcb) = &mut self.state {
             tcb.cut_partial_deliveries(&mut self.ctx);
-            let lost = outbox::whole_messages(tcb.sender.drain());
+            let lost = tcb.sender.give_back();
             let failed = |message| Event::SendFailed { message, sent: true };
             self.ctx.events.extend(lost.into_iter().map(failed));
         }

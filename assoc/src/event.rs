@@ -123,10 +123,10 @@ pub enum Event {
     Writable,
     /// Everything sent so far was acknowledged.
     SenderDry,
-    /// A message that was not acknowledged when the association ended or the peer restarted, that was for a stream the peer
-    /// does not have, or whose lifetime was over before any of it was sent.
+    /// A message that was not acknowledged whole when the association ended or the peer restarted, that was for a stream the
+    /// peer does not have, or whose lifetime was over before any of it was sent (RFC 9260, section 11.2.2).
     SendFailed {
-        /// The message, with its context.
+        /// The message, with its context; all of it, whatever part of it was acknowledged.
         message: Message,
         /// Whether any of it had been sent: then the peer may have received it (RFC 9260, sections 11.1.14 and 11.1.15).
         sent: bool,

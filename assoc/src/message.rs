@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use usctp_chunk::{Ppid, StreamId};
+use usctp_chunk::{Data, DataFlags, Ppid, StreamId};
 
 /// A message to send (RFC 9260, section 11.1.5; RFC 6458, `sctp_sndinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,14 @@ impl Message {
     fn with(mut self, set: impl FnOnce(&mut SendOptions)) -> Self {
         set(self.options.get_or_insert_default());
         self
+    }
+
+    /// A message that one DATA chunk carried, with its mark.
+    pub(crate) fn sent_as(data: Data, context: u32) -> Self {
+        let Data { stream, ppid, payload, flags, .. } = data;
+        let DataFlags { immediate, unordered, .. } = flags;
+        let message = Self { stream, ppid, unordered, immediate, payload, options: None };
+        if context == 0 { message } else { message.context(context) }
     }
 
     /// It begins to wait.

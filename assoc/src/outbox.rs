@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use usctp_chunk::{Data, DataFlags, Sequence, Ssn, StreamId, Tsn};
 
 use crate::message::Message;
@@ -99,6 +98,12 @@ impl Outbox {
         Some(message)
     }
 
+    /// The next message, whole, if the next DATA chunk is the first piece of it and not all of it.
+    pub(crate) fn next_to_be_cut(&self, limit: usize) -> Option<Message> {
+        let next = self.queue.front().filter(|message| message.payload.len() > limit)?;
+        self.begun.is_none().then(|| next.clone())
+    }
+
     /// Takes the next DATA chunk out, with at most `limit` bytes of payload (RFC 9260, section 6.9), and the context of its
     /// message. With `urgent` it asks to be acknowledged at once, whatever the message does.
     #[inline]
@@ -141,7 +146,8 @@ impl Outbox {
     /// Everything left, for the application to be told that it was not sent.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Message> + '_ {
         self.bytes = 0;
-        // What is left of a message that was begun is no message of the application's.
+        // What is left of a message that was begun is no message of the application's, which gets all of it back as one
+        // that was sent.
         let skip = usize::from(self.begun.take().is_some());
         self.queue.drain(..).skip(skip)
     }
@@ -191,28 +197,6 @@ impl Outbox {
         *next = ssn.next();
         ssn
     }
-}
-
-/// Puts DATA chunks together to the messages they are whole of; the rest of them is left out.
-pub(crate) fn whole_messages(chunks: impl Iterator<Item = (Data, u32)>) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut begun: Option<(Message, BytesMut)> = None;
-    for (data, context) in chunks {
-        let DataFlags { immediate, unordered, beginning, ending } = data.flags;
-        if beginning {
-            let Data { stream, ppid, .. } = data;
-            let message =
-                Message { stream, ppid, unordered, immediate, ..Message::new(0, Bytes::new()) };
-            let message = if context == 0 { message } else { message.context(context) };
-            begun = Some((message, BytesMut::new()));
-        }
-        let Some((_, payload)) = &mut begun else { continue };
-        payload.extend_from_slice(&data.payload);
-        if let Some((message, payload)) = begun.take_if(|_| ending) {
-            messages.push(Message { payload: payload.freeze(), ..message });
-        }
-    }
-    messages
 }
 
 /// What `len` bytes of payload cost to hold, here and while outstanding.

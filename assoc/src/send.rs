@@ -5,6 +5,7 @@ use std::time::Instant;
 use usctp_chunk::{Data, Sack, Tsn};
 
 use crate::config::{Config, LossDetection};
+use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::path::{Arrived, COMMON_HEADER, Path, PathId, Paths};
 use crate::timer::{Timer, earliest};
@@ -366,9 +367,10 @@ impl Sender {
         }
     }
 
-    /// Every chunk that was not acknowledged, with the context of its message.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Data, u32)> + '_ {
-        self.outstanding.drain()
+    /// Takes out every message that was sent, or begun, and not acknowledged whole, for the application to be told or for
+    /// another attempt.
+    pub(crate) fn give_back(&mut self) -> Vec<Message> {
+        self.outstanding.give_back()
     }
 
     /// Compares what is kept as a sum with what the chunks say. How many these are.

@@ -19,13 +19,16 @@ impl Tcb {
             self.phase = Phase::ShutdownPending;
             self.sender.close();
             self.sender.open_burst(&ctx.config);
-            self.progress_shutdown(ctx);
         }
     }
 
     /// Sends SHUTDOWN or SHUTDOWN ACK once nothing is left to be acknowledged.
+    ///
+    /// It is asked in one place, whenever packets are about to be made: that follows every input, whatever emptied the
+    /// queues.
     pub(crate) fn progress_shutdown(&mut self, ctx: &mut Context) {
-        if !ctx.outbox.is_empty() || !self.sender.is_idle() {
+        let waits = matches!(self.phase, Phase::ShutdownPending | Phase::ShutdownReceived(_));
+        if !waits || !ctx.outbox.is_empty() || !self.sender.is_idle() {
             return;
         }
         let path = ctx.paths.for_data().unwrap_or_else(|| ctx.paths.primary());
@@ -94,6 +97,7 @@ impl Tcb {
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
+        let before = self.sender.cost();
         let Context { paths, config, .. } = &mut *ctx;
         let mut live = Vec::new();
         let acked =
@@ -107,11 +111,11 @@ impl Tcb {
         for path in live {
             ctx.answered(now, path, ActiveReason::DataAcked);
         }
+        if self.sender.cost() < before {
+            self.on_departed(ctx);
+        }
         match acked {
-            Ok(_) => {
-                self.progress_shutdown(ctx);
-                Outcome::Continue
-            }
+            Ok(_) => Outcome::Continue,
             Err(_) => {
                 let why = bytes::Bytes::from_static(b"SHUTDOWN acknowledges what was never sent");
                 self.abort(Cause::ProtocolViolation(why), arrival)

@@ -16,7 +16,6 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{Event, LostReason};
 use crate::negotiate::{Negotiated, PeerOffer, Refusal};
-use crate::outbox;
 use crate::path::{Path, PathId};
 use crate::recv::Receiver;
 use crate::reply::Reply;
@@ -298,7 +297,7 @@ impl Association {
         if tcb.sender.is_idle() {
             return;
         }
-        self.ctx.outbox.take_back(outbox::whole_messages(tcb.sender.drain()));
+        self.ctx.outbox.take_back(tcb.sender.give_back());
         for path in self.ctx.paths.iter_mut() {
             path.forget_flight();
         }

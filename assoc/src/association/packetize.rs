@@ -41,6 +41,8 @@ impl Tcb {
     ) -> Option<Transmit> {
         // A chunk that fits no packet is thrown away, and what waits behind it has its turn.
         for _ in 0..MAX_EMPTY {
+            self.discard_stale(now, ctx);
+            self.progress_shutdown(ctx);
             let probe =
                 self.probe_destination(ctx).filter(|_| self.destination(None, ctx).is_none());
             if let Some(probe) = probe {
@@ -132,12 +134,19 @@ impl Tcb {
         if !self.sends_data() {
             return None;
         }
-        while let Some(message) = ctx.outbox.take_stale(now) {
-            ctx.tell(Event::SendFailed { message, sent: false });
-            self.tell_of_room(ctx);
-        }
         let Context { paths, outbox, .. } = ctx;
         self.sender.destination(now, outbox, paths)
+    }
+
+    /// Gives back the next messages if they grew too old while they waited (RFC 9260, section 11.1.5).
+    fn discard_stale(&mut self, now: Instant, ctx: &mut Context) {
+        if !self.sends_data() {
+            return;
+        }
+        while let Some(message) = ctx.outbox.take_stale(now) {
+            ctx.tell(Event::SendFailed { message, sent: false });
+            self.on_departed(ctx);
+        }
     }
 
     fn destination(&self, data_to: Option<PathId>, ctx: &Context) -> Option<PathId> {

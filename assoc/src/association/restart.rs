@@ -15,7 +15,6 @@ use crate::context::Context;
 use crate::cookie::{Cookie, Route, Ties};
 use crate::event::{ActiveReason, Event, RemovedReason};
 use crate::negotiate::PeerOffer;
-use crate::outbox;
 use crate::path::{Heartbeat, Pacer, PathId, PathState, Paths, Record, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
@@ -275,7 +274,7 @@ fn renew(now: Instant, first: PathId, paths: &mut Paths) -> Vec<(PathId, PathSta
 
 /// What was sent to a peer that is gone is given back to the application, and the streams begin anew.
 fn give_back(tcb: &mut Tcb, ctx: &mut Context) {
-    let lost = outbox::whole_messages(tcb.sender.drain());
+    let lost = tcb.sender.give_back();
     ctx.events.extend(lost.into_iter().map(|message| Event::SendFailed { message, sent: true }));
     ctx.outbox.restart();
     for path in ctx.paths.iter_mut() {

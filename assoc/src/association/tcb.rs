@@ -119,7 +119,7 @@ impl Tcb {
         }
     }
 
-    /// The packet is read: acknowledgements are decided on, and closing goes on if it can.
+    /// The packet is read: acknowledgements are decided on.
     pub(crate) fn end_of_packet(&mut self, now: Instant, ctx: &mut Context) {
         let had_data = self.receiver.end_of_packet(now, &ctx.config.sack);
         let answer_to = self.sack_destination(ctx).filter(|_| had_data);
@@ -127,7 +127,6 @@ impl Tcb {
             // RFC 9260, 9.2: any packet shows that the peer is at work.
             closing.on_packet(now, answer_to, ctx);
         }
-        self.progress_shutdown(ctx);
         self.drive_pmtud(now, ctx);
         if ctx.inbox.take_news() {
             ctx.tell(Event::Readable);
@@ -292,7 +291,7 @@ impl Tcb {
             ctx.schedule_heartbeat(now, id);
         }
         match outcome {
-            Ok(Some(acked)) if acked.newly_acked => self.after_acknowledgement(ctx),
+            Ok(Some(acked)) if acked.newly_acked => self.on_departed(ctx),
             Ok(_) => {}
             Err(_) => {
                 let why = Bytes::from_static(b"a SACK acknowledges what was never sent");
@@ -302,8 +301,8 @@ impl Tcb {
         Outcome::Continue
     }
 
-    /// The send buffer has room again, and may be empty.
-    pub(crate) fn after_acknowledgement(&mut self, ctx: &mut Context) {
+    /// Messages left the send buffer, acknowledged or given back: it has room again, and may be empty.
+    pub(crate) fn on_departed(&mut self, ctx: &mut Context) {
         self.tell_of_room(ctx);
         if ctx.outbox.is_empty() && self.sender.is_idle() {
             ctx.tell(Event::SenderDry);

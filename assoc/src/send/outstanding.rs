@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use usctp_chunk::{Data, GapBlock, Tsn};
 
+use crate::message::Message;
 use crate::outbox::cost;
 use crate::path::{Path, PathId, Paths};
 
@@ -36,6 +37,9 @@ pub(crate) struct Outstanding {
     totals: Totals,
     /// What Gap Ack Blocks cover.
     gaps: Gaps,
+    /// The messages that were cut and of which a fragment is not acknowledged, or has not been sent. They share their
+    /// bytes with the chunks.
+    cut: VecDeque<Message>,
     /// Cost of all chunks to the send buffer, in bytes.
     cost: usize,
     /// How many transmissions of chunks there were.
@@ -97,6 +101,7 @@ impl Outstanding {
             cumulative: initial_tsn.previous(),
             totals: Totals::default(),
             gaps: Gaps::default(),
+            cut: VecDeque::new(),
             cost: 0,
             transmissions: 0,
         }
@@ -366,18 +371,37 @@ impl Outstanding {
         self.gaps = gaps;
     }
 
-    /// The payload of every chunk that was not acknowledged, for the application to be told.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Data, u32)> + '_ {
+    /// The next new chunk is the first fragment of this message.
+    pub(crate) fn begin(&mut self, message: Message) {
+        self.cut.push_back(message);
+    }
+
+    /// Takes out every message that was not acknowledged whole, in their order.
+    pub(crate) fn give_back(&mut self) -> Vec<Message> {
         self.totals = Totals::default();
         self.gaps = Gaps::default();
         self.cost = 0;
-        self.chunks.drain(..).map(|sent| (sent.data, sent.context))
+        let mut messages = Vec::new();
+        for Sent { data, context, .. } in self.chunks.drain(..) {
+            match (data.flags.beginning, data.flags.ending) {
+                (true, true) => messages.push(Message::sent_as(data, context)),
+                // Once for all its fragments, of which the first may be acknowledged and gone.
+                (false, true) => messages.extend(self.cut.pop_front()),
+                (_, false) => {}
+            }
+        }
+        // The last fragment of the last one has no TSN yet.
+        messages.extend(self.cut.drain(..));
+        messages
     }
 
     /// Takes the first chunks off, which are acknowledged cumulatively.
     fn take_off(&mut self, count: usize, paths: &mut Paths, tallies: &mut Vec<Tally>) {
         for (number, sent) in (self.first..).zip(self.chunks.range(..count)) {
             self.cost -= cost(sent.data.payload.len());
+            if sent.data.flags.ending && !sent.data.flags.beginning {
+                self.cut.pop_front();
+            }
             if sent.fate != Fate::Gapped {
                 tally(sent, number, paths, tallies);
                 self.totals.leave(sent, number, paths.path_mut(sent.path));

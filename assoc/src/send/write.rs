@@ -116,6 +116,9 @@ impl Sender {
             if !outbox.next_goes_along(wanted, now) {
                 break;
             }
+            if let Some(whole) = outbox.next_to_be_cut(len) {
+                self.outstanding.begin(whole);
+            }
             let tsn = self.outstanding.next_tsn();
             let Some((data, context)) = outbox.next_chunk(tsn, len, self.closing) else { break };
             let number = self.outstanding.next_number();

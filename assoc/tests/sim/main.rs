@@ -19,6 +19,7 @@ mod cookie;
 mod data;
 mod early_data;
 mod encapsulation;
+mod ending;
 mod failover;
 mod failover_cuts;
 mod failover_hints;

@@ -147,6 +147,6 @@ fn the_mark_of_a_message_comes_back_whether_it_was_sent_or_not() {
     takes(&mut ladder, Message::new(0, "still here").context(3));
     let (ours, id) = (ladder.ours, ladder.id());
     ladder.network.with(ours, id, |association, now| association.abort(now, Default::default()));
-    // Of the second one a part was sent: it is neither.
-    assert_eq!(failed(&ladder), [(1, true), (3, false)]);
+    // Of the second one a part was sent.
+    assert_eq!(failed(&ladder), [(1, true), (2, true), (3, false)]);
 }
