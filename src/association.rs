@@ -209,11 +209,11 @@ impl Association {
     /// receive buffer the close waits until they are taken. An association that is still being set up is given up.
     ///
     /// # Errors
-    /// [`Error::Lost`] if it ended otherwise, as it does if the peer does not answer the SHUTDOWN within
-    /// [`Options::shutdown_guard`](crate::Options::shutdown_guard); [`Error::TimedOut`] if before that the peer takes no
-    /// messages for as long: the close goes on, and [`abort`](Self::abort) would end it; [`Error::StackClosed`].
+    /// [`Error::Lost`] if it ended otherwise, as it does if it is not over within
+    /// [`Options::shutdown_guard`](crate::Options::shutdown_guard), whatever the peer does meanwhile: then it is aborted.
+    /// [`Error::StackClosed`].
     pub fn shutdown(&self) -> Result<(), Error> {
-        // The association's own verdict comes first.
+        // The association's own verdict comes first: this bound is for a stack whose thread has ended.
         let bound = self.endpoint.shutdown_guard().saturating_add(Duration::from_secs(1));
         self.closing().block(Some(bound))
     }

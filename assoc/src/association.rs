@@ -1,10 +1,10 @@
 //! One association: what the application can do with it, and how packets and time reach its state (RFC 9260, section 4).
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use usctp_chunk::{Cause, Chunk, CommonHeader, StreamId, VerificationTag};
+use usctp_chunk::{Cause, Chunk, CommonHeader, StreamId, Tsn, VerificationTag};
 
 use crate::context::{Context, Statistics};
 use crate::error::SendError;
@@ -33,6 +33,7 @@ mod setup;
 mod tcb;
 mod timeouts;
 
+pub(crate) use inbound::is_badly_bundled;
 pub use schedule::{InitSchedule, init_schedule};
 pub(crate) use setup::{CookieWait, Setup};
 pub(crate) use tcb::abort_chunk;
@@ -60,8 +61,17 @@ enum State {
 struct Closed {
     /// What is left to say is said once.
     last_words: Option<Box<Reply>>,
-    /// Both sides knew that nothing was outstanding.
-    graceful: bool,
+    /// What may still be on its way from a peer that was sent SHUTDOWN COMPLETE.
+    overtaken: Option<Overtaken>,
+}
+
+/// What a peer sent before its SHUTDOWN ACK, which was faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overtaken {
+    /// For how long it may come: by then the peer repeats its SHUTDOWN ACK if it was not answered.
+    pub(crate) within: Duration,
+    /// The last TSN that had come: DATA behind it was sent by somebody else.
+    pub(crate) last_tsn: Tsn,
 }
 
 /// Where a packet came in.
@@ -225,7 +235,7 @@ impl Association {
     pub fn shutdown(&mut self, now: Instant) {
         match &mut self.state {
             State::Open(tcb) if !matches!(tcb.phase, Phase::CookieEchoed(_)) => {
-                tcb.shutdown(&mut self.ctx);
+                tcb.shutdown(now, &self.ctx);
             }
             State::Closed(_) => {}
             _ => self.abort(now, Bytes::new()),
@@ -328,13 +338,27 @@ impl Association {
         matches!(self.state, State::Closed(_))
     }
 
-    /// Whether it was closed gracefully.
-    pub(crate) fn ended_gracefully(&self) -> bool {
-        matches!(self.state, State::Closed(Closed { graceful: true, .. }))
+    /// What may still be on its way from the peer, which is not to be told yet that there is no association.
+    pub(crate) fn overtaken(&self) -> Option<Overtaken> {
+        match &self.state {
+            State::Closed(closed) => closed.overtaken,
+            _ => None,
+        }
+    }
+
+    /// That is so where this side sends SHUTDOWN COMPLETE. The peer that sends it has forgotten the association before.
+    fn overtaken_by(&self, ending: &Ending) -> Option<Overtaken> {
+        let State::Open(tcb) = &self.state else { return None };
+        if ending.event != Event::ShutdownComplete || ending.last_words.is_none() {
+            return None;
+        }
+        let within = self.ctx.paths.iter().map(|path| path.rto.current()).max()?;
+        Some(Overtaken { within, last_tsn: tcb.receiver.cumulative_tsn() })
     }
 
     fn end(&mut self, ending: Ending) {
         self.return_unsent();
+        let overtaken = self.overtaken_by(&ending);
         let last_words = ending.last_words.and_then(|(way, verification_tag, chunk)| {
             let (me, way) = (self.ctx.me, self.ctx.confirmed_way(way)?);
             let header = CommonHeader {
@@ -344,8 +368,7 @@ impl Association {
             };
             Some(Box::new(Reply { way, header, chunk }))
         });
-        let graceful = ending.event == Event::ShutdownComplete;
-        self.state = State::Closed(Closed { last_words, graceful });
+        self.state = State::Closed(Closed { last_words, overtaken });
         self.ctx.addresses_changed = true;
         if self.ctx.inbox.take_news() {
             self.ctx.tell(Event::Readable);

@@ -39,12 +39,15 @@ pub struct Options {
     /// Whether a chunk that does not fill a packet waits while others are in flight (Nagle's algorithm,
     /// RFC 9260, section 6.1). Default false.
     pub nagle: bool,
-    /// The greatest payload of a DATA chunk in bytes, 1 to 65,535, where less than the path MTU allows is
-    /// wanted (RFC 6458, `SCTP_MAXSEG`). Default `None`.
+    /// The greatest payload of a DATA chunk in bytes, 64 to 65,535, where less than the path MTU allows is
+    /// wanted (RFC 6458, `SCTP_MAXSEG`); below that, headers and what it costs to hold a chunk would be more than what it
+    /// carries. Default `None`.
     pub fragment_limit: Option<u16>,
     /// The Adaptation Layer Indication to send in INIT and INIT ACK (RFC 5061, section 4.2.6). Default `None`.
     pub adaptation: Option<u32>,
-    /// How long a graceful close may take (T5-shutdown-guard); at least 1 s. Default: 5 times the greatest RTO.
+    /// How long a graceful close may take before it is ended by an ABORT (T5-shutdown-guard), 1 s to 24 h: from
+    /// [`Association::shutdown`](crate::Association::shutdown), or from the peer's SHUTDOWN, until its end, messages that wait
+    /// included. Default: 5 times the greatest RTO.
     pub shutdown_guard: Option<Duration>,
 }
 
@@ -270,8 +273,8 @@ impl Config {
         within("max_burst", options.max_burst.into(), 1..=1024, "1 to 1,024 packets")?;
         within("sack.frequency", options.sack.frequency.into(), 1..=255, "1 to 255 packets")?;
         within("heartbeat.max_burst", options.heartbeat.max_burst.into(), 1..=64, "1 to 64")?;
-        if options.fragment_limit == Some(0) {
-            within("fragment_limit", 0, 1..=65_535, "1 to 65,535 bytes")?;
+        if let Some(limit) = options.fragment_limit {
+            within("fragment_limit", limit.into(), 64..=65_535, "64 to 65,535 bytes")?;
         }
         if options.udp_port == Some(0) {
             within("udp_port", 0, 1..=65_535, "1 to 65,535")?;
@@ -291,7 +294,7 @@ impl Config {
         self.options.recovery = recovery;
     }
 
-    /// How long a graceful close may take: T5-shutdown-guard (RFC 9260, section 9.2).
+    /// How long a graceful close may take, from its beginning: T5-shutdown-guard (RFC 9260, section 9.2).
     pub fn shutdown_guard(&self) -> Duration {
         self.options.shutdown_guard.unwrap_or(self.options.rto.max * 5)
     }

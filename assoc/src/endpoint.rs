@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, VerificationTag};
+use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, Tsn, VerificationTag};
 
-use crate::association::Association;
+use crate::association::{Association, is_badly_bundled};
 use crate::config::Config;
 use crate::context::{Context, Identity, Statistics, Tells};
 use crate::cookie::KeyRing;
@@ -229,6 +229,9 @@ impl Endpoint {
             return self.sort_init(now, datagram, &packet, &first);
         }
         if first.kind == ChunkType::COOKIE_ECHO {
+            if is_badly_bundled(&packet) {
+                return self.drop_packet(Dropped::OutOfPlace);
+            }
             return match first.decode() {
                 Ok(Chunk::CookieEcho(cookie)) => {
                     self.on_cookie_echo(now, datagram, &packet, &cookie)
@@ -285,9 +288,8 @@ impl Endpoint {
             (None, Some(address)) if self.is_setting_up(address, first) => {
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            // A late packet of an association that was closed gracefully: an ABORT might overtake or replace
-            // the SHUTDOWN COMPLETE and turn the peer's good end into a bad one.
-            (None, None) if self.is_late(now, header.verification_tag, first) => {
+            // An ABORT might overtake or replace the SHUTDOWN COMPLETE and turn the peer's good end into a bad one.
+            (None, None) if self.is_overtaken(now, packet) => {
                 return self.drop_packet(Dropped::OutOfTheBlue);
             }
             (None, None) => return self.out_of_the_blue(now, datagram, packet),
@@ -316,8 +318,21 @@ impl Endpoint {
         first.kind == ChunkType::SHUTDOWN_ACK && !synchronized
     }
 
-    fn is_late(&mut self, now: Instant, tag: VerificationTag, first: &RawChunk<'_>) -> bool {
-        first.kind != ChunkType::SHUTDOWN_ACK && self.time_wait.was_graceful(now, tag)
+    /// Whether a packet may have been sent before the SHUTDOWN ACK that closed its association a moment ago. Any other one
+    /// is answered with ABORT (RFC 9260, 8.4, 8).
+    fn is_overtaken(&self, now: Instant, packet: &Packet) -> bool {
+        let last = self.time_wait.last_tsn(now, packet.header.verification_tag);
+        let before = |last: Tsn, raw: RawChunk<'_>| match raw.kind {
+            ChunkType::DATA => {
+                raw.read_data().is_ok_and(|(head, _)| head.tsn.is_at_or_before(last))
+            }
+            // A HEARTBEAT asks whether somebody is there, and is answered.
+            ChunkType::SACK | ChunkType::HEARTBEAT_ACK | ChunkType::SHUTDOWN | ChunkType::ERROR => {
+                true
+            }
+            _ => false,
+        };
+        last.is_some_and(|last| packet.chunks().flatten().all(|raw| before(last, raw)))
     }
 
     pub(super) fn out_of_the_blue(
@@ -343,14 +358,14 @@ impl Endpoint {
         let id = association.id();
         let released = association.ctx.released;
         association.ctx.events.iter().for_each(|event| self.counters.connects.note(event));
-        let (over, graceful) = (association.is_over(), association.ended_gracefully());
+        let (over, overtaken) = (association.is_over(), association.overtaken());
         let tag = association.ctx.me.local_tag;
         if !released && !association.ctx.events.is_empty() {
             self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
         }
         self.table.first_drained();
         if over {
-            self.time_wait.insert(now, tag, graceful, self.config.cookie.lifetime * 2);
+            self.time_wait.insert(now, tag, overtaken, self.config.cookie.lifetime * 2);
         }
         if released {
             self.table.remove(id);

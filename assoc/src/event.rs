@@ -288,7 +288,7 @@ pub enum LostReason {
     },
     /// This side's application aborted it.
     LocalAbort,
-    /// Too many retransmissions without an answer (Association.Max.Retrans).
+    /// Too many retransmissions without an answer (Association.Max.Retrans). The peer was sent an ABORT, in case it lives.
     TooManyRetransmissions,
     /// The peer broke the protocol and was sent an ABORT with this cause.
     PeerViolation(CauseCode),
@@ -297,6 +297,7 @@ pub enum LostReason {
         /// The address.
         peer: IpAddr,
     },
-    /// The graceful close did not end in time (T5-shutdown-guard, RFC 9260, section 9.2).
+    /// The graceful close, of this side or of the peer, did not end in time, and the peer was sent an ABORT
+    /// ([`Options::shutdown_guard`](crate::Options::shutdown_guard): T5-shutdown-guard, RFC 9260, section 9.2).
     ShutdownTimeout,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use usctp_chunk::{
-    AddressTypes, Cause, Init, Parameter, ParameterType, Parameters, RawParameter, Tsn,
+    AddressTypes, Cause, ChunkType, Init, Parameter, ParameterType, Parameters, RawParameter, Tsn,
     VerificationTag,
 };
 
@@ -126,8 +126,7 @@ impl PeerOffer {
         for parameter in init.parameters.raw_iter() {
             // A parameter that runs over the end makes the whole chunk doubtful: nothing of it is used.
             let raw = parameter.map_err(|_| Refusal::Discard)?;
-            let parameter = raw.decode().map_err(|_| Refusal::Discard)?;
-            if !offer.take(parameter, &raw, most)? {
+            if !offer.take(&raw, most)? {
                 break;
             }
         }
@@ -155,12 +154,17 @@ impl PeerOffer {
     }
 
     /// Takes a parameter in; whether the next one is to be looked at.
-    fn take(
-        &mut self,
-        parameter: Parameter,
-        raw: &RawParameter<'_>,
-        most: usize,
-    ) -> Result<bool, Refusal> {
+    fn take(&mut self, raw: &RawParameter<'_>, most: usize) -> Result<bool, Refusal> {
+        if !is_read(raw.kind) {
+            // Whatever else there is belongs to an extension that is not offered, so that the type's high bits decide as if
+            // it were unknown, and nothing in it is looked at (RFC 9260, 3.2.1).
+            let unrecognized = raw.kind.unrecognized();
+            if unrecognized.report {
+                self.unrecognized.push(raw.to_bytes());
+            }
+            return Ok(unrecognized.skip);
+        }
+        let parameter = raw.decode().map_err(|_| Refusal::Discard)?;
         match parameter {
             Parameter::Ipv4Address(_) | Parameter::Ipv6Address(_) => {
                 if let Some(address) = parameter.ip().map(|ip| ip.to_canonical()) {
@@ -178,19 +182,8 @@ impl PeerOffer {
             Parameter::HostName(_) => {
                 return Err(Refusal::Abort(Box::new(Cause::UnresolvableAddress(raw.to_bytes()))));
             }
-            Parameter::SupportedAddressTypes(_)
-            | Parameter::UnrecognizedParameter(_)
-            | Parameter::SupportedExtensions(_)
-            | Parameter::Padding(_) => {}
-            // Whatever else there is belongs to an extension that is not offered, so the type's high
-            // bits decide as if it were unknown (RFC 9260, 3.2.1).
-            _ => {
-                let unrecognized = raw.kind.unrecognized();
-                if unrecognized.report {
-                    self.unrecognized.push(raw.to_bytes());
-                }
-                return Ok(unrecognized.skip);
-            }
+            // They ask for nothing.
+            _ => {}
         }
         Ok(true)
     }
@@ -206,6 +199,43 @@ impl PeerOffer {
             self.link_local.push(address);
         }
     }
+}
+
+/// Whether a chunk of this type is acted on. The others are unknown as long as no extension was agreed on: their high bits
+/// decide (RFC 9260, 3.2), whatever is in them.
+pub(crate) fn is_known(kind: ChunkType) -> bool {
+    matches!(
+        kind,
+        ChunkType::DATA
+            | ChunkType::INIT
+            | ChunkType::INIT_ACK
+            | ChunkType::SACK
+            | ChunkType::HEARTBEAT
+            | ChunkType::HEARTBEAT_ACK
+            | ChunkType::ABORT
+            | ChunkType::SHUTDOWN
+            | ChunkType::SHUTDOWN_ACK
+            | ChunkType::ERROR
+            | ChunkType::COOKIE_ECHO
+            | ChunkType::COOKIE_ACK
+            | ChunkType::SHUTDOWN_COMPLETE
+    )
+}
+
+/// Whether a parameter of this type is read in INIT and INIT ACK: those of RFC 9260, sections 3.3.2 and 3.3.3, and the
+/// indication that is passed on.
+fn is_read(kind: ParameterType) -> bool {
+    matches!(
+        kind,
+        ParameterType::IPV4_ADDRESS
+            | ParameterType::IPV6_ADDRESS
+            | ParameterType::STATE_COOKIE
+            | ParameterType::UNRECOGNIZED_PARAMETER
+            | ParameterType::COOKIE_PRESERVATIVE
+            | ParameterType::HOST_NAME_ADDRESS
+            | ParameterType::SUPPORTED_ADDRESS_TYPES
+            | ParameterType::ADAPTATION_LAYER_INDICATION
+    )
 }
 
 // RFC 9260, 3.3.2

@@ -52,7 +52,8 @@ impl Outbox {
         if left.min(limit) <= room {
             return Some(left.min(limit));
         }
-        (left > limit && room >= limit / LEAST_PIECE).then_some(room)
+        // RFC 9260, 6.2: there is no DATA without user data.
+        (left > limit && room >= (limit / LEAST_PIECE).max(1)).then_some(room)
     }
 
     /// Whether the next DATA chunk would be a whole message, where at most `limit` bytes fit.
@@ -257,6 +258,9 @@ mod tests {
         assert_eq!(outbox.next_cut(800, 500), Some(500));
         assert_eq!(outbox.next_cut(800, 99), None);
         assert_eq!(outbox.next_cut(800, 1200), Some(800));
+        for limit in 1..10 {
+            assert_eq!(outbox.next_cut(limit, 0), None, "there is no chunk without a byte");
+        }
         outbox.next_chunk(Tsn::default(), 500, false);
         assert_eq!(outbox.next_cut(800, 499), None, "the rest fits a packet");
     }

@@ -46,6 +46,15 @@ struct Window {
     mean: usize,
 }
 
+/// What did not come, although the peer says that it has sent everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The first TSN of a gap.
+    Tsn(Tsn),
+    /// Nothing is missing but the end of a message, or one that others of its stream wait for.
+    RestOfMessage,
+}
+
 /// What became of a DATA chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -143,6 +152,15 @@ impl Receiver {
     /// The streams on which a message was being delivered in parts.
     pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.reassembly.partial_streams()
+    }
+
+    /// What keeps something that came from being delivered.
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        if self.map.has_gaps() {
+            return Some(Missing::Tsn(self.map.cumulative().next()));
+        }
+        let waits = self.reassembly.bytes() > 0 || self.partial_streams().next().is_some();
+        waits.then_some(Missing::RestOfMessage)
     }
 
     /// The packet is read; whether it held DATA.

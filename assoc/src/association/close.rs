@@ -10,15 +10,26 @@ use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
 use crate::event::{ActiveReason, Event, LostReason};
 use crate::path::{Heartbeat, Path};
+use crate::recv::Missing;
 
 impl Tcb {
     /// The application wants to close.
-    pub(crate) fn shutdown(&mut self, ctx: &mut Context) {
+    pub(crate) fn shutdown(&mut self, now: Instant, ctx: &Context) {
         self.closes = true;
         if matches!(self.phase, Phase::Established) {
             self.phase = Phase::ShutdownPending;
-            self.sender.close();
+            self.begin_close(now, ctx);
             self.sender.open_burst(&ctx.config);
+        }
+    }
+
+    /// From now on no message is taken, and the whole close is bounded: a peer that takes nothing more, and says so, would
+    /// else put off the SHUTDOWN for ever, or the answer to its own. RFC 9260, 9.2, lets T5-shutdown-guard begin with
+    /// the SHUTDOWN; FreeBSD starts it with the close as well.
+    fn begin_close(&mut self, now: Instant, ctx: &Context) {
+        self.sender.close();
+        if !self.guard.is_running() {
+            self.guard.start(now, ctx.config.shutdown_guard());
         }
     }
 
@@ -45,11 +56,8 @@ impl Tcb {
         ctx.end_heartbeats(Heartbeat::discontinue);
     }
 
-    /// SHUTDOWN left; the whole close is bounded from now on.
-    pub(crate) fn shutdown_sent(&mut self, now: Instant, ctx: &Context) {
-        if !self.guard.is_running() {
-            self.guard.start(now, ctx.config.shutdown_guard());
-        }
+    /// SHUTDOWN left.
+    pub(crate) fn shutdown_sent(&mut self) {
         if self.receiver.needs_sack() {
             self.receiver.request_sack();
         } else {
@@ -65,12 +73,15 @@ impl Tcb {
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
+        if let Some(missing) = self.receiver.missing() {
+            return self.refuse_close("SHUTDOWN", missing, arrival);
+        }
         match &mut self.phase {
             // RFC 9260, 9.2: silently discarded.
             Phase::CookieEchoed(_) => return Outcome::Continue,
             Phase::Established | Phase::ShutdownPending => {
                 self.phase = Phase::ShutdownReceived(arrival.path);
-                self.sender.close();
+                self.begin_close(now, ctx);
                 ctx.tell(Event::PeerShutdown);
             }
             Phase::ShutdownReceived(from) => *from = arrival.path.or(*from),
@@ -127,6 +138,9 @@ impl Tcb {
         let complete = |tag_reflected| Chunk::ShutdownComplete(ShutdownComplete { tag_reflected });
         match self.phase {
             Phase::ShutdownSent(_) | Phase::ShutdownAckSent(_) => {
+                if let Some(missing) = self.receiver.missing() {
+                    return self.refuse_close("SHUTDOWN ACK", missing, arrival);
+                }
                 let ending = Ending { event: Event::ShutdownComplete, last_words: None };
                 let way = arrival.way();
                 Outcome::End(ending.with_last_words(way, self.peer_tag, complete(false)))
@@ -135,6 +149,16 @@ impl Tcb {
             Phase::CookieEchoed(_) => Outcome::Answer(ctx.me.local_tag, complete(true)),
             _ => Outcome::Continue,
         }
+    }
+
+    /// RFC 9260, 9.2: a peer closes when all its DATA has been acknowledged. One that closes before loses what is missing, and
+    /// what waits for that: no graceful end. FreeBSD ends it with an ABORT as well.
+    fn refuse_close(&self, chunk: &str, missing: Missing, arrival: &Arrival) -> Outcome {
+        let why = match missing {
+            Missing::Tsn(tsn) => format!("{chunk} came, and TSN {} did not", tsn.value()),
+            Missing::RestOfMessage => format!("{chunk} came, and the rest of a message did not"),
+        };
+        self.abort(Cause::ProtocolViolation(why.into()), arrival)
     }
 
     pub(super) fn on_shutdown_complete(&self, _: ShutdownComplete) -> Outcome {
@@ -150,19 +174,23 @@ impl Tcb {
     /// T2-shutdown and T5-shutdown-guard.
     pub(crate) fn on_closing_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
         if self.guard.take_expired(now) {
-            let lost = Ending::lost(LostReason::ShutdownTimeout);
-            let path = ctx.paths.for_data().and_then(|id| ctx.paths.path(id));
-            let way = path.map(|path| path.way(&ctx.me));
-            return Some(match way {
-                Some(way) => lost.with_last_words(way, self.peer_tag, abort_chunk(None)),
-                None => lost,
-            });
+            return Some(self.given_up(LostReason::ShutdownTimeout, ctx));
         }
-        match &mut self.phase {
-            Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing) => {
-                closing.on_timeout(now, ctx)
-            }
-            _ => None,
+        let (Phase::ShutdownSent(closing) | Phase::ShutdownAckSent(closing)) = &mut self.phase
+        else {
+            return None;
+        };
+        let lost = closing.on_timeout(now, ctx)?;
+        Some(self.given_up(lost, ctx))
+    }
+
+    /// This side gives the association up: the peer is told by an ABORT (RFC 9260, 9.1) on the path that has the best chance,
+    /// as Linux and FreeBSD do. Without a cause, as FreeBSD has it: the peer broke no rule.
+    pub(super) fn given_up(&self, reason: LostReason, ctx: &Context) -> Ending {
+        let lost = Ending::lost(reason);
+        match ctx.paths.for_data().and_then(|id| ctx.paths.path(id)) {
+            Some(path) => lost.with_last_words(path.way(&ctx.me), self.peer_tag, abort_chunk(None)),
+            None => lost,
         }
     }
 }

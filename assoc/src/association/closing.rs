@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::Ending;
 use crate::context::Context;
 use crate::event::{FailureReason, LostReason};
 use crate::path::PathId;
@@ -56,8 +55,8 @@ impl Closing {
         self.t2.deadline()
     }
 
-    /// T2-shutdown expired: once more, by another path if there is one.
-    pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<Ending> {
+    /// T2-shutdown expired: once more, by another path if there is one. Why the association is given up, if it is.
+    pub(crate) fn on_timeout(&mut self, now: Instant, ctx: &mut Context) -> Option<LostReason> {
         if !self.t2.take_expired(now) {
             return None;
         }
@@ -69,7 +68,7 @@ impl Closing {
         ctx.strike(now, self.path, true, FailureReason::T2Expired);
         if self.attempts > config.retransmission.association_max || ctx.paths.are_exhausted(&config)
         {
-            return Some(Ending::lost(LostReason::TooManyRetransmissions));
+            return Some(LostReason::TooManyRetransmissions);
         }
         self.path = ctx.paths.for_retransmission(self.path).unwrap_or(self.path);
         self.due = true;

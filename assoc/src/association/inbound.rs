@@ -15,7 +15,7 @@ use super::{Arrival, Association, Ending, Outcome, State};
 use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{Event, LostReason};
-use crate::negotiate::{Negotiated, PeerOffer, Refusal};
+use crate::negotiate::{Negotiated, PeerOffer, Refusal, is_known};
 use crate::path::{Path, PathId};
 use crate::recv::Receiver;
 use crate::reply::Reply;
@@ -53,7 +53,10 @@ impl Association {
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Option<Reply> {
         self.ctx.statistics.packets_received += 1;
-        let abort = packet.chunks().flatten().find(|raw| raw.kind == ChunkType::ABORT);
+        let Company { abort, breaks_rules } = Company::of(packet);
+        if breaks_rules {
+            return None;
+        }
         if let Some(abort) = &abort {
             if !self.believes(abort, arrival) {
                 return None;
@@ -168,7 +171,12 @@ impl Association {
             State::Open(tcb) if raw.kind == ChunkType::DATA => {
                 tcb.on_data_chunk(packet.bytes(), raw, arrival, &mut self.ctx)
             }
-            _ => Ok(self.on_chunk(now, raw.decode()?, raw, arrival, taken)),
+            // Nothing is looked at in what was not agreed on.
+            State::Open(tcb) if !is_known(raw.kind) => {
+                Ok(tcb.on_unrecognized(raw, arrival, &self.ctx))
+            }
+            _ if !is_known(raw.kind) => Ok(Outcome::Stop),
+            _ => Ok(self.on_chunk(now, raw.decode()?, arrival, taken)),
         }
     }
 
@@ -176,12 +184,11 @@ impl Association {
         &mut self,
         now: Instant,
         chunk: Chunk,
-        raw: &RawChunk<'_>,
         arrival: &Arrival,
         taken: &dyn Fn(IpAddr) -> bool,
     ) -> Outcome {
         match &mut self.state {
-            State::Open(tcb) => tcb.on_chunk(now, chunk, raw, arrival, &mut self.ctx),
+            State::Open(tcb) => tcb.on_chunk(now, chunk, arrival, &mut self.ctx),
             State::CookieWait(_) => self.on_chunk_in_cookie_wait(now, chunk, arrival, taken),
             State::Closed(_) => Outcome::Stop,
         }
@@ -311,11 +318,45 @@ impl Association {
     }
 }
 
-/// RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known to answer with but the packet's.
+/// What the chunks of a packet mean for each other.
+struct Company<'a> {
+    abort: Option<RawChunk<'a>>,
+    /// RFC 9260, 6.10: INIT, INIT ACK and SHUTDOWN COMPLETE stand alone. What comes with one of them is not to be trusted, and
+    /// the packet is discarded, as FreeBSD does.
+    breaks_rules: bool,
+}
+
+impl<'a> Company<'a> {
+    fn of(packet: &'a Packet) -> Self {
+        let (mut abort, mut lone, mut count) = (None, false, 0);
+        for raw in packet.chunks().flatten() {
+            count += 1;
+            match raw.kind {
+                ChunkType::ABORT => abort = abort.or(Some(raw)),
+                kind => lone |= stands_alone(kind),
+            }
+        }
+        Self { abort, breaks_rules: lone && count > 1 }
+    }
+}
+
+/// RFC 9260, 6.10
+fn stands_alone(kind: ChunkType) -> bool {
+    matches!(kind, ChunkType::INIT | ChunkType::INIT_ACK | ChunkType::SHUTDOWN_COMPLETE)
+}
+
+/// Whether a packet breaks the rules for what may stand beside what (RFC 9260, 6.10).
+pub(crate) fn is_badly_bundled(packet: &Packet) -> bool {
+    Company::of(packet).breaks_rules
+}
+
+/// RFC 9260, 3.3.3: with tag 0 the attempt is over, and no tag is known to answer with but the packet's. The cause is that of
+/// 3.3.10.7.
 fn on_init_ack_without_tag(wait: &mut CookieWait, arrival: &Arrival, ctx: &mut Context) -> Outcome {
     let path = arrival.path.unwrap_or(wait.current);
     let tag = arrival.header.verification_tag;
-    let abort = Chunk::Abort(Abort { tag_reflected: true, causes: Causes::default() });
+    let causes = [Cause::InvalidMandatoryParameter].into_iter().collect();
+    let abort = Chunk::Abort(Abort { tag_reflected: true, causes });
     match wait.on_refused(path, None, false, ctx) {
         Some(lost) => Outcome::End(lost.with_last_words(arrival.way(), tag, abort)),
         None => Outcome::Answer(tag, abort),
@@ -363,12 +404,14 @@ fn unrecognized_causes(offer: &PeerOffer, ctx: &Context, path: PathId) -> Causes
     let room = limit.saturating_sub(HEADERS + cookie);
     let mut parameters = bytes::BytesMut::new();
     for parameter in &offer.unrecognized {
-        let len = parameter.len().next_multiple_of(4);
-        if parameters.len() + len > room {
+        // RFC 9260, 3.3.10.8: copied, one after the other; what is padded in between counts, and the padding of the last one
+        // does not, as in a chunk (3.2). Linux and FreeBSD leave it out as well.
+        let start = parameters.len().next_multiple_of(4);
+        if start + parameter.len().next_multiple_of(4) > room {
             break;
         }
+        parameters.resize(start, 0);
         parameters.extend_from_slice(parameter);
-        parameters.resize(parameters.len().next_multiple_of(4), 0);
     }
     if parameters.is_empty() {
         return Causes::default();

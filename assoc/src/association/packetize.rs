@@ -218,7 +218,7 @@ impl Tcb {
         }
         closing.sent(now, ctx);
         if matches!(self.phase, Phase::ShutdownSent(_)) {
-            self.shutdown_sent(now, ctx);
+            self.shutdown_sent();
         }
     }
 

@@ -145,8 +145,9 @@ impl Association {
             tcb.control.push(to, Chunk::Error(causes));
             return false;
         }
-        // A close that has begun goes on, and T5-shutdown-guard bounds the whole of it.
-        let (closes, guard) = (tcb.closes, tcb.guard);
+        // A close of this side goes on, and T5-shutdown-guard bounds the whole of it; one of the old peer is void.
+        let closes = tcb.closes;
+        let guard = if closes { tcb.guard } else { Timer::default() };
         tcb.cut_partial_deliveries(&mut self.ctx);
         give_back(tcb, &mut self.ctx);
         self.ctx.end_heartbeats(Heartbeat::stop);

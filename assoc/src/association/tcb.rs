@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, DataHead, DecodeError, Heartbeat, RawChunk, Sack, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, DataHead, DecodeError, Heartbeat, RawChunk, Sack,
+    VerificationTag,
 };
 
 use super::closing::Closing;
@@ -91,14 +92,10 @@ impl Tcb {
         &mut self,
         now: Instant,
         chunk: Chunk,
-        raw: &RawChunk<'_>,
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
         match chunk {
-            Chunk::Data(data) => {
-                self.on_data(data.head(), data.payload.len(), |_| data.payload, arrival, ctx)
-            }
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
             Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
             Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
@@ -111,11 +108,11 @@ impl Tcb {
             Chunk::Shutdown(shutdown) => self.on_shutdown(now, shutdown, arrival, ctx),
             Chunk::ShutdownAck => self.on_shutdown_ack(arrival, ctx),
             Chunk::ShutdownComplete(complete) => self.on_shutdown_complete(complete),
-            // RFC 9260, 5.2.3: an unexpected INIT ACK is old. ECNE and CWR are reserved, and PAD is nothing.
-            Chunk::InitAck(_) | Chunk::Ecne(_) | Chunk::Cwr(_) | Chunk::Pad(_) => Outcome::Continue,
-            // The endpoint takes these where they may stand; elsewhere they are out of place.
-            Chunk::Init(_) | Chunk::CookieEcho(_) => Outcome::Stop,
-            _ => self.on_unrecognized(raw, arrival, ctx),
+            // RFC 9260, 5.2.3: an unexpected INIT ACK is old.
+            Chunk::InitAck(_) => Outcome::Continue,
+            // The endpoint takes INIT and COOKIE ECHO where they may stand; elsewhere they are out of place. The others came
+            // another way.
+            _ => Outcome::Stop,
         }
     }
 
@@ -169,7 +166,7 @@ impl Tcb {
         self.start_heartbeats(now, ctx);
         self.sender.open_burst(&ctx.config);
         if self.closes {
-            self.shutdown(ctx);
+            self.shutdown(now, ctx);
         }
     }
 
@@ -427,11 +424,25 @@ impl Tcb {
         Outcome::End(Ending::lost(LostReason::PeerAborted { cause, reason }))
     }
 
-    fn on_unrecognized(&mut self, raw: &RawChunk<'_>, arrival: &Arrival, ctx: &Context) -> Outcome {
+    /// Acts on a chunk of a type that is not known here, of which nothing but that is looked at.
+    pub(crate) fn on_unrecognized(
+        &mut self,
+        raw: &RawChunk<'_>,
+        arrival: &Arrival,
+        ctx: &Context,
+    ) -> Outcome {
+        // RFC 9260, 3.2, reserves these two. There is nothing to be done about them, and no harm in what follows.
+        if matches!(raw.kind, ChunkType::ECNE | ChunkType::CWR) {
+            return Outcome::Continue;
+        }
         // RFC 9260, 3.2: the two high bits of the type decide.
         let unrecognized = raw.kind.unrecognized();
         if unrecognized.report {
-            self.report(Cause::UnrecognizedChunkType(raw.to_bytes()), arrival, ctx);
+            // RFC 9260, 3.3.10.6: the chunk as it stood in the packet, where its total length is a multiple of 4 (3.2). So
+            // here the padding counts, as with Linux and FreeBSD; of parameters the last one's does not.
+            let mut chunk = BytesMut::from(raw.bytes());
+            chunk.resize(chunk.len().next_multiple_of(4), 0);
+            self.report(Cause::UnrecognizedChunkType(chunk.freeze()), arrival, ctx);
         }
         if unrecognized.skip { Outcome::Continue } else { Outcome::Stop }
     }

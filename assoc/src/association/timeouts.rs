@@ -59,9 +59,8 @@ impl Tcb {
             self.on_path_timeout(now, id, ctx);
         }
         self.drive_pmtud(now, ctx);
-        ctx.paths
-            .are_exhausted(&ctx.config)
-            .then(|| Ending::lost(LostReason::TooManyRetransmissions))
+        let exhausted = ctx.paths.are_exhausted(&ctx.config);
+        exhausted.then(|| self.given_up(LostReason::TooManyRetransmissions, ctx))
     }
 
     fn on_path_timeout(&mut self, now: Instant, id: PathId, ctx: &mut Context) {
@@ -196,7 +195,8 @@ impl Tcb {
 }
 
 impl CookieEchoed {
-    /// T1-cookie: the cookie goes out again, by the next confirmed address (RFC 9260, 5.1.4).
+    /// T1-cookie: the cookie goes out again, by the next confirmed address (RFC 9260, 5.1.4). A peer that never answered is
+    /// not told of the end: Linux says nothing either.
     fn on_timeout(
         &mut self,
         now: Instant,

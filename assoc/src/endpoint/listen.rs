@@ -153,7 +153,7 @@ impl Endpoint {
         let goes_on = association.on_cookie(now, action, cookie, &arrival, &own, &taken);
         if association.ctx.me.local_tag != before {
             // The cookie of before the restart opens nothing once the association has ended.
-            self.time_wait.insert(now, before, false, self.config.cookie.lifetime * 2);
+            self.time_wait.insert(now, before, None, self.config.cookie.lifetime * 2);
         }
         self.table.reindex(id);
         if !goes_on {

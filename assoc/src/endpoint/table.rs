@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use usctp_chunk::VerificationTag;
+use usctp_chunk::{Tsn, VerificationTag};
 
 use super::spread::OwnMap;
-use crate::association::Association;
+use crate::association::{Association, Overtaken};
 use crate::event::AssociationId;
 use crate::path::Path;
 use crate::wire::{Datagram, zone_of};
@@ -239,12 +239,13 @@ fn found_by(association: &Association) -> (Option<VerificationTag>, Vec<PeerAddr
     (Some(association.ctx.me.local_tag), addresses)
 }
 
-/// Tags of associations that ended: a cookie that is still valid must not bring one back.
+/// Tags of associations that ended: a cookie that is still valid must not bring one back, and for a moment what was
+/// overtaken by the end gets no answer. What comes later is out of the blue like anything else.
 #[derive(Debug, Default)]
 pub(super) struct TimeWait {
     order: VecDeque<(Instant, VerificationTag)>,
-    /// With whether the association was closed gracefully.
-    tags: HashMap<VerificationTag, bool>,
+    /// With the last TSN that came, and until when something from before may come, if anything may.
+    tags: HashMap<VerificationTag, Option<(Instant, Tsn)>>,
 }
 
 impl TimeWait {
@@ -252,7 +253,7 @@ impl TimeWait {
         &mut self,
         now: Instant,
         tag: VerificationTag,
-        graceful: bool,
+        overtaken: Option<Overtaken>,
         life: Duration,
     ) {
         self.expire(now);
@@ -261,7 +262,8 @@ impl TimeWait {
         {
             self.tags.remove(&oldest);
         }
-        if self.tags.insert(tag, graceful).is_none() {
+        let until = overtaken.map(|overtaken| (now + overtaken.within, overtaken.last_tsn));
+        if self.tags.insert(tag, until).is_none() {
             self.order.push_back((now + life, tag));
         }
     }
@@ -276,10 +278,10 @@ impl TimeWait {
         self.tags.contains_key(&tag)
     }
 
-    /// Whether the tag is that of an association that was closed gracefully.
-    pub(super) fn was_graceful(&mut self, now: Instant, tag: VerificationTag) -> bool {
-        self.expire(now);
-        self.tags.get(&tag) == Some(&true)
+    /// The last TSN that came with this tag, while something from before it may still come.
+    pub(super) fn last_tsn(&self, now: Instant, tag: VerificationTag) -> Option<Tsn> {
+        let (until, last) = (*self.tags.get(&tag)?)?;
+        (now < until).then_some(last)
     }
 
     fn expire(&mut self, now: Instant) {

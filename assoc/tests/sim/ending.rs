@@ -1,12 +1,14 @@
 //! How associations end when something is left over: messages too old to be sent, messages cut in half, gaps, silent peers.
 
 use bytes::Bytes;
-use usctp_assoc::sim::{Ladder, payload, z};
-use usctp_assoc::{Association, AssociationState, Event, Message};
-use usctp_chunk::{Chunk, ChunkType};
+use usctp_assoc::sim::{Heard, Ladder, payload, z};
+use usctp_assoc::{Association, AssociationState, Event, LostReason, Message};
+use usctp_chunk::{Cause, CauseCode, Chunk, ChunkType};
 
-use crate::rfc::{acks, hears_numbers, sack, single, single_with, wait};
-use crate::world::{HOUR, ms};
+use crate::rfc::{
+    acks, data, double_with, hears_numbers, received, sack, single, single_with, wait,
+};
+use crate::world::{HOUR, ms, secs};
 
 const SHUTDOWN: [ChunkType; 1] = [ChunkType::SHUTDOWN];
 
@@ -166,4 +168,155 @@ fn what_was_acknowledged_whole_is_kept_for_no_longer() {
     send(&mut ladder, Message::new(0, payload(99, 3_000)));
     abort(&mut ladder);
     assert_eq!(given_back(&ladder), [(Message::new(0, payload(99, 3_000)), true)]);
+}
+
+/// The ABORT that Z hears last, and where; nothing follows it.
+fn last_abort(ladder: &mut Ladder) -> Heard {
+    wait(ladder, HOUR);
+    let last = ladder.hears_all().pop().expect("Z heard something");
+    let Chunk::Abort(abort) = last.only() else { panic!("{last:?}") };
+    assert!(!abort.tag_reflected);
+    assert_eq!(last.header.verification_tag, ladder.peer_tag);
+    assert_eq!(ladder.state(), AssociationState::Closed);
+    last
+}
+
+fn lost(ladder: &Ladder) -> Option<LostReason> {
+    ladder.events().into_iter().find_map(|event| match event {
+        Event::CommLost(reason) => Some(reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_peer_that_is_given_up_is_told() {
+    use AssociationState::{
+        Established, ShutdownAckSent, ShutdownPending, ShutdownReceived, ShutdownSent,
+    };
+    // DATA, SHUTDOWN, SHUTDOWN ACK: whatever was repeated in vain.
+    let states = [Established, ShutdownPending, ShutdownSent, ShutdownReceived, ShutdownAckSent];
+    for state in states {
+        let mut ladder = Ladder::in_state("a_peer_that_is_given_up_is_told", state);
+        if state == Established {
+            ladder.sends("never acknowledged");
+        }
+        last_abort(&mut ladder);
+        assert!(lost(&ladder).is_some(), "{state:?}");
+    }
+}
+
+#[test]
+fn a_peer_whose_heartbeats_are_not_answered_is_told() {
+    let name = "a_peer_whose_heartbeats_are_not_answered_is_told";
+    let mut ladder = single_with(name, |options| options.retransmission.association_max = 3);
+    last_abort(&mut ladder);
+    assert_eq!(lost(&ladder), Some(LostReason::TooManyRetransmissions));
+}
+
+#[test]
+fn the_last_word_goes_where_it_has_the_best_chance() {
+    let name = "the_last_word_goes_where_it_has_the_best_chance";
+    let mut ladder = double_with(name, |options| {
+        options.retransmission.association_max = 8;
+        options.retransmission.path_max = 2;
+    });
+    ladder.sends("never acknowledged");
+    // The second address answers HEARTBEATs all the time, and yet acknowledges nothing.
+    let mut last = None;
+    while ladder.state() != AssociationState::Closed {
+        wait(&mut ladder, ms(100));
+        for heard in ladder.hears_all() {
+            let beats: Vec<_> = (heard.chunks.iter())
+                .filter_map(|chunk| match chunk {
+                    Chunk::Heartbeat(beat) if heard.destination == z(2) => Some(beat.clone()),
+                    _ => None,
+                })
+                .map(Chunk::HeartbeatAck)
+                .collect();
+            if !beats.is_empty() && ladder.network.elapsed() < secs(3) {
+                ladder.says(z(2), &beats);
+            }
+            last = Some(heard);
+        }
+    }
+    let last = last.unwrap();
+    assert!(matches!(last.only(), Chunk::Abort(_)), "{last:?}");
+    let errors = |peer| ladder.path(peer).errors;
+    assert!(errors(last.destination) <= errors(z(1)).min(errors(z(2))), "{:?}", ladder.paths());
+}
+
+#[test]
+fn a_close_that_leaves_a_gap_is_not_graceful() {
+    let name = "a_close_that_leaves_a_gap_is_not_graceful";
+    for state in [AssociationState::Established, AssociationState::ShutdownSent] {
+        for kind in [ChunkType::SHUTDOWN, ChunkType::SHUTDOWN_ACK] {
+            if state == AssociationState::Established && kind == ChunkType::SHUTDOWN_ACK {
+                continue;
+            }
+            let mut ladder = Ladder::in_state(name, state);
+            ladder.says(z(1), &[data(1000, 0, "BE", "one"), data(1002, 2, "BE", "three")]);
+            ladder.hears_all();
+            let close =
+                if kind == ChunkType::SHUTDOWN { ladder.shutdown(0) } else { Chunk::ShutdownAck };
+            ladder.says(z(1), &[close]);
+            let heard = ladder.expects(z(1), &[ChunkType::ABORT]);
+            assert_eq!(heard.header.verification_tag, ladder.peer_tag);
+            let Chunk::Abort(abort) = heard.only() else { unreachable!() };
+            let Some(Ok(Cause::ProtocolViolation(why))) = abort.causes.iter().next() else {
+                panic!("{abort:?}")
+            };
+            assert!(String::from_utf8_lossy(&why).contains("TSN 1001"), "{why:?}");
+            let reason = LostReason::PeerViolation(CauseCode::PROTOCOL_VIOLATION);
+            assert_eq!(lost(&ladder), Some(reason), "{kind:?} in {state:?}");
+            assert_eq!(received(&mut ladder), ["one"]);
+        }
+    }
+}
+
+#[test]
+fn a_close_in_the_middle_of_a_message_is_not_graceful() {
+    let name = "a_close_in_the_middle_of_a_message_is_not_graceful";
+    // The end of one is missing; one of the stream before it is; and all is there.
+    for (flags, ssn, graceful) in [("B", 0, false), ("BE", 1, false), ("BE", 0, true)] {
+        let mut ladder = single(name);
+        ladder.says(z(1), &[data(1000, ssn, flags, "half")]);
+        ladder.hears_all();
+        let close = ladder.shutdown(0);
+        ladder.says(z(1), &[close]);
+        let expected = if graceful { ChunkType::SHUTDOWN_ACK } else { ChunkType::ABORT };
+        ladder.expects(z(1), &[expected]);
+    }
+}
+
+#[test]
+fn a_close_is_bounded_however_long_the_peer_takes_no_message() {
+    let name = "a_close_is_bounded_however_long_the_peer_takes_no_message";
+    for theirs in [false, true] {
+        let mut ladder = single_with(name, |options| options.shutdown_guard = Some(secs(20)));
+        ladder.sends("first");
+        ladder.sends("second");
+        ladder.hears_all();
+        let closed = sack(&ladder, 1, &[], 0);
+        let close = if theirs { ladder.shutdown(1) } else { closed.clone() };
+        if !theirs {
+            ladder.shuts_down();
+        }
+        let begun = ladder.network.elapsed();
+        ladder.says(z(1), &[close]);
+        // It lives, and its window is closed.
+        let mut heard = Vec::new();
+        while ladder.state() != AssociationState::Closed {
+            assert!(ladder.network.elapsed() - begun <= secs(21), "the close goes on for ever");
+            wait(&mut ladder, ms(500));
+            heard.extend(ladder.hears_all());
+            if ladder.state() != AssociationState::Closed {
+                ladder.says(z(1), std::slice::from_ref(&closed));
+            }
+        }
+        let last = heard.last().unwrap();
+        assert!(matches!(last.only(), Chunk::Abort(_)), "{last:?}");
+        assert_eq!(last.at - begun, secs(20));
+        assert_eq!(lost(&ladder), Some(LostReason::ShutdownTimeout));
+        assert_eq!(given_back(&ladder), [(Message::new(0, "second"), true)]);
+    }
 }

@@ -57,5 +57,6 @@ mod throughput;
 mod timetable;
 mod transfer;
 mod unconfirmed;
+mod unknown;
 mod withdrawal;
 mod world;

@@ -58,6 +58,15 @@ fn with_nagle_a_close_lets_go_of_what_waits() {
 }
 
 #[test]
+fn no_chunk_is_empty_however_small_the_fragments_are() {
+    let mut ladder = established("no_chunk_is_empty", |options| options.fragment_limit = Some(64));
+    let (ours, id) = (ladder.ours, ladder.id());
+    ladder.network.send(ours, id, Message::new(0, vec![7; 20_000])).unwrap();
+    let lens: Vec<usize> = payload_lens(&mut ladder).into_iter().flatten().collect();
+    assert!(lens.iter().all(|len| (8..=64).contains(len)), "{lens:?}");
+}
+
+#[test]
 fn fragments_are_no_larger_than_the_application_wants() {
     let mut ladder = established("fragment_limit", |options| options.fragment_limit = Some(100));
     let (ours, id) = (ladder.ours, ladder.id());
@@ -175,7 +184,11 @@ fn options_out_of_their_range_are_refused_with_their_name() {
     };
     let text = refused(|options| options.path_mtu = 300);
     assert_eq!(text, "option path_mtu is 300: 512 to 65,535 bytes");
-    assert!(refused(|options| options.fragment_limit = Some(0)).contains("fragment_limit"));
+    for limit in [0, 1, 7, 63] {
+        let options = Options { fragment_limit: Some(limit), ..Options::default() };
+        let text = Config::new(options).unwrap_err().to_string();
+        assert_eq!(text, format!("option fragment_limit is {limit}: 64 to 65,535 bytes"));
+    }
     assert!(
         refused(|o| o.sack.delay = std::time::Duration::from_millis(501)).contains("sack.delay")
     );

@@ -400,3 +400,62 @@ fn an_unknown_chunk_is_skipped_or_ends_the_packet_and_is_reported_as_its_high_bi
         }
     }
 }
+
+#[test]
+fn after_a_graceful_close_a_packet_is_out_of_the_blue_whichever_side_had_the_last_word() {
+    let name =
+        "after_a_graceful_close_a_packet_is_out_of_the_blue_whichever_side_had_the_last_word";
+    let complete = Chunk::ShutdownComplete(ShutdownComplete { tag_reflected: false });
+    for (state, last) in [(ShutdownSent, Chunk::ShutdownAck), (ShutdownAckSent, complete)] {
+        let closed = || {
+            let mut ladder = Ladder::in_state(name, state);
+            ladder.says(z(1), std::slice::from_ref(&last));
+            assert_eq!(ladder.state(), Closed);
+            ladder.hears_all();
+            ladder
+        };
+        let aborted = |mut ladder: Ladder, chunk: &Chunk| {
+            ladder.says(z(1), std::slice::from_ref(chunk));
+            let heard = ladder.expects(z(1), &[ChunkType::ABORT]);
+            assert_eq!(heard.header.verification_tag, ladder.our_tag);
+            let Chunk::Abort(abort) = heard.only() else { unreachable!() };
+            assert!(abort.tag_reflected, "RFC 9260, 8.4 (8)");
+        };
+        let heartbeat = Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"anybody there?")));
+        aborted(closed(), &heartbeat);
+        // TSN 1000 was not sent before the close.
+        aborted(closed(), &data(Sequence::Ssn(Ssn::new(0))));
+        for chunk in every_chunk(&closed()) {
+            let mut ladder = closed();
+            ladder.network.run_for(Duration::from_secs(2));
+            match reply(&chunk) {
+                Some(Chunk::Abort(_)) if !matches!(chunk, Chunk::Init(_)) => {
+                    aborted(ladder, &chunk);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_graceful_close_its_cookie_opens_nothing() {
+    let mut ladder = Ladder::new("after_a_graceful_close_its_cookie_opens_nothing");
+    ladder.network.listen(ladder.ours, true);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[])]);
+    let cookie = ladder.expects(z(1), &[ChunkType::INIT_ACK]).cookie();
+    let echo = [Chunk::CookieEcho(cookie)];
+    ladder.says(z(1), &echo);
+    ladder.id = ladder.network.newest(ladder.ours);
+    ladder.hears_all();
+    ladder.shuts_down();
+    ladder.hears_all();
+    ladder.says(z(1), &[Chunk::ShutdownAck]);
+    ladder.hears_all();
+    assert_eq!(ladder.state(), Closed);
+    for _ in 0..59 {
+        ladder.says(z(1), &echo);
+        ladder.silence(Duration::from_secs(1));
+        assert_eq!(ladder.state(), Closed);
+    }
+}

@@ -127,11 +127,18 @@ fn a_late_packet_does_not_spoil_a_good_end_but_a_bad_end_is_told() {
     let mut ladder = Ladder::in_state(name, ShutdownSent);
     ladder.says(z(1), &[Chunk::ShutdownAck]);
     ladder.expects(z(1), &[ChunkType::SHUTDOWN_COMPLETE]);
-    ladder.says(z(1), &[ladder.shutdown(0)]);
-    assert!(ladder.hears_all().is_empty(), "no ABORT that could overtake the SHUTDOWN COMPLETE");
+    let overtaken = [ladder.shutdown(0), ladder.sack(0), crate::rfc::data(999, 0, "BE", "again")];
+    for chunk in overtaken {
+        ladder.says(z(1), &[chunk]);
+        assert!(ladder.hears_all().is_empty(), "no ABORT that could overtake SHUTDOWN COMPLETE");
+    }
     // RFC 9260, 8.4 (5): the SHUTDOWN COMPLETE was lost.
     ladder.says(z(1), &[Chunk::ShutdownAck]);
     ladder.expects(z(1), &[ChunkType::SHUTDOWN_COMPLETE]);
+    // After an RTO nothing is on its way any more.
+    crate::rfc::wait(&mut ladder, crate::world::secs(1));
+    ladder.says(z(1), &[ladder.shutdown(0)]);
+    ladder.expects(z(1), &[ChunkType::ABORT]);
 
     let mut ladder = Ladder::in_state(name, Established);
     ladder.network.with(ladder.ours, ladder.id(), |association, now| {

@@ -57,6 +57,20 @@ fn a_peer_that_restarts_after_its_shutdown_undoes_it() {
 }
 
 #[test]
+fn the_bound_on_a_close_of_the_old_peer_does_not_end_what_the_new_one_began() {
+    let name = "the_bound_on_a_close_of_the_old_peer_does_not_end_what_the_new_one_began";
+    let mut ladder =
+        crate::rfc::single_with(name, |options| options.shutdown_guard = Some(secs(5)));
+    ladder.sends("outstanding");
+    ladder.says(z(1), &[ladder.shutdown(0)]);
+    assert_eq!(ladder.state(), ShutdownReceived);
+    ladder.hears_all();
+    restarts(&mut ladder);
+    ladder.network.run_for(secs(10));
+    assert_eq!(ladder.state(), Established);
+}
+
+#[test]
 fn restarts_do_not_keep_a_close_from_being_given_up() {
     // RFC 9260, 9.2: T5-shutdown-guard bounds the close, and a restart is no new one.
     let name = "restarts_do_not_keep_a_close_from_being_given_up";

@@ -38,7 +38,9 @@ fn is_repeated(ladder: &mut Ladder, kinds: &[ChunkType]) {
         assert_eq!(heard.at - before, secs(interval));
         before = heard.at;
     }
-    // Association.Max.Retrans is 10.
+    // Association.Max.Retrans is 10. The peer is told that it is given up.
+    let last = ladder.expects_within(secs(100), z(1), &[ChunkType::ABORT]);
+    assert_eq!(last.at - before, secs(60));
     ladder.silence(HOUR);
     assert_eq!(ladder.state(), AssociationState::Closed);
     let lost = Event::CommLost(LostReason::TooManyRetransmissions);

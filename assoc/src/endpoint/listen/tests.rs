@@ -19,7 +19,7 @@ fn no_tag_is_given_out_whose_cookie_would_be_refused() {
     let mut endpoint = Endpoint::new(Config::default(), 7, Vec::new(), [7; 32], now);
     let drawn = VerificationTag(endpoint.rng.clone().random_range(1..=u32::MAX));
     // In 120 s at 5,000 associations a second that comes to pass more often than not.
-    endpoint.time_wait.insert(now, drawn, true, Duration::from_secs(120));
+    endpoint.time_wait.insert(now, drawn, None, Duration::from_secs(120));
     let tag = endpoint.fresh_tag();
     assert_ne!(tag, drawn);
     assert!(!endpoint.time_wait.contains(now, tag));
