@@ -4,50 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use pnet::datalink;
-
-/// How far an address reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// Within the host (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
-    Loopback,
-    /// On one link (RFC 3927; RFC 4291, section 2.5.6).
-    LinkLocal,
-    /// Within a site (RFC 1918; RFC 6598; RFC 4193).
-    Private,
-    /// Everywhere.
-    Global,
-}
-
-impl Scope {
-    /// The scope of a unicast address.
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::of_v4(address),
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
-                Some(mapped) => Self::of_v4(mapped),
-                None if address.is_loopback() => Self::Loopback,
-                None if address.is_unicast_link_local() => Self::LinkLocal,
-                None if address.is_unique_local() => Self::Private,
-                None => Self::Global,
-            },
-        }
-    }
-
-    fn of_v4(address: Ipv4Addr) -> Self {
-        let [first, second, ..] = address.octets();
-        // 100.64.0.0/10, the shared address space of carriers (RFC 6598).
-        let shared = first == 100 && second & 0b1100_0000 == 64;
-        if address.is_loopback() {
-            Self::Loopback
-        } else if address.is_link_local() {
-            Self::LinkLocal
-        } else if address.is_private() || shared {
-            Self::Private
-        } else {
-            Self::Global
-        }
-    }
-}
+pub use usctp_assoc::Scope;
 
 /// What a wildcard binding takes besides the ordinary addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use usctp_assoc::PathNotice;
+use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
 use self::host::Host;
@@ -137,6 +137,14 @@ impl Driver {
     pub(crate) fn look_at_host(&self) {
         self.is_host_doubtful.store(true, Ordering::SeqCst);
         self.call_io_thread();
+    }
+
+    /// Whether a packet out of the blue is one of this stack, meant for a peer elsewhere, that came back to this host.
+    fn has_sent_astray(&self, datagram: &Datagram) -> bool {
+        let Some(&[high, low]) = datagram.payload.first_chunk() else { return false };
+        let ours = datagram.udp_port.is_none() || datagram.udp_port == self.links.udp_port();
+        let sender = ours.then(|| self.endpoint(u16::from_be_bytes([high, low]))).flatten();
+        sender.is_some_and(|sender| sender.has_sent_astray(datagram))
     }
 
     /// How many packets out of the blue were answered.
@@ -352,10 +360,7 @@ impl<'a> IoThread<'a> {
     }
 
     fn turn(&mut self, limit: Option<Instant>) -> io::Result<()> {
-        if self.driver.lock_turn().take(self.driver, limit)? {
-            self.host.is_said_to_change();
-        }
-        Ok(())
+        self.driver.lock_turn().take(self.driver, limit)
     }
 
     /// Tells the endpoints of addresses that came and went.

@@ -61,6 +61,9 @@ pub struct Inbox {
     slots: Slots,
     udp_slots: UdpSlots,
     arrived: Vec<Arrived>,
+    /// Addresses that this host got, with the numbers of their interfaces.
+    gained: Vec<(IpAddr, u32)>,
+    has_host_changed: bool,
 }
 
 /// Which sockets have something, as [`Links::wait`] found it.
@@ -283,10 +286,12 @@ impl Links {
                 }
             }
         }
-        if let (true, Some(watch)) = (ready.has(WATCH), &self.watch) {
-            watch.drain();
-        }
         let fresh = datagrams.get(before..).unwrap_or_default();
+        // What reflects our tag may come from this host itself, of whose new address the kernel has told by now.
+        let asks = ready.has(WATCH) || fresh.iter().any(reflects_tag);
+        if let (true, Some(watch)) = (asks, &self.watch) {
+            inbox.has_host_changed |= watch.drain(&mut inbox.gained);
+        }
         self.counters.received.add(fresh.len());
         if let Some(capture) = &self.capture {
             capture.received(fresh, self.udp_port());
@@ -435,11 +440,6 @@ impl Ready {
         self.sockets != 0
     }
 
-    /// Whether the system told of changes of interfaces or addresses.
-    pub fn have_addresses_changed(self) -> bool {
-        self.has(WATCH)
-    }
-
     fn has(self, bit: u8) -> bool {
         self.sockets & bit != 0
     }
@@ -448,7 +448,23 @@ impl Ready {
 impl Inbox {
     /// Empty buffers; memory is taken when the first packets arrive.
     pub fn new() -> Self {
-        Self { slots: Slots::new(), udp_slots: UdpSlots::new(), arrived: Vec::new() }
+        Self {
+            slots: Slots::new(),
+            udp_slots: UdpSlots::new(),
+            arrived: Vec::new(),
+            gained: Vec::new(),
+            has_host_changed: false,
+        }
+    }
+
+    /// Whether interfaces or addresses of the host changed since the last call.
+    pub fn take_host_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_host_changed)
+    }
+
+    /// The addresses that the host got since the last call, with the numbers of their interfaces.
+    pub fn take_gained(&mut self) -> Vec<(IpAddr, u32)> {
+        std::mem::take(&mut self.gained)
     }
 }
 
@@ -464,6 +480,14 @@ fn vacant<T>(slot: &mut Option<T>, link: T, error: LinkError) -> Result<(), Link
     }
     *slot = Some(link);
     Ok(())
+}
+
+/// Whether a packet begins with ABORT or SHUTDOWN COMPLETE that reflects the tag it answers (RFC 9260, sections 3.3.7 and
+/// 3.3.13).
+fn reflects_tag(datagram: &Datagram) -> bool {
+    const FIRST_CHUNK: usize = 12;
+    let first = datagram.payload.get(FIRST_CHUNK..FIRST_CHUNK + 2);
+    matches!(first, Some([6 | 14, flags]) if flags & 1 != 0)
 }
 
 /// An empty socket is no error; others are logged, because there is nobody to answer for them.

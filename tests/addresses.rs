@@ -6,6 +6,8 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[path = "addresses/shared.rs"]
+mod shared;
 mod support;
 
 use std::io::{Read as _, Write as _};
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     suite.in_lab("a_socket_bound_to_all_follows_the_addresses_of_its_host", wildcard_follows);
     suite.in_lab("a_path_whose_source_vanished_goes_on_from_another", source_vanishes);
     suite.in_lab("two_stacks_in_one_network_do_not_disturb_each_other", two_stacks);
+    shared::add_to(&mut suite);
     suite.run()
 }
 

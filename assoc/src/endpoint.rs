@@ -342,6 +342,10 @@ impl Endpoint {
         packet: &Packet,
     ) -> Option<Reply> {
         let _: Option<Reply> = self.drop_packet(Dropped::OutOfTheBlue);
+        // Over UDP, another stack of this host may have the same port.
+        if datagram.udp_port.is_none() && self.has_sent_astray(datagram) {
+            return None;
+        }
         let answer = ootb::answer(datagram, packet)?;
         self.strangers.take(now).then_some(answer)
     }

@@ -31,4 +31,5 @@ pub use event::*;
 pub use message::*;
 pub use path::{PathCounts, PathSettings, PathState, PathStatus, PmtudState};
 pub use rate::RateLimit;
+pub use scope::Scope;
 pub use wire::*;

@@ -120,6 +120,16 @@ impl SharedEndpoint {
         });
     }
 
+    /// The host has got addresses; what it has now is looked at later.
+    pub(crate) fn host_gained(&self, addresses: &[(IpAddr, u32)]) {
+        self.with(|inner, _| inner.endpoint().add_host_addresses(addresses.iter().copied()));
+    }
+
+    /// Whether a packet of this endpoint, meant for a peer elsewhere, came back to this host.
+    pub(crate) fn has_sent_astray(&self, datagram: &Datagram) -> bool {
+        self.look(|inner| inner.has_sent_astray(datagram))
+    }
+
     fn check_unbounded(&self, addresses: &[IpAddr]) -> Result<(), Error> {
         match addresses.first() {
             Some(&address) if self.is_bound_to_all => {

@@ -39,14 +39,14 @@ impl Turn {
         }
     }
 
-    /// A turn of the I/O thread, which sleeps until the nearest deadline or `limit`; whether the host's addresses changed.
+    /// A turn of the I/O thread, which sleeps until the nearest deadline or `limit`.
     ///
     /// # Errors
     /// What waiting for the links says.
-    pub(super) fn take(&mut self, driver: &Driver, limit: Option<Instant>) -> io::Result<bool> {
+    pub(super) fn take(&mut self, driver: &Driver, limit: Option<Instant>) -> io::Result<()> {
         let ready = self.sleep(driver, &driver.io_bell, limit, || true)?;
         self.work(driver, ready);
-        Ok(ready.have_addresses_changed())
+        Ok(())
     }
 
     /// A turn of a thread of the application. If it fails, whoever waits is told, as when one of the I/O thread does.
@@ -60,12 +60,7 @@ impl Turn {
             waiter.note_sleep(true);
             let ready = self.sleep(driver, &driver.waiter_bell, limit, || !waiter.is_woken());
             waiter.note_sleep(false);
-            ready.map(|ready| {
-                self.work(driver, ready);
-                if ready.have_addresses_changed() {
-                    driver.look_at_host();
-                }
-            })
+            ready.map(|ready| self.work(driver, ready))
         };
         match panic::catch_unwind(AssertUnwindSafe(turn)) {
             Ok(Ok(())) => {}
@@ -100,6 +95,14 @@ impl Turn {
         if ready.any() {
             let Self { inbox, datagrams, notices, .. } = self;
             driver.links.receive(inbox, ready, datagrams, notices);
+            if inbox.take_host_change() {
+                driver.look_at_host();
+            }
+            let gained = inbox.take_gained();
+            if !gained.is_empty() {
+                // Before any packet is looked at that came back from one of them.
+                driver.endpoints().iter().for_each(|endpoint| endpoint.host_gained(&gained));
+            }
             self.deliver(driver);
         }
         self.fire(driver);
@@ -115,6 +118,9 @@ impl Turn {
             let endpoint = port.and_then(|port| driver.endpoint(port));
             let endpoint = endpoint.filter(|endpoint| endpoint.accepts(first.destination));
             let Some(endpoint) = endpoint else {
+                if driver.has_sent_astray(&first) {
+                    continue;
+                }
                 let Batch { bytes, transmits } = &mut self.answers;
                 transmits.extend(self.strangers.answer(Instant::now(), &first, bytes));
                 continue;

@@ -1,6 +1,7 @@
 //! Changes of interfaces, addresses and routes, as the kernel tells of them (rtnetlink(7)).
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -26,22 +27,99 @@ impl Watch {
         Ok(Self(socket))
     }
 
-    /// Reads what there is. What it says does not count: what is there now is asked for instead, so that a message that
-    /// was lost, or came too late, does no harm.
-    pub(super) fn drain(&self) {
-        let mut message = [0; 4096];
-        for _ in 0..TURN {
-            match recv(self.0.as_raw_fd(), &mut message, MsgFlags::empty()) {
+    /// Reads what there is; whether there was anything. What is there now is to be asked for, so that a message that was
+    /// lost, or came too late, does no harm. But the addresses that came are told at once: the kernel says so before the first
+    /// packet to one of them comes back.
+    pub(super) fn drain(&self, gained: &mut Vec<(IpAddr, u32)>) -> bool {
+        let mut messages = [0; 4096];
+        for turn in 0..TURN {
+            match recv(self.0.as_raw_fd(), &mut messages, MsgFlags::empty()) {
+                Ok(len) => read(messages.get(..len).unwrap_or_default(), gained),
                 // More happened than the socket has room for.
-                Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
-                Err(_) => return,
+                Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(_) => return turn > 0,
             }
         }
+        true
     }
 }
+
+/// Takes the addresses that came, with the numbers of their interfaces, out of a series of messages (netlink(7)).
+fn read(mut messages: &[u8], gained: &mut Vec<(IpAddr, u32)>) {
+    while let Some((head, rest)) = messages.split_first_chunk::<HEADER>() {
+        let [l0, l1, l2, l3, k0, k1, ..] = *head;
+        let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
+        let Some(body) = len.checked_sub(HEADER).and_then(|len| rest.get(..len)) else { return };
+        if u16::from_ne_bytes([k0, k1]) == libc::RTM_NEWADDR {
+            gained.extend(address_of(body));
+        }
+        messages = rest.get(body.len().next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+/// The address that a message is about (rtnetlink(7)): the host's own end where the link has two.
+fn address_of(body: &[u8]) -> Option<(IpAddr, u32)> {
+    let ([_, _, _, _, i0, i1, i2, i3], mut attributes) = body.split_first_chunk::<8>()?;
+    let interface = u32::from_ne_bytes([*i0, *i1, *i2, *i3]);
+    let (mut local, mut address) = (None, None);
+    while let Some(([l0, l1, k0, k1], rest)) = attributes.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let value = rest.get(..len.checked_sub(4)?)?;
+        let found = || match value.len() {
+            4 => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
+            16 => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+            _ => None,
+        };
+        match u16::from_ne_bytes([*k0, *k1]) {
+            libc::IFA_LOCAL => local = found(),
+            libc::IFA_ADDRESS => address = found(),
+            _ => {}
+        }
+        attributes = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some((local.or(address)?, interface))
+}
+
+/// The bytes of a message's header.
+const HEADER: usize = 16;
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(4 + value.len()).unwrap();
+        [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+    }
+
+    fn message(kind: u16, interface: u32, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let body = [&[0; 4][..], &interface.to_ne_bytes(), &attributes.concat()].concat();
+        let len = u32::try_from(HEADER + body.len()).unwrap();
+        [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &body].concat()
+    }
+
+    #[test]
+    fn addresses_that_came_are_read_from_what_the_kernel_says_and_nonsense_is_none() {
+        let (own, far, six) = ([192, 0, 2, 1], [192, 0, 2, 2], [0x20; 16]);
+        let pair = [attribute(libc::IFA_ADDRESS, &far), attribute(libc::IFA_LOCAL, &own)];
+        let came = message(libc::RTM_NEWADDR, 7, &pair);
+        let went = message(libc::RTM_DELADDR, 7, &pair);
+        let other = message(libc::RTM_NEWADDR, 8, &[attribute(libc::IFA_ADDRESS, &six)]);
+        let all = [came, went, other].concat();
+        let mut gained = Vec::new();
+        read(&all, &mut gained);
+        assert_eq!(gained, [(IpAddr::from(own), 7), (IpAddr::from(six), 8)]);
+        for len in 0..all.len() {
+            read(&all[..len], &mut Vec::new());
+            let mut nonsense = all.clone();
+            nonsense[len] ^= 0xff;
+            read(&nonsense, &mut Vec::new());
+        }
     }
 }

@@ -12,6 +12,11 @@ impl Association {
         !self.ctx.paths_back().is_empty()
     }
 
+    /// Whether the peer is known not to be on this host.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self.state, State::Open(_)) && !self.ctx.me.peer_is_here
+    }
+
     /// The addresses of this host changed: paths that lead back to it end, and with the last one the association.
     pub(crate) fn on_host_change(&mut self) {
         // During COOKIE-WAIT it is not known where the peer is: the answer tells.

@@ -8,7 +8,7 @@ use super::Endpoint;
 use crate::context::Tells;
 use crate::event::AssociationId;
 use crate::host::HostAddresses;
-use crate::wire::{AddressSet, is_link_local};
+use crate::wire::{AddressSet, Datagram, is_link_local, zone_of};
 
 /// The bound addresses, and those that associations began with.
 #[derive(Debug, Default)]
@@ -73,6 +73,24 @@ impl Endpoint {
     pub fn set_host_addresses(&mut self, addresses: impl IntoIterator<Item = (IpAddr, u32)>) {
         self.addresses.host = addresses.into_iter().collect();
         self.note_host();
+    }
+
+    /// Tells which addresses this host has got beside those that it was known to have.
+    pub fn add_host_addresses(&mut self, addresses: impl IntoIterator<Item = (IpAddr, u32)>) {
+        self.addresses.host.extend(addresses);
+        self.note_host();
+    }
+
+    /// Whether a packet of this endpoint, which came back to this host, was meant for a peer elsewhere; it is not to be
+    /// answered then. One for a peer on this host, or of which it is not known yet where it is, is as any other.
+    pub fn has_sent_astray(&self, datagram: &Datagram) -> bool {
+        let Some(&[s0, s1, d0, d1]) = datagram.payload.first_chunk() else { return false };
+        let is_ours = u16::from_be_bytes([s0, s1]) == self.port
+            && self.host.has(datagram.source, datagram.zone);
+        let port = u16::from_be_bytes([d0, d1]);
+        let zone = zone_of(datagram.destination, datagram.zone);
+        let meant_for = || self.table.find_address(datagram.destination, zone, port);
+        is_ours && meant_for().and_then(|id| self.table.view(id)).is_none_or(|a| a.is_elsewhere())
     }
 
     /// What the host has may have changed.

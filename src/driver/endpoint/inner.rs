@@ -197,6 +197,11 @@ impl Inner {
         self.endpoint.view(id)
     }
 
+    /// Whether a packet of this endpoint, meant for a peer elsewhere, came back to this host.
+    pub(super) fn has_sent_astray(&self, datagram: &Datagram) -> bool {
+        self.endpoint.has_sent_astray(datagram)
+    }
+
     /// The addresses that it is bound to.
     pub(crate) fn addresses(&self) -> &[IpAddr] {
         self.endpoint.addresses()
