@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Endpoint;
+use crate::association::Association;
 use crate::context::Tells;
 use crate::event::AssociationId;
 use crate::host::HostAddresses;
@@ -90,7 +91,8 @@ impl Endpoint {
         let port = u16::from_be_bytes([d0, d1]);
         let zone = zone_of(datagram.destination, datagram.zone);
         let meant_for = || self.table.find_address(datagram.destination, zone, port);
-        is_ours && meant_for().and_then(|id| self.table.view(id)).is_none_or(|a| a.is_elsewhere())
+        is_ours
+            && meant_for().and_then(|id| self.table.view(id)).is_none_or(Association::is_elsewhere)
     }
 
     /// What the host has may have changed.
