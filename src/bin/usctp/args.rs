@@ -134,6 +134,9 @@ pub(crate) struct NetworkOptions {
     /// Write every packet sent and received to this file, as pcapng
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
+    /// How long associations may take to close after Ctrl-C or SIGTERM before they are aborted
+    #[arg(long, value_name = "SECS", default_value = "5", value_parser = seconds)]
+    pub(crate) close_within: std::time::Duration,
     /// Print one JSON object per line and nothing else
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,7 +16,7 @@ use crate::args::{ConnectOptions, MessageOptions, OnRefused};
 use crate::events::{Line, Reporter};
 use crate::exit::Failure;
 use crate::watch::Watch;
-use crate::{input, network};
+use crate::{input, interrupt, network};
 
 /// Connects, sends, receives, closes.
 pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
         Watch::check()?;
     }
     let stack = network::open(&options.network)?;
-    let (quit, interrupts) = network::interrupts_and_sender()?;
+    let (quit, interrupts) = interrupt::interrupts_and_interrupter(options.network.close_within)?;
     let mut endpoint = network::endpoint_options(&options.network);
     if options.watch {
         endpoint.heartbeat.interval = Some(Duration::from_secs(1));
@@ -117,7 +117,7 @@ impl Client<'_> {
                     interrupted += 1;
                     match interrupted {
                         1 => self.start_shutdown(),
-                        _ => self.association.abort(""),
+                        _ => self.association.abort("interrupted"),
                     }
                 }
             }

@@ -20,7 +20,7 @@ use self::stage::Stage;
 use self::story::{Happening, Story};
 use crate::args::DemoOptions;
 use crate::exit::{Failure, Status};
-use crate::network;
+use crate::interrupt;
 
 /// Builds the hosts, runs the transfer and tells what happened.
 pub(crate) fn run(options: &DemoOptions) -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<(), Failure> {
     }
     // A user namespace can be entered only while there is one thread: this comes before anything that starts one.
     let lab = if options.udp { None } else { Some(Lab::enter()) };
-    let interrupts = network::interrupts()?;
+    let interrupts = interrupt::interrupts(interrupt::CLOSE_WITHIN)?;
     let mut story = Story::new(options.json);
     let namespaces = match lab {
         Some(Ok(lab)) => Namespaces::build(&lab, options).map_err(|error| error.to_string()),

@@ -1,7 +1,7 @@
 //! What `listen` and `connect` tell: JSON lines on standard output, or sentences on standard error.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use usctp::{
     IgnoredReason, MovedOn, MtuReason, PathState, PrimaryReason, Received, RemovedReason,
 };
 
-use crate::output::{Output, json_line, standard_output};
+use crate::output::{Output, json_line, standard_output, write_escaped};
 use crate::watch::Log;
 
 /// Writes what happens, from whichever task it happens in.
@@ -22,6 +22,8 @@ pub(crate) struct Reporter {
     json: bool,
     /// Where text goes while a live view has the terminal.
     log: Option<Log>,
+    /// Whether standard output is a terminal.
+    terminal: bool,
     started: Instant,
     out: Mutex<Output>,
 }
@@ -79,7 +81,9 @@ struct Timed<'a, L> {
 impl Reporter {
     /// Times count from now.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, log: None, started: Instant::now(), out: Mutex::new(standard_output()) }
+        let terminal = io::stdout().is_terminal();
+        let (started, out) = (Instant::now(), Mutex::new(standard_output()));
+        Self { json, log: None, terminal, started, out }
     }
 
     /// For the time of a live view: what is told goes to its log, and messages go nowhere.
@@ -122,7 +126,8 @@ impl Reporter {
 
     /// Writes a message, which [`flush`](Self::flush) makes visible.
     ///
-    /// As text, a line is ended if the message does not end it; with `binary`, nothing is added.
+    /// As text, a line is ended if the message does not end it; with `binary`, nothing is added. What a terminal would obey
+    /// does not reach one.
     pub(crate) fn message(
         &self,
         association: AssociationId,
@@ -146,7 +151,11 @@ impl Reporter {
             };
             return json_line(&mut *out, &line);
         }
-        out.write_all(&message.payload)?;
+        if self.terminal {
+            write_escaped(&mut *out, &message.payload)?;
+        } else {
+            out.write_all(&message.payload)?;
+        }
         match message.payload.last() {
             Some(b'\n') => Ok(()),
             _ if binary => Ok(()),

@@ -12,12 +12,12 @@ use usctp::{Association, AssociationId, Error, Message, Socket};
 use crate::args::{ListenMode, ListenOptions};
 use crate::events::{Line, Reporter};
 use crate::exit::Failure;
-use crate::network;
+use crate::{interrupt, network};
 
 /// Serves until interrupted, or until as many associations have ended as asked for.
 pub(crate) fn run(options: &ListenOptions) -> Result<(), Failure> {
     let stack = network::open(&options.network)?;
-    let interrupts = network::interrupts()?;
+    let interrupts = interrupt::interrupts(options.network.close_within)?;
     let endpoint = network::endpoint_options(&options.network);
     let socket = stack.bind(options.port, &options.network.local, endpoint)?;
     socket.listen()?;
@@ -111,7 +111,7 @@ impl Listener<'_> {
         }
         for association in self.associations.values() {
             if times > 1 {
-                association.abort("");
+                association.abort("interrupted");
             } else {
                 // One that is closing already needs no more.
                 let _ = association.start_shutdown();

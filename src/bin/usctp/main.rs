@@ -7,6 +7,7 @@ mod demo;
 mod events;
 mod exit;
 mod input;
+mod interrupt;
 mod listen;
 mod network;
 mod output;

@@ -1,17 +1,12 @@
-//! What `listen` and `connect` share: the stack that the options ask for, exit statuses for its errors, Ctrl-C.
+//! What `listen` and `connect` share: the stack that the options ask for, and exit statuses for its errors.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::thread;
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use usctp::{Error, LostReason, Options, Stack};
 
 use crate::args::NetworkOptions;
 use crate::exit::{Failure, Status};
-use crate::watch;
 
 /// Opens raw or UDP links, as the options say.
 pub(crate) fn open(options: &NetworkOptions) -> Result<Stack, Failure> {
@@ -50,30 +45,6 @@ pub(crate) fn endpoint_options(options: &NetworkOptions) -> Options {
 
 /// Bytes buffered for each association and direction.
 const BUFFER: usize = 4 << 20;
-
-/// Each Ctrl-C or SIGTERM is an item; the third ends the process at once.
-pub(crate) fn interrupts() -> Result<UnboundedReceiver<()>, Failure> {
-    Ok(interrupts_and_sender()?.1)
-}
-
-/// The same, and what adds to them: a live view takes keys in the place of signals.
-pub(crate) fn interrupts_and_sender()
--> Result<(UnboundedSender<()>, UnboundedReceiver<()>), Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
-    let (sender, receiver) = unbounded();
-    let signalled = sender.clone();
-    let wait = move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count >= 2 || signalled.unbounded_send(()).is_err() {
-                watch::give_back_terminal();
-                std::process::exit(Status::Interrupted as i32);
-            }
-        }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
-    Ok((sender, receiver))
-}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

@@ -14,8 +14,8 @@ use self::report::Reporter;
 use self::server::Server;
 use crate::args::{PerfMode, PerfOptions};
 use crate::exit::{Failure, Status};
-use crate::network;
 use crate::watch::Watch;
+use crate::{interrupt, network};
 
 /// The payload protocol identifier of messages that the server sends back ("echo" in ASCII); others it only counts.
 const ECHO: u32 = 0x6563_686f;
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
         return Err(Failure::new(Status::Usage, message));
     }
     let stack = network::open(&options.network)?;
-    let (quit, interrupts) = network::interrupts_and_sender()?;
+    let (quit, interrupts) = interrupt::interrupts_and_interrupter(options.network.close_within)?;
     let reporter = Reporter::new(options.network.json, options.recovery, &stack);
     if options.server {
         let socket = stack.bind(options.port, &options.network.local, endpoint_options(options))?;

@@ -17,12 +17,12 @@ use self::tally::Tally;
 use crate::args::PingOptions;
 use crate::events::{Reporter, state_name};
 use crate::exit::{Failure, Status};
-use crate::network;
+use crate::{interrupt, network};
 
 /// Connects, pings every path, sums up, closes.
 pub(crate) fn run(options: &PingOptions) -> Result<(), Failure> {
     let stack = network::open(&options.network)?;
-    let interrupts = network::interrupts()?;
+    let interrupts = interrupt::interrupts(options.network.close_within)?;
     let endpoint = endpoint_options(network::endpoint_options(&options.network));
     let peers: Vec<SocketAddr> =
         options.addresses.iter().map(|address| address.with_port(options.port)).collect();

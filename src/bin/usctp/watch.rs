@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedSender;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::{DefaultTerminal, restore, try_init};
 use usctp::{Association, PathStatus};
@@ -18,6 +17,7 @@ use usctp::{Association, PathStatus};
 use self::view::View;
 use crate::args::PeerAddress;
 use crate::exit::{Failure, Status};
+use crate::interrupt::Interrupter;
 
 /// What is to be seen at a moment.
 #[derive(Debug)]
@@ -56,11 +56,11 @@ impl Watch {
 
     /// Shows an association that a command opened to a port of these addresses.
     ///
-    /// `quit` gets an item for each q, Escape or Ctrl-C, as for a signal, and the view goes on: it is to show the close.
+    /// `quit` gets a request for each q, Escape or Ctrl-C, as for a signal, and the view goes on: it is to show the close.
     pub(crate) fn association(
         association: &Arc<Association>,
         (command, port, addresses): (&str, u16, &[PeerAddress]),
-        quit: UnboundedSender<()>,
+        quit: Interrupter,
     ) -> Result<Self, Failure> {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let title = format!("usctp {command} --port {port} {}", addresses.join(" "));
@@ -77,7 +77,7 @@ impl Watch {
     fn start(
         title: String,
         mut look: impl FnMut() -> Snapshot + Send + 'static,
-        quit: UnboundedSender<()>,
+        quit: Interrupter,
     ) -> Result<Self, Failure> {
         Self::check()?;
         let log = Log { started: Instant::now(), lines: Arc::default() };
@@ -94,7 +94,7 @@ impl Watch {
                 view.sample(Instant::now(), look(), &lines);
                 if turn(&mut terminal, &view, &quit).is_err() {
                     // The terminal is gone: as if the user had gone.
-                    let _ = quit.unbounded_send(());
+                    quit.interrupt();
                     return;
                 }
             }
@@ -163,7 +163,7 @@ fn stop_at_panic(stop: Arc<AtomicBool>) {
 }
 
 /// Draws once and takes the keys that are pressed until it is time to draw again.
-fn turn(terminal: &mut DefaultTerminal, view: &View, quit: &UnboundedSender<()>) -> io::Result<()> {
+fn turn(terminal: &mut DefaultTerminal, view: &View, quit: &Interrupter) -> io::Result<()> {
     terminal.draw(|frame| draw::draw(frame, view))?;
     let next = Instant::now() + TURN;
     loop {
@@ -173,7 +173,7 @@ fn turn(terminal: &mut DefaultTerminal, view: &View, quit: &UnboundedSender<()>)
         }
         match event::read()? {
             Event::Key(key) if asks_to_quit(key) => {
-                let _ = quit.unbounded_send(());
+                quit.interrupt();
             }
             Event::Resize(..) => return Ok(()),
             _ => {}

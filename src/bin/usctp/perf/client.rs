@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender};
+use futures::channel::mpsc::UnboundedReceiver;
 use usctp::{Association, Bytes, ConnectOptions, Error, Message, Socket};
 
 use super::ECHO;
@@ -16,6 +16,7 @@ use super::report::{Figures, Line, Reporter, Volume};
 use crate::args::{PerfMode, PerfOptions};
 use crate::events;
 use crate::exit::Failure;
+use crate::interrupt::Interrupter;
 use crate::watch::Watch;
 
 /// How long a measurement takes unless it is told.
@@ -100,7 +101,7 @@ impl<'a> Client<'a> {
     /// Measures what the options say, and prints the summary.
     ///
     /// With a live view, `quit` gets what is pressed to end it.
-    pub(super) fn measure(mut self, quit: UnboundedSender<()>) -> Result<(), Failure> {
+    pub(super) fn measure(mut self, quit: Interrupter) -> Result<(), Failure> {
         let figures = match self.options.mode {
             PerfMode::Setup => self.setup(),
             mode => self.exchange(mode, quit),
@@ -110,7 +111,7 @@ impl<'a> Client<'a> {
     }
 
     /// Measures within one association.
-    fn exchange(&mut self, mode: PerfMode, quit: UnboundedSender<()>) -> Result<Figures, Failure> {
+    fn exchange(&mut self, mode: PerfMode, quit: Interrupter) -> Result<Figures, Failure> {
         let association = Arc::new(self.connect()?);
         let watch = match self.options.watch {
             true => Some(self.watch(&association, quit)?),
@@ -129,11 +130,7 @@ impl<'a> Client<'a> {
     }
 
     /// Begins the live view.
-    fn watch(
-        &self,
-        association: &Arc<Association>,
-        quit: UnboundedSender<()>,
-    ) -> Result<Watch, Failure> {
+    fn watch(&self, association: &Arc<Association>, quit: Interrupter) -> Result<Watch, Failure> {
         let named = ("perf", self.options.port, self.options.addresses.as_slice());
         let watch = Watch::association(association, named, quit)?;
         let (reporter, heard) = (events::Reporter::with_log(watch.log()), Arc::clone(association));

@@ -159,7 +159,7 @@ impl<'a> Server<'a> {
         let _ = self.socket.stop_listening();
         for association in self.associations.values() {
             if times > 1 {
-                association.abort("");
+                association.abort("interrupted");
             } else {
                 // One that is closing already needs no more.
                 let _ = association.start_shutdown();
