@@ -202,6 +202,8 @@ fn a_shutdown_answers_a_window_probe_as_well() {
     let mut ladder = single_with("a_shutdown_answers_a_window_probe_as_well", |options| {
         silent(options);
         options.rto.max = secs(1);
+        // The close is bounded all the same, by 5 times RTO.Max if nothing else is said.
+        options.shutdown_guard = Some(secs(60));
     });
     send(&mut ladder, 2, 1_000);
     ladder.hears_all();
