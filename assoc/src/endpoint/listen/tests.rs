@@ -71,9 +71,18 @@ fn a_restart_by_a_cookie_whose_tag_another_association_has_is_none() {
         InitAction::AnswerAnew(ties) => ties,
         action => panic!("{action:?}"),
     };
-    echoes(&mut endpoint, 3, &Cookie { ties, ..cookie(3, 5000, 90) });
+    let peer_tag = |endpoint: &Endpoint, id| endpoint.view(id).and_then(Association::peer_tag);
+    let restart = Cookie { ties, ..cookie(3, 5000, 90) };
+    echoes(&mut endpoint, 3, &restart);
     assert_eq!(endpoint.table.find_tag(TAG), Some(first));
     assert_eq!(endpoint.table.find_tag(VerificationTag(78)), Some(second));
+    assert_eq!(peer_tag(&endpoint, first), Some(VerificationTag(88)));
+    assert_eq!(peer_tag(&endpoint, second), Some(VerificationTag(89)));
+    // With a tag of its own it is one.
+    let tags = Tags { local: VerificationTag(79), ..restart.tags };
+    echoes(&mut endpoint, 3, &Cookie { tags, ..restart });
+    assert_eq!(endpoint.table.find_tag(VerificationTag(79)), Some(second));
+    assert_eq!(peer_tag(&endpoint, second), Some(VerificationTag(90)));
 }
 
 #[test]
