@@ -38,6 +38,7 @@ mod recovery;
 mod refusal;
 mod restart;
 mod restart_closing;
+mod restart_messages;
 mod restart_paths;
 mod rfc;
 mod rfc_acknowledging;
