@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use pnet::datalink;
 pub use usctp_assoc::Scope;
 
+use crate::link::interfaces;
+
 /// What a wildcard binding takes besides the ordinary addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wildcard {
@@ -22,22 +24,44 @@ pub(crate) struct HostAddress {
     pub(crate) address: IpAddr,
     /// The interface's number.
     pub(crate) interface: u32,
+    /// Whether the interface leads to nobody but guests of this host, or into a tunnel, and routing does not leave by it:
+    /// peers have no use for such an address, and often have the same one.
+    pub(crate) is_inner: bool,
 }
 
 /// The addresses of the interfaces that are up, in the interfaces' order.
 pub fn addresses() -> Vec<IpAddr> {
-    host_addresses().into_iter().map(|own| own.address).collect()
+    on_interfaces().map(|(address, _)| address).collect()
 }
 
 /// The same with their interfaces.
 pub(crate) fn host_addresses() -> Vec<HostAddress> {
-    let up = datalink::interfaces().into_iter().filter(datalink::NetworkInterface::is_up);
-    let addresses = up.flat_map(|up| {
-        let interface = up.index;
-        up.ips.into_iter().map(move |ip| HostAddress { address: ip.ip(), interface })
-    });
-    addresses.filter(|own| is_usable(&own.address)).collect()
+    let all: Vec<(IpAddr, u32)> = on_interfaces().collect();
+    let mut inner = interfaces::inner();
+    if !inner.is_empty() {
+        let ways_out = SOMEWHERE.into_iter().filter_map(|far| source_for(far, &[]));
+        for source in ways_out {
+            inner.retain(|inner| !all.contains(&(source, *inner)));
+        }
+    }
+    let described = |(address, interface)| {
+        let is_inner = inner.contains(&interface);
+        HostAddress { address, interface, is_inner }
+    };
+    all.into_iter().map(described).collect()
 }
+
+fn on_interfaces() -> impl Iterator<Item = (IpAddr, u32)> {
+    let up = datalink::interfaces().into_iter().filter(datalink::NetworkInterface::is_up);
+    let addresses = up.flat_map(|up| up.ips.into_iter().map(move |ip| (ip.ip(), up.index)));
+    addresses.filter(|(address, _)| is_usable(address))
+}
+
+/// Nobody's addresses (RFC 5737, RFC 3849): the way to them is the default route.
+const SOMEWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
 
 /// The addresses that a wildcard binding stands for and that INIT and INIT ACK then list (RFC 9260,
 /// section 5.1.2 (C)).
@@ -53,6 +77,11 @@ pub(crate) fn bound_to_all(host: &[HostAddress]) -> Vec<IpAddr> {
     let near = addresses.iter().filter(|address| address.is_ipv6());
     bound.extend(near.filter(|address| Scope::of(**address) == Scope::LinkLocal));
     bound
+}
+
+/// Those of the addresses that an endpoint which is bound to all has, but tells only to peers that they lead to.
+pub(crate) fn inner_of(host: &[HostAddress]) -> Vec<IpAddr> {
+    host.iter().filter(|own| own.is_inner).map(|own| own.address).collect()
 }
 
 /// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind

@@ -22,6 +22,7 @@ mod buffers;
 mod error;
 mod filter;
 mod icmp;
+pub(crate) mod interfaces;
 pub(crate) mod ip;
 mod raw;
 mod room;

@@ -147,8 +147,9 @@ impl Socket {
     pub fn connectx(
         &self,
         peers: &[SocketAddr],
-        options: ConnectOptions,
+        mut options: ConnectOptions,
     ) -> Result<Connecting, Error> {
+        options.advertise = self.endpoint.advertise(peers, options.advertise);
         let id = self.endpoint.with(|inner, now| {
             inner.check_open()?;
             let id = inner.endpoint().connectx(now, peers, options)?;

@@ -93,7 +93,9 @@ impl Stack {
 
     /// Binds a port, 0 for any free ephemeral one, and local addresses.
     ///
-    /// What is bound is what peers are told, in INIT and INIT ACK. With no addresses it is bound to all that the interfaces
+    /// What is bound is what peers are told, in INIT and INIT ACK. With no addresses given, those of bridges that only
+    /// containers and virtual machines of this host are plugged into (docker0, virbr0) and of tunnels (tun, wireguard) are
+    /// told only to peers that they lead to: others cannot reach them, and many hosts have the same. With no addresses it is bound to all that the interfaces
     /// have, loopback and link-local ones aside, and follows them: new associations have the addresses of their time. Given
     /// addresses stay as given, until [`bindx_add`](Socket::bindx_add) and [`bindx_remove`](Socket::bindx_remove). IPv6
     /// link-local addresses serve peers on the same link and are told to nobody. A host that is to show only the addresses
@@ -124,6 +126,9 @@ impl Stack {
         };
         let mut endpoint = Endpoint::new(config, number, own, seed()?, Instant::now());
         endpoint.set_host_addresses(host.iter().map(|own| (own.address, own.interface)));
+        if bound.is_empty() {
+            endpoint.set_unlisted(address::inner_of(&host));
+        }
         let driver = Arc::downgrade(&self.driver);
         let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
         let endpoint = Arc::new(endpoint);

@@ -1,12 +1,13 @@
 //! An endpoint behind its lock: whoever has an input for it gives it, takes the packets that result, and sends them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use usctp_assoc::{
-    Association, AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Received, Transmit,
+    Advertise, Association, AssociationId, Datagram, Endpoint, NoticeKind, PathNotice, Received,
+    Transmit,
 };
 
 use self::inner::After;
@@ -115,9 +116,29 @@ impl SharedEndpoint {
             endpoint.set_host_addresses(host.iter().map(|own| (own.address, own.interface)));
             if self.is_bound_to_all {
                 endpoint.set_addresses(all.iter().copied());
+                endpoint.set_unlisted(address::inner_of(host));
             }
             lost.iter().for_each(|address| endpoint.address_lost(*address));
         });
+    }
+
+    /// What is to be told to these peers: with those addresses that are told only to peers that they lead to, where they do.
+    pub(crate) fn advertise(&self, peers: &[SocketAddr], chosen: Advertise) -> Advertise {
+        let unlisted = self.look(|inner| inner.unlisted().to_vec());
+        if unlisted.is_empty() || chosen != Advertise::Bound {
+            return chosen;
+        }
+        let source = |peer: &SocketAddr| {
+            let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
+            address::source_in_zone(peer.ip().to_canonical(), zone, &[])
+        };
+        let used: Vec<IpAddr> = peers.iter().filter_map(source).collect();
+        if !unlisted.iter().any(|own| used.contains(own)) {
+            return chosen;
+        }
+        let is_told = |own: &IpAddr| !unlisted.contains(own) || used.contains(own);
+        let told = self.look(|inner| inner.addresses().iter().copied().filter(is_told).collect());
+        Advertise::Explicit(told)
     }
 
     /// The host has got addresses; what it has now is looked at later.

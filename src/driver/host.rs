@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_changes_is_looked_at_once_in_a_while_and_its_outcome_is_seen() {
-        let own = |n| HostAddress { address: [192, 0, 2, n].into(), interface: 1 };
+        let own = |n| HostAddress { address: [192, 0, 2, n].into(), interface: 1, is_inner: false };
         let [first, second, third] = [1, 2, 3].map(own);
         let now = Instant::now();
         let mut host = Host::new(vec![first, second], now);

@@ -44,40 +44,52 @@ impl Watch {
     }
 }
 
-/// Takes the addresses that came, with the numbers of their interfaces, out of a series of messages (netlink(7)).
-fn read(mut messages: &[u8], gained: &mut Vec<(IpAddr, u32)>) {
-    while let Some((head, rest)) = messages.split_first_chunk::<HEADER>() {
-        let [l0, l1, l2, l3, k0, k1, ..] = *head;
-        let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-        let Some(body) = len.checked_sub(HEADER).and_then(|len| rest.get(..len)) else { return };
-        if u16::from_ne_bytes([k0, k1]) == libc::RTM_NEWADDR {
-            gained.extend(address_of(body));
-        }
-        messages = rest.get(body.len().next_multiple_of(4)..).unwrap_or_default();
-    }
+/// Takes the addresses that came, with the numbers of their interfaces, out of a series of messages.
+fn read(all: &[u8], gained: &mut Vec<(IpAddr, u32)>) {
+    let came = messages(all).filter(|(kind, _)| *kind == libc::RTM_NEWADDR);
+    gained.extend(came.filter_map(|(_, body)| address_of(body)));
 }
 
 /// The address that a message is about (rtnetlink(7)): the host's own end where the link has two.
 fn address_of(body: &[u8]) -> Option<(IpAddr, u32)> {
-    let ([_, _, _, _, i0, i1, i2, i3], mut attributes) = body.split_first_chunk::<8>()?;
-    let interface = u32::from_ne_bytes([*i0, *i1, *i2, *i3]);
+    let ([_, _, _, _, i0, i1, i2, i3], rest) = body.split_first_chunk::<8>()?;
     let (mut local, mut address) = (None, None);
-    while let Some(([l0, l1, k0, k1], rest)) = attributes.split_first_chunk::<4>() {
-        let len = usize::from(u16::from_ne_bytes([*l0, *l1]));
-        let value = rest.get(..len.checked_sub(4)?)?;
+    for (kind, value) in attributes(rest) {
         let found = || match value.len() {
             4 => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
             16 => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
             _ => None,
         };
-        match u16::from_ne_bytes([*k0, *k1]) {
+        match kind {
             libc::IFA_LOCAL => local = found(),
             libc::IFA_ADDRESS => address = found(),
             _ => {}
         }
-        attributes = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
     }
-    Some((local.or(address)?, interface))
+    Some((local.or(address)?, u32::from_ne_bytes([*i0, *i1, *i2, *i3])))
+}
+
+/// The messages of a series, each by its type (netlink(7)).
+pub(super) fn messages(mut all: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (head, rest) = all.split_first_chunk::<HEADER>()?;
+        let [l0, l1, l2, l3, k0, k1, ..] = *head;
+        let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
+        let body = rest.get(..len.checked_sub(HEADER)?)?;
+        all = rest.get(body.len().next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([k0, k1]), body))
+    })
+}
+
+/// The attributes of a message, each by its type (rtnetlink(7)).
+pub(super) fn attributes(mut all: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (&[l0, l1, k0, k1], rest) = all.split_first_chunk::<4>()?;
+        let len = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = rest.get(..len.checked_sub(4)?)?;
+        all = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([k0, k1]), value))
+    })
 }
 
 /// The bytes of a message's header.

@@ -31,6 +31,7 @@ pub(super) fn add_to(suite: &mut Suite) {
             move |lab| on_one_host(lab, udp),
         );
     }
+    suite.in_lab("a_bridge_of_guests_is_told_to_the_guests_alone", bridge_of_guests);
     suite.in_lab("listen_and_connect_go_on_and_tell_of_the_address_in_common", by_program);
 }
 
@@ -127,6 +128,44 @@ fn on_one_host(lab: &Lab, udp: bool) -> Outcome<()> {
         client.close();
         server.close();
     }
+    Ok(())
+}
+
+fn bridge_of_guests(lab: &Lab) -> Outcome<()> {
+    let (near, far, _link) = two_hosts(lab)?;
+    let guest = lab.host("guest")?;
+    let _port = link(&guest, &far, "port", [&["172.17.0.2/16"], &[]])?;
+    for command in [
+        "link add docker0 type bridge",
+        "link set port master docker0",
+        "address add 172.17.0.1/16 dev docker0",
+        "link set docker0 up",
+    ] {
+        ip(&far, command);
+    }
+    let server = Side::echo(&far, false, PORT, &[]);
+    assert!(server.socket.addresses().contains(&BRIDGE.parse()?), "it is bound");
+    let client = Side::open(&near, false, 0, &[]);
+    let association = client.exchange(client.connect(&[peer("10.1.0.2")])?, "from outside")?;
+    assert_eq!(peers_of(&association), addresses(&["10.1.0.2", "10.1.0.3"]));
+    drop_in(&near, association);
+    client.close();
+
+    let client = Side::open(&guest, false, 0, &[]);
+    let association = client.exchange(client.connect(&[peer(BRIDGE)])?, "from a guest")?;
+    assert_eq!(peers_of(&association), addresses(&["10.1.0.2", "10.1.0.3", BRIDGE]));
+    drop_in(&guest, association);
+    client.close();
+    server.close();
+
+    // The other way round: what leads to the guest is told to it.
+    let server = Side::echo(&guest, false, PORT, &[]);
+    let client = Side::open(&far, false, 0, &[]);
+    let association = client.exchange(client.connect(&[peer("172.17.0.2")])?, "to a guest")?;
+    assert!(association.local_addresses().contains(&BRIDGE.parse()?));
+    drop_in(&far, association);
+    client.close();
+    server.close();
     Ok(())
 }
 

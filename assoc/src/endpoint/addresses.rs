@@ -15,6 +15,8 @@ use crate::wire::{AddressSet, Datagram, is_link_local, zone_of};
 #[derive(Debug, Default)]
 pub(super) struct LocalAddresses {
     bound: Vec<IpAddr>,
+    /// Those of them that only some peers are told of.
+    unlisted: Vec<IpAddr>,
     /// Unbound again: older associations have them still.
     unbound: Vec<IpAddr>,
     /// What peers were told of, each set once, the newest last.
@@ -115,6 +117,27 @@ impl Endpoint {
             }
             self.table.reindex(id);
         }
+    }
+
+    /// Bound addresses that are told only to a peer whose INIT came to one of them, or to whom the application tells it
+    /// ([`Advertise::Explicit`](crate::Advertise)): such as lead to guests of this host alone. Where there are no others, they
+    /// are told to all.
+    pub fn set_unlisted(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.addresses.unlisted =
+            addresses.into_iter().map(|address| address.to_canonical()).collect();
+    }
+
+    /// The addresses that only some peers are told of.
+    pub fn unlisted(&self) -> &[IpAddr] {
+        &self.addresses.unlisted
+    }
+
+    /// What a peer is told of that has asked this address, if it has.
+    pub(super) fn listed_for(&self, asked: Option<IpAddr>) -> Vec<IpAddr> {
+        let LocalAddresses { bound, unlisted, .. } = &self.addresses;
+        let is_told = |own: &&IpAddr| !unlisted.contains(own) || asked == Some(**own);
+        let told: Vec<IpAddr> = bound.iter().filter(is_told).copied().collect();
+        if told.iter().all(|own| is_link_local(*own)) { bound.clone() } else { told }
     }
 
     /// The host no longer has an address. Paths whose packets left from it leave their source to routing again, among

@@ -169,7 +169,10 @@ impl Endpoint {
         let in_init = match &options.advertise {
             Advertise::Nothing => Vec::new(),
             Advertise::Explicit(list) if list.is_empty() => Vec::new(),
-            _ => fitting(listed.as_deref().unwrap_or(self.addresses()), room),
+            _ => match &listed {
+                Some(listed) => fitting(listed, room),
+                None => fitting(&self.listed_for(None), room),
+            },
         };
         let mut offer = self.offer(tag, in_init, near, options.outbound_streams);
         if let Some(own) = listed {

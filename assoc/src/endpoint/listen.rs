@@ -268,8 +268,8 @@ impl Endpoint {
         listed: Option<Vec<IpAddr>>,
     ) -> LocalOffer {
         let tag = self.fresh_tag();
-        let listed = listed.as_deref().unwrap_or(self.addresses());
-        let addresses = fitting(listed, self.init_ack_share());
+        let listed = listed.unwrap_or_else(|| self.listed_for(Some(datagram.destination)));
+        let addresses = fitting(&listed, self.init_ack_share());
         self.offer(tag, addresses, is_link_local(datagram.source), outbound_streams)
     }
 

@@ -137,6 +137,30 @@ fn an_association_keeps_the_local_addresses_it_began_with() {
 }
 
 #[test]
+fn an_unlisted_address_is_told_to_a_peer_that_asks_it_and_to_all_if_there_is_no_other() {
+    let told = |asked: &str, unlisted: &[&str]| {
+        let mut link = Link::new(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3", "10.0.0.4"]);
+        link.ends[1].set_unlisted(unlisted.iter().map(|address| ip(address)));
+        let id = link.connect(format!("{asked}:5000").parse().unwrap()).unwrap();
+        assert_eq!(link.state(id), AssociationState::Established);
+        link.listed(1)
+    };
+    let all = ["10.0.0.2", "10.0.0.3", "10.0.0.4"].map(ip);
+    assert_eq!(told("10.0.0.2", &["10.0.0.3"]), [all[0], all[2]]);
+    assert_eq!(told("10.0.0.3", &["10.0.0.3"]), all);
+    assert_eq!(told("10.0.0.2", &["10.0.0.2", "10.0.0.3", "10.0.0.4"]), [all[0]]);
+
+    let mut link = Link::new(&["10.0.0.1", "10.0.0.5"], &["10.0.0.2"]);
+    for (unlisted, listed) in [(&["10.0.0.5"][..], 1), (&["10.0.0.1", "10.0.0.5"], 2)] {
+        link.ends[0].set_unlisted(unlisted.iter().map(|address| ip(address)));
+        let id = link.connect("10.0.0.2:5000".parse().unwrap()).unwrap();
+        assert_eq!(link.listed(0).len(), listed, "all of them if there are no others");
+        link.ends[0].release(link.now, id);
+        link.run();
+    }
+}
+
+#[test]
 fn an_init_to_an_address_that_was_unbound_is_refused() {
     let mut link = Link::new(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]);
     assert!(link.ends[1].remove_address(ip("10.0.0.3")));

@@ -207,6 +207,11 @@ impl Inner {
         self.endpoint.addresses()
     }
 
+    /// Those of them that only the peers are told of that they lead to.
+    pub(super) fn unlisted(&self) -> &[IpAddr] {
+        self.endpoint.unlisted()
+    }
+
     /// The addresses that an association has.
     pub(crate) fn addresses_of(&self, id: AssociationId) -> &[IpAddr] {
         self.endpoint.addresses_of(id).unwrap_or_default()
