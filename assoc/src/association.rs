@@ -219,8 +219,10 @@ impl Association {
         let message = self.ctx.inbox.pop()?;
         self.ctx.statistics.messages_received += 1;
         self.ctx.statistics.bytes_received += message.payload.len() as u64;
+        let taken = before - self.ctx.inbox.bytes();
+        self.ctx.account.give_back(taken);
         if let State::Open(tcb) = &mut self.state {
-            tcb.receiver.on_taken(before - self.ctx.inbox.bytes());
+            tcb.receiver.on_taken(message.payload.len());
         }
         Some(message)
     }
@@ -298,6 +300,35 @@ impl Association {
             State::Open(tcb) => tcb.sender.audit(&self.ctx.paths),
             _ => Ok(0),
         }
+    }
+
+    /// Notes how much memory the peer makes this side hold.
+    pub(crate) fn note_memory(&mut self) {
+        let Context { paths, inbox, .. } = &self.ctx;
+        let state = match &self.state {
+            State::CookieWait(_) => size_of::<CookieWait>(),
+            State::Open(tcb) => {
+                size_of::<Tcb>() + tcb.receiver.lasting() + tcb.receiver.buffered(inbox)
+            }
+            State::Closed(_) => inbox.bytes(),
+        };
+        self.ctx.account.note(size_of::<Self>() + ENTRY + paths.memory() + state);
+    }
+
+    /// Bytes that [`renege`](Self::renege) may give back.
+    pub(crate) fn spare(&self) -> usize {
+        match &self.state {
+            State::Open(tcb) => tcb.receiver.spare(),
+            _ => 0,
+        }
+    }
+
+    /// Throws away what was received behind gaps, because memory is short.
+    pub(crate) fn renege(&mut self) {
+        if let State::Open(tcb) = &mut self.state {
+            tcb.receiver.renege();
+        }
+        self.note_memory();
     }
 
     /// When the association wants [`handle_timeout`](crate::Endpoint::handle_timeout) to be called.
@@ -419,6 +450,8 @@ fn last_limit(ctx: &Context) -> usize {
     usize::from(ctx.config.path_mtu).saturating_sub(LARGEST_HEADERS)
 }
 
+/// What the endpoint keeps of an association beside it, in bytes: its place in tables, its deadline, its queues.
+const ENTRY: usize = 512;
 // The common header, and those of the ABORT chunk and its cause.
 const ABORT_OVERHEAD: usize = 12 + 4 + 4 + 4;
 // IPv6 and UDP.

@@ -187,7 +187,8 @@ pub struct LimitOptions {
     pub outbound_streams: u16,
     /// Inbound streams allowed, 1 to 65,535. Default 65,535.
     pub inbound_streams: u16,
-    /// Bytes received and not yet taken by the application, 4,096 to 2^30. Default 1 MiB.
+    /// Bytes of messages received and not yet taken by the application, 4,096 to 2^30: what the peer is told of as window.
+    /// To hold them may cost as much memory again. Default 1 MiB.
     pub receive_buffer: usize,
     /// Bytes sent and not yet acknowledged, 4,096 to 2^30. Default 1 MiB.
     pub send_buffer: usize,
@@ -195,6 +196,15 @@ pub struct LimitOptions {
     pub associations: usize,
     /// Addresses of one peer, 1 to 255. Default 64.
     pub peer_addresses: usize,
+    /// Addresses of one peer that it named itself and that have not answered yet, 1 to 255: further ones that it names are
+    /// left out. Each is sent HEARTBEATs, although it may belong to somebody else. Default 16.
+    pub unproved_addresses: usize,
+    /// INITs that are looked at in one second, and at once after a pause, 1 to 1,000,000: further ones are dropped and
+    /// counted, so that a flood of them leaves time for associations. Default 10,000.
+    pub inits_per_second: u32,
+    /// Bytes that peers may make the endpoint hold, with all its associations, at least 65,536: see [`Budget`](crate::Budget)
+    /// for what counts, and what is refused or thrown away first. Default 256 MiB.
+    pub memory: usize,
 }
 
 impl Default for Options {
@@ -229,6 +239,9 @@ impl Default for Options {
                 send_buffer: 1 << 20,
                 associations: 100_000,
                 peer_addresses: 64,
+                unproved_addresses: 16,
+                inits_per_second: 10_000,
+                memory: 256 << 20,
             },
             path_mtu: 1500,
             pmtud: PmtudOptions {
@@ -457,6 +470,10 @@ fn check_limits(limits: &LimitOptions) -> Result<(), ConfigError> {
     within("limits.outbound_streams", limits.outbound_streams.into(), 1..=65_535, "1 to 65,535")?;
     within("limits.inbound_streams", limits.inbound_streams.into(), 1..=65_535, "1 to 65,535")?;
     within("limits.associations", limits.associations, 1..=usize::MAX, "at least 1")?;
+    within("limits.memory", limits.memory, 65_536..=usize::MAX, "at least 65,536 bytes")?;
+    within("limits.unproved_addresses", limits.unproved_addresses, 1..=255, "1 to 255")?;
+    let inits = limits.inits_per_second as usize;
+    within("limits.inits_per_second", inits, 1..=1_000_000, "1 to 1,000,000")?;
     within("limits.peer_addresses", limits.peer_addresses, 1..=255, "1 to 255")
 }
 

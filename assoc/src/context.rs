@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_chunk::VerificationTag;
 
+use crate::budget::Account;
 use crate::config::{Config, RecoveryOptions};
 use crate::event::{
     ActiveReason, AddressChange, AssociationId, Event, FailureReason, PrimaryReason, RemovedReason,
@@ -17,6 +18,7 @@ use crate::event::{
 use crate::host::HostAddresses;
 use crate::outbox::Outbox;
 use crate::path::{Heartbeat, Path, PathId, PathState, Paths, Struck};
+use crate::rate::Pace;
 use crate::recv::Inbox;
 use crate::reply::Way;
 use crate::wire::AddressSet;
@@ -31,6 +33,10 @@ pub(crate) struct Context {
     pub(crate) inbox: Inbox,
     pub(crate) events: VecDeque<Event>,
     pub(crate) statistics: Statistics,
+    /// What peers may make this side hold.
+    pub(crate) account: Account,
+    /// How often addresses that peers only named are probed, by all associations together.
+    pub(crate) probes: Arc<Pace>,
     pub(crate) rng: StdRng,
     /// The zero of the times that HEARTBEATs carry.
     pub(crate) epoch: Instant,

@@ -93,7 +93,7 @@ impl KeyRing {
         let mut out = Vec::with_capacity(256);
         cookie.write(&mut out);
         let mac = self.current.clone().chain_update(&out).finalize().into_bytes();
-        out.extend_from_slice(&mac);
+        out.extend_from_slice(mac.get(..MAC_LEN).unwrap_or(&mac));
         out.into()
     }
 
@@ -108,7 +108,7 @@ impl KeyRing {
             || keys
                 .into_iter()
                 .flatten()
-                .any(|key| key.clone().chain_update(body).verify_slice(mac).is_ok());
+                .any(|key| key.clone().chain_update(body).verify_truncated_left(mac).is_ok());
         if ours { Cookie::read(body) } else { None }
     }
 
@@ -124,28 +124,49 @@ impl KeyRing {
 }
 
 impl Cookie {
+    /// Bytes that all have, with the MAC and without any address.
+    pub(crate) const LEAST: usize = 45 + MAC_LEN;
+
+    /// Bytes that addresses take of one.
+    pub(crate) fn size_of(addresses: &[IpAddr]) -> usize {
+        addresses.iter().map(|address| if address.is_ipv4() { 5 } else { 17 }).sum()
+    }
+
+    /// Short, since it goes to whoever claims to have an address: what most cookies have no need of is left out.
     fn write(&self, out: &mut Vec<u8>) {
+        let Route { local, peer, udp_port, zone, sources } = self.route;
+        let ties = Some(self.ties).filter(|ties| *ties != Ties::default());
+        let zone = Some(zone).filter(|zone| *zone != 0);
         out.put_u8(VERSION);
-        out.put_u64(self.created.as_millis() as u64);
+        let flags = [ties.is_some(), self.adaptation.is_some(), udp_port.is_some(), zone.is_some()];
+        out.put_u8(flags.into_iter().fold(0, |bits, flag| bits << 1 | u8::from(flag)));
+        out.put_uint(self.created.as_millis() as u64, TIME_LEN);
         out.put_u32(self.lifetime.as_millis() as u32);
         out.put_u16(self.ports.local);
         out.put_u16(self.ports.peer);
         out.put_u32(self.tags.local.0);
         out.put_u32(self.tags.peer.0);
-        out.put_u32(self.ties.local);
-        out.put_u32(self.ties.peer);
         out.put_u32(self.local_tsn.value());
         out.put_u32(self.peer_tsn.value());
         out.put_u16(self.negotiated.outbound_streams);
         out.put_u16(self.negotiated.inbound_streams);
         out.put_u32(self.peer_rwnd);
-        out.put_u8(self.adaptation.is_some().into());
-        out.put_u32(self.adaptation.unwrap_or(0));
-        out.put_u16(self.route.udp_port.unwrap_or(0));
-        put_address(out, self.route.local);
-        put_address(out, self.route.peer);
-        out.put_u32(self.route.zone);
-        out.put_u32(self.route.sources.0);
+        out.put_u32(sources.0);
+        if let Some(Ties { local, peer }) = ties {
+            out.put_u32(local);
+            out.put_u32(peer);
+        }
+        if let Some(adaptation) = self.adaptation {
+            out.put_u32(adaptation);
+        }
+        if let Some(port) = udp_port {
+            out.put_u16(port);
+        }
+        if let Some(zone) = zone {
+            out.put_u32(zone);
+        }
+        put_address(out, local);
+        put_address(out, peer);
         out.put_u8(self.addresses.len() as u8);
         for &address in &self.addresses {
             put_address(out, address);
@@ -157,11 +178,12 @@ impl Cookie {
         if body.try_get_u8().ok()? != VERSION {
             return None;
         }
-        let created = Duration::from_millis(body.try_get_u64().ok()?);
+        let flags = body.try_get_u8().ok()?;
+        let [ties, adaptation, udp_port, zone] = [8, 4, 2, 1].map(|bit| flags & bit != 0);
+        let created = Duration::from_millis(body.try_get_uint(TIME_LEN).ok()?);
         let lifetime = Duration::from_millis(body.try_get_u32().ok()?.into());
         let ports = Ports { local: body.try_get_u16().ok()?, peer: body.try_get_u16().ok()? };
         let tags = Tags { local: get_tag(&mut body)?, peer: get_tag(&mut body)? };
-        let ties = Ties { local: body.try_get_u32().ok()?, peer: body.try_get_u32().ok()? };
         let local_tsn = Tsn::new(body.try_get_u32().ok()?);
         let peer_tsn = Tsn::new(body.try_get_u32().ok()?);
         let negotiated = Negotiated {
@@ -169,16 +191,16 @@ impl Cookie {
             inbound_streams: body.try_get_u16().ok()?,
         };
         let peer_rwnd = body.try_get_u32().ok()?;
-        let adapts = body.try_get_u8().ok()? != 0;
-        let adaptation = Some(body.try_get_u32().ok()?).filter(|_| adapts);
-        let udp_port = Some(body.try_get_u16().ok()?).filter(|port| *port != 0);
-        let route = Route {
-            local: get_address(&mut body)?,
-            peer: get_address(&mut body)?,
-            udp_port,
-            zone: body.try_get_u32().ok()?,
-            sources: AddressSet(body.try_get_u32().ok()?),
+        let sources = AddressSet(body.try_get_u32().ok()?);
+        let ties = match ties {
+            true => Ties { local: body.try_get_u32().ok()?, peer: body.try_get_u32().ok()? },
+            false => Ties::default(),
         };
+        let adaptation = if adaptation { Some(body.try_get_u32().ok()?) } else { None };
+        let udp_port = if udp_port { Some(body.try_get_u16().ok()?) } else { None };
+        let zone = if zone { body.try_get_u32().ok()? } else { 0 };
+        let (local, peer) = (get_address(&mut body)?, get_address(&mut body)?);
+        let route = Route { local, peer, udp_port, zone, sources };
         let count = body.try_get_u8().ok()?;
         let addresses = (0..count).map(|_| get_address(&mut body)).collect::<Option<Vec<_>>>()?;
         body.is_empty().then_some(Self {
@@ -229,8 +251,11 @@ fn get_tag(body: &mut &[u8]) -> Option<VerificationTag> {
     body.try_get_u32().ok().map(VerificationTag)
 }
 
-const VERSION: u8 = 2;
-const MAC_LEN: usize = 32;
+const VERSION: u8 = 3;
+/// Half of what HMAC-SHA-256 gives: 128 bits (RFC 2104, section 5).
+const MAC_LEN: usize = 16;
+/// Milliseconds of 8,900 years.
+const TIME_LEN: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +307,33 @@ mod tests {
         assert_eq!(ring.open(now, &sealed, &mut rng).as_ref(), Some(&cookie));
         assert_eq!(ring.open(now + minute * 11, &sealed, &mut rng), Some(cookie));
         assert_eq!(ring.open(now + minute * 22, &sealed, &mut rng), None);
+    }
+
+    #[test]
+    fn what_few_cookies_need_is_left_out_of_the_others_and_how_long_one_is_is_known() {
+        let (now, mut ring, mut rng) = ring();
+        let mut full = cookie(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
+        full.route.peer = Ipv6Addr::LOCALHOST.into();
+        let addresses = Cookie::size_of(&full.addresses)
+            + Cookie::size_of(&[full.route.local, full.route.peer]);
+        for left_out in 0..16 {
+            let (mut some, mut len) = (full.clone(), Cookie::LEAST + addresses + 8 + 4 + 2 + 4);
+            if left_out & 1 != 0 {
+                (some.ties, len) = (Ties::default(), len - 8);
+            }
+            if left_out & 2 != 0 {
+                (some.adaptation, len) = (None, len - 4);
+            }
+            if left_out & 4 != 0 {
+                (some.route.udp_port, len) = (None, len - 2);
+            }
+            if left_out & 8 != 0 {
+                (some.route.zone, len) = (0, len - 4);
+            }
+            let sealed = ring.seal(now, &some, &mut rng);
+            assert_eq!(sealed.len(), len);
+            assert_eq!(ring.open(now, &sealed, &mut rng), Some(some));
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, Tsn, VerificationTag};
 
 use crate::association::{Association, is_badly_bundled};
+use crate::budget::{Account, Budget, Pressure};
 use crate::config::Config;
 use crate::context::{Context, Identity, Statistics, Tells};
 use crate::cookie::KeyRing;
@@ -20,7 +21,7 @@ use crate::message::Received;
 use crate::negotiate::LocalOffer;
 use crate::outbox::Outbox;
 use crate::path::{PathState, Paths};
-use crate::rate::RateLimit;
+use crate::rate::{Pace, RateLimit};
 use crate::recv::Inbox;
 use crate::reply::Reply;
 use crate::wire::{AddressSet, Datagram, PathNotice, Transmit, is_link_local, zone_of};
@@ -65,6 +66,10 @@ pub struct Endpoint {
     events: VecDeque<(AssociationId, Event)>,
     /// Answers to packets that belong to no association (RFC 9260, 8.4).
     strangers: RateLimit,
+    inits: RateLimit,
+    /// HEARTBEATs to addresses that peers only named.
+    probes: Arc<Pace>,
+    budget: Arc<Budget>,
     counters: Counters,
     rng: StdRng,
     epoch: Instant,
@@ -85,6 +90,9 @@ impl Endpoint {
         let keys = KeyRing::new(now, config.cookie.key_lifetime, &mut rng);
         let addresses = LocalAddresses::new(addresses);
         Self {
+            inits: RateLimit::new(config.limits.inits_per_second, now),
+            probes: Arc::new(Pace::new(PROBES_PER_SECOND, now)),
+            budget: Budget::new(config.limits.memory),
             config: Arc::new(config),
             port,
             host: Arc::new(HostAddresses::new(addresses.of_host())),
@@ -101,6 +109,17 @@ impl Endpoint {
             epoch: now,
             last_id: 0,
         }
+    }
+
+    /// Makes the endpoint's memory a part of a budget that others share, before it has any association. Its own
+    /// [`LimitOptions::memory`](crate::LimitOptions::memory) holds as well.
+    pub fn share_budget(&mut self, whole: &Arc<Budget>) {
+        self.budget = Budget::within(whole, self.config.limits.memory);
+    }
+
+    /// How much memory peers make it hold, and may.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The local port.
@@ -121,6 +140,11 @@ impl Endpoint {
     /// Takes a packet in that was sent to this endpoint's port.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         self.counters.packets_received += 1;
+        // Before anything that takes time, such as the checksum.
+        if has_no_tag(&datagram.payload) && !self.inits.take(now) {
+            self.counters.inits_dropped += 1;
+            return;
+        }
         if let Some(reply) = self.sort(now, &datagram) {
             // One answer for each packet at most, and none is kept beyond the next draining.
             self.replies.push_back(reply);
@@ -366,6 +390,10 @@ impl Endpoint {
         let tag = association.ctx.me.local_tag;
         if !released && !association.ctx.events.is_empty() {
             self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
+            if association.ctx.events.capacity() > FEW_EVENTS {
+                // As many at once come at the beginning or at the end.
+                association.ctx.events = VecDeque::new();
+            }
         }
         self.table.first_drained();
         if over {
@@ -374,6 +402,17 @@ impl Endpoint {
         if released {
             self.table.remove(id);
         }
+        self.make_room();
+    }
+
+    /// Throws away what lies behind gaps, as long as more is held than may be. Whether there is room now.
+    fn make_room(&mut self) -> bool {
+        while self.budget.pressure() == Pressure::Spent {
+            let Some(association) = self.table.take_hoard() else { return false };
+            association.renege();
+            self.counters.reneged += 1;
+        }
+        true
     }
 
     /// The addresses of an INIT ACK or a cookie that other associations have (`connectx`: they are left alone).
@@ -464,6 +503,8 @@ impl Endpoint {
             inbox: Inbox::default(),
             events: VecDeque::new(),
             statistics: Statistics::default(),
+            account: Account::new(Arc::clone(&self.budget)),
+            probes: Arc::clone(&self.probes),
             rng: StdRng::from_rng(&mut self.rng),
             epoch: now,
             send_refused: false,
@@ -473,12 +514,20 @@ impl Endpoint {
     }
 }
 
+/// Whether the verification tag is 0: RFC 9260, 8.5.1 (A), only that of a packet with an INIT is.
+fn has_no_tag(packet: &[u8]) -> bool {
+    matches!(packet.first_chunk(), Some([_, _, _, _, 0, 0, 0, 0]))
+}
+
 fn carries_t_bit(first: &RawChunk<'_>) -> bool {
     let has_flag = matches!(first.kind, ChunkType::ABORT | ChunkType::SHUTDOWN_COMPLETE);
     has_flag && first.flags & 1 != 0
 }
 
+const FEW_EVENTS: usize = 8;
 // Enough for whoever asks in earnest.
 const STRANGERS_PER_SECOND: u32 = 1000;
+// The second address of as many new associations is confirmed at once.
+const PROBES_PER_SECOND: u32 = 500;
 // IPv6 and UDP.
 const LARGEST_HEADERS: usize = 48;

@@ -1,6 +1,7 @@
 //! The state machine of SCTP: endpoints and multi-homed associations, without I/O, clock or randomness of their own.
 
 mod association;
+mod budget;
 mod config;
 mod context;
 mod cookie;
@@ -19,10 +20,12 @@ mod scope;
 mod send;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod ssns;
 mod timer;
 mod wire;
 
 pub use association::{Association, InitSchedule, init_schedule};
+pub use budget::Budget;
 pub use config::*;
 pub use context::Statistics;
 pub use endpoint::{ConnectCounters, Counters, Endpoint, out_of_the_blue};

@@ -7,6 +7,7 @@ use std::time::Instant;
 use usctp_chunk::{Data, DataFlags, Sequence, Ssn, StreamId, Tsn};
 
 use crate::message::Message;
+use crate::ssns::NextSsns;
 
 /// Messages in the order they were sent: first come, first served, whatever the stream.
 #[derive(Debug, Default)]
@@ -14,8 +15,7 @@ pub(crate) struct Outbox {
     queue: VecDeque<Message>,
     /// The SSN of the message whose first fragment is gone and whose rest is at the front.
     begun: Option<Ssn>,
-    /// The SSN of each stream's next ordered message, as far as streams were used.
-    next_ssns: Vec<Ssn>,
+    next_ssns: NextSsns,
     bytes: usize,
 }
 
@@ -185,18 +185,8 @@ impl Outbox {
 
     /// RFC 9260, 6.5: one number for each ordered message, the same for all its fragments; none is used
     /// up by unordered messages.
-    fn ssn(&mut self, StreamId(stream): StreamId, unordered: bool) -> Ssn {
-        if unordered {
-            return Ssn::default();
-        }
-        let stream = usize::from(stream);
-        if stream >= self.next_ssns.len() {
-            self.next_ssns.resize(stream + 1, Ssn::default());
-        }
-        let Some(next) = self.next_ssns.get_mut(stream) else { return Ssn::default() };
-        let ssn = *next;
-        *next = ssn.next();
-        ssn
+    fn ssn(&mut self, stream: StreamId, unordered: bool) -> Ssn {
+        if unordered { Ssn::default() } else { self.next_ssns.take(stream) }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use usctp_chunk::{DataHead, StreamId, Tsn};
 
+use crate::budget::Pressure;
 use crate::config::{LimitOptions, SackOptions};
 use crate::path::PathId;
 
@@ -15,7 +15,8 @@ mod reassembly;
 mod tsn_map;
 
 use ack::{Ack, Urgency};
-pub(crate) use copies::Copies;
+use copies::Copies;
+pub(crate) use copies::Payload;
 pub(crate) use inbox::Inbox;
 use reassembly::Reassembly;
 use tsn_map::Arrival;
@@ -33,17 +34,26 @@ pub(crate) struct Receiver {
     source: Option<PathId>,
 }
 
-/// What the peer was told of the receive buffer.
+/// What the peer was told of the receive buffer: bytes of payload, since it counts nothing else.
 #[derive(Debug)]
 struct Window {
     limit: usize,
+    /// How much is spent of what all associations may hold.
+    pressure: Pressure,
+    /// Bytes of payload that the application has not taken.
+    unread: usize,
     advertised: usize,
-    /// Bytes of payload that came since then.
+    /// Bytes that came since then.
     come: usize,
-    /// Bytes the application took since then.
+    /// Bytes the application took since then, and how many of them were more than the limit.
     taken: usize,
-    /// The running mean of the payload of a DATA chunk, in bytes.
+    excess: usize,
+    /// Bytes that came since the association began, and up to how many the peer was allowed to send.
+    total: u64,
+    edge: u64,
+    /// The running means of the payload of a DATA chunk, and of what it costs to hold it, in bytes.
     mean: usize,
+    mean_cost: usize,
 }
 
 /// What did not come, although the peer says that it has sent everything.
@@ -78,7 +88,7 @@ impl Receiver {
             ack: Ack::new(),
             reassembly: Reassembly::default(),
             copies: Copies::default(),
-            window: Window { limit, advertised: limit, come: 0, taken: 0, mean: USUAL_CHUNK },
+            window: Window::new(limit),
             streams,
             source: None,
         }
@@ -98,21 +108,40 @@ impl Receiver {
 
     /// Bytes held, in the reassembly and for the application, with the cost of holding them.
     pub(crate) fn buffered(&self, inbox: &Inbox) -> usize {
-        self.reassembly.bytes() + inbox.bytes()
+        self.reassembly.bytes() + self.map.memory() + inbox.bytes()
     }
 
-    /// Another packet is read.
-    pub(crate) fn begin_packet(&mut self) {
+    /// Bytes that [`renege`](Self::renege) may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.reassembly.spare()
+    }
+
+    /// Throws away what lies behind the first gap and was not delivered, and says so to the peer, which has to send it
+    /// again (RFC 9260, 6.2: a receiver that has no buffer left may drop what it reported in Gap Ack Blocks).
+    pub(crate) fn renege(&mut self) {
+        let (gone, payload) = self.reassembly.renege(self.map.index());
+        self.map.forget(&gone);
+        self.window.unread = self.window.unread.saturating_sub(payload);
+        self.ack.request();
+    }
+
+    /// Bytes that stay for as long as the association does.
+    pub(crate) fn lasting(&self) -> usize {
+        self.reassembly.lasting()
+    }
+
+    /// Another packet is read, while so much is spent of what all associations may hold.
+    pub(crate) fn begin_packet(&mut self, pressure: Pressure) {
+        self.window.pressure = pressure;
         self.copies.begin_packet();
     }
 
-    /// Takes a DATA chunk with `len` bytes of payload in, at least one, which are asked for only if they are wanted.
+    /// Takes a DATA chunk in, with a payload of at least one byte.
     #[inline]
     pub(crate) fn on_data(
         &mut self,
         head: DataHead,
-        len: usize,
-        payload: impl FnOnce(&mut Copies) -> Bytes,
+        payload: Payload<'_>,
         from: Option<PathId>,
         inbox: &mut Inbox,
     ) -> Verdict {
@@ -127,14 +156,15 @@ impl Receiver {
             }
             Arrival::TooFar => return self.dropped(),
         };
-        if !self.has_room(head.tsn, len, inbox) {
+        let len = payload.bytes.len();
+        let before = self.buffered(inbox);
+        if !self.has_room(head.tsn, before + len, len) {
             // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
-            if !self.is_stuck(inbox) || self.reassembly.begin_partial_delivery(inbox) {
+            if !self.is_stuck(head.tsn, inbox) || self.reassembly.begin_partial_delivery(inbox) {
                 return self.dropped();
             }
             return Verdict::OutOfResource;
         }
-        self.window.note_chunk(len);
         let had_gaps = self.map.has_gaps();
         self.map.record(head.tsn);
         // RFC 9260, 6.7: a gap, and what fills it, is answered at once; so is the I bit (6.2).
@@ -143,7 +173,10 @@ impl Receiver {
         if head.stream.0 >= self.streams {
             return Verdict::InvalidStream;
         }
-        match self.reassembly.insert(index, head, payload(&mut self.copies), inbox) {
+        let place = (index, self.map.index());
+        let taken = self.reassembly.insert(place, head, payload, &mut self.copies, inbox);
+        self.window.note_chunk(len, self.buffered(inbox).saturating_sub(before));
+        match taken {
             Ok(()) => Verdict::Accepted,
             Err(contradiction) => Verdict::Contradiction(contradiction.0),
         }
@@ -170,8 +203,9 @@ impl Receiver {
         self.ack.end_of_packet(now, options)
     }
 
-    /// The application took a message that had cost `bytes`.
+    /// The application took `bytes` of payload.
     pub(crate) fn on_taken(&mut self, bytes: usize) {
+        self.window.unread = self.window.unread.saturating_sub(bytes);
         self.window.taken += bytes;
         if self.window.wants_update() {
             self.ack.request();
@@ -198,9 +232,9 @@ impl Receiver {
 
     /// The window to advertise in a SACK that goes out now.
     pub(crate) fn advertise(&mut self, inbox: &Inbox) -> u32 {
-        self.window.advertised = self.open_window(inbox);
-        (self.window.come, self.window.taken) = (0, 0);
-        u32::try_from(self.window.advertised).unwrap_or(u32::MAX)
+        let window = self.window.of(self.buffered(inbox));
+        self.window.advertise(window);
+        u32::try_from(window).unwrap_or(u32::MAX)
     }
 
     /// A SHUTDOWN went out in the place of a SACK. It acknowledges and says nothing of the window, so that for the peer what
@@ -231,57 +265,112 @@ impl Receiver {
         Verdict::Dropped
     }
 
-    /// The window as it may be told.
-    fn open_window(&self, inbox: &Inbox) -> usize {
-        if self.window_is_open(inbox) { self.window.payload_of(self.free(inbox)) } else { 0 }
-    }
-
-    /// Whether a window may be told at all.
-    fn window_is_open(&self, inbox: &Inbox) -> bool {
-        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        self.free(inbox) >= USUAL_CHUNK.min(self.window.limit / 4)
-    }
-
-    fn free(&self, inbox: &Inbox) -> usize {
-        self.window.limit.saturating_sub(self.buffered(inbox))
-    }
-
-    /// Whether there is room: up to the limit for what extends the sequence, and up to twice the limit
-    /// for what fills a gap, because nothing behind the gap can be delivered before. The peer has
-    /// counted such a chunk against the window already when it sent it first.
-    fn has_room(&self, tsn: Tsn, len: usize, inbox: &Inbox) -> bool {
-        let held = self.buffered(inbox) + len;
-        if tsn.is_before(self.map.highest()) {
-            return held <= 2 * self.window.limit;
+    /// Whether there is room for a chunk with `len` bytes of payload, with which `held` bytes of memory would be held.
+    ///
+    /// What the peer was allowed to send is taken, and what fills a gap, because nothing behind the gap can be delivered
+    /// before; the peer has counted such a chunk against the window already when it sent it first. What it costs beside
+    /// the payload to hold it is no concern of the peer's, unless that is as much again as the limit.
+    fn has_room(&self, tsn: Tsn, held: usize, len: usize) -> bool {
+        let goes_on = || tsn == self.map.cumulative().next();
+        let fills = tsn.is_before(self.map.highest());
+        // Others need the room more than what cannot be delivered yet, and what is not read.
+        match self.window.pressure {
+            Pressure::None => {}
+            Pressure::Tight if fills || goes_on() => {}
+            Pressure::Tight => return false,
+            Pressure::Spent => return goes_on() && held - len < self.window.limit.min(LEAST),
         }
+        let window = &self.window;
         // RFC 9260, 6.2: nothing new while the window is closed.
-        held <= self.window.limit && self.window_is_open(inbox)
+        let wanted = || window.unread + len <= window.limit && window.is_open();
+        let bearable = || window.bearable(held - len) > 0;
+        held <= 2 * window.limit && (fills || bearable() && (window.allowed(len) || wanted()))
     }
 
     /// Whether a message larger than the buffer holds everything up: no gap is left to fill, and no
     /// message left for the application to take.
-    fn is_stuck(&self, inbox: &Inbox) -> bool {
-        inbox.is_empty() && !self.map.has_gaps()
+    fn is_stuck(&self, tsn: Tsn, inbox: &Inbox) -> bool {
+        inbox.is_empty() && !self.map.has_gaps() && tsn == self.map.cumulative().next()
     }
 }
 
 impl Window {
-    fn note_chunk(&mut self, len: usize) {
-        self.come += len;
-        self.mean = (self.mean * 7 + len).div_ceil(8);
+    /// INIT and INIT ACK tell of the whole limit.
+    fn new(limit: usize) -> Self {
+        let (mean, mean_cost) = (USUAL_CHUNK, USUAL_CHUNK + USUAL_CHUNK / 32);
+        let edge = limit as u64;
+        let pressure = Pressure::None;
+        Self {
+            limit,
+            pressure,
+            advertised: limit,
+            unread: 0,
+            come: 0,
+            taken: 0,
+            excess: 0,
+            total: 0,
+            edge,
+            mean,
+            mean_cost,
+        }
     }
 
-    /// How much payload fits `free` bytes: the peer counts payload only, and holding chunks costs more.
-    fn payload_of(&self, free: usize) -> usize {
-        free.saturating_mul(self.mean) / inbox::cost(self.mean)
+    /// A chunk was taken in that costs so much to hold.
+    fn note_chunk(&mut self, len: usize, cost: usize) {
+        self.unread += len;
+        self.come += len;
+        self.total += len as u64;
+        self.mean = (self.mean * 7 + len).div_ceil(8);
+        self.mean_cost = (self.mean_cost * 7 + cost.max(len)).div_ceil(8);
+    }
+
+    fn advertise(&mut self, window: usize) {
+        let excess = self.unread.saturating_sub(self.limit);
+        (self.come, self.taken, self.excess) = (0, 0, excess);
+        self.advertised = window;
+        // The SACK may be lost, so that what was told before it holds as well.
+        self.edge = self.edge.max(self.total + window as u64);
+    }
+
+    /// The window to tell while so much memory is held.
+    fn of(&self, held: usize) -> usize {
+        if self.pressure == Pressure::Spent {
+            let left = self.limit.min(LEAST).saturating_sub(held);
+            return if left < USUAL_CHUNK.min(self.limit / 4) { 0 } else { left };
+        }
+        let fresh = if self.is_open() { self.limit - self.unread } else { 0 };
+        // RFC 1122, 4.2.2.16: what the peer was allowed to send it may have sent; its edge does not move back,
+        let allowed = usize::try_from(self.edge.saturating_sub(self.total)).unwrap_or(usize::MAX);
+        // unless chunks are so small that holding them costs more than they.
+        fresh.max(allowed).min(self.bearable(held))
+    }
+
+    /// How much payload can be held beside so much memory, if chunks go on to be as large as they are.
+    fn bearable(&self, held: usize) -> usize {
+        let free = (2 * self.limit).saturating_sub(held);
+        let payload = free.saturating_mul(self.mean) / self.mean_cost.max(1);
+        if free < USUAL_CHUNK.min(self.limit / 4) { 0 } else { payload }
+    }
+
+    /// Whether the peer was told that so much would be taken.
+    fn allowed(&self, len: usize) -> bool {
+        self.total + len as u64 <= self.edge
+    }
+
+    /// Whether the window may be opened further.
+    fn is_open(&self) -> bool {
+        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
+        self.limit.saturating_sub(self.unread) >= USUAL_CHUNK.min(self.limit / 4)
     }
 
     /// RFC 9260, 6.2: a window update goes out when the window opened by a quarter of the buffer, and only
     /// where the peer may be waiting for it.
     fn wants_update(&self) -> bool {
         let quarter = self.limit / 4;
-        self.taken >= quarter && self.advertised < 2 * quarter
+        self.taken >= quarter + self.excess && self.advertised < 2 * quarter
     }
 }
 
 const USUAL_CHUNK: usize = 1400;
+/// Bytes that every association may hold.
+const LEAST: usize = 4096;

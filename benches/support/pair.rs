@@ -81,6 +81,28 @@ impl Pair {
         }
     }
 
+    /// An INIT arrives so many times, and each is answered.
+    pub(crate) fn flood(&mut self, count: usize) {
+        let peer = [SocketAddr::new(self.addresses[1], 7)];
+        self.ends[0].connectx(self.now, &peer, ConnectOptions::default()).unwrap();
+        let init = self.ends[0].poll_transmit(self.now, &mut self.buffer).unwrap();
+        let payload = self.buffer.split_to(init.len).freeze();
+        let datagram = Datagram {
+            source: self.addresses[0],
+            destination: init.destination,
+            udp_port: None,
+            zone: 0,
+            ecn: Ecn::NotEct,
+            payload,
+        };
+        for _ in 0..count {
+            self.ends[1].handle_datagram(self.now, datagram.clone());
+            self.buffer.clear();
+            self.ends[1].poll_transmit(self.now, &mut self.buffer).unwrap();
+            assert!(self.ends[1].poll_transmit(self.now, &mut self.buffer).is_none());
+        }
+    }
+
     /// Closes an association and forgets it on both sides.
     pub(crate) fn close(&mut self, id: AssociationId) {
         self.ends[0].association(id).unwrap().shutdown(self.now);

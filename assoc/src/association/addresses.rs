@@ -41,15 +41,21 @@ impl Named<'_> {
     }
 
     /// Makes unconfirmed paths of the addresses that are new, as many as may be, and says so, and what is ignored; without
-    /// those that are `gone`, of which the application has heard.
+    /// those that are `gone`, of which the application has heard. Each path is sent HEARTBEATs, and whether its address
+    /// wants them nobody knows (RFC 5062, section 4).
     pub(crate) fn add_new(&self, gone: &[IpAddr], ctx: &mut Context) {
         let config = ctx.config.clone();
+        let limits = &config.limits;
+        let mut unproved = ctx.paths.iter().filter(|path| !path.confirmed).count();
         let reach = self.reach(ctx);
         for peer in self.unknown_to(ctx).into_iter().filter(|peer| !gone.contains(peer)) {
             if let Some(reason) = self.objection(peer, reach, ctx) {
                 let change = AddressChange::Ignored(reason);
                 ctx.tell(Event::PeerAddressChange { peer, change });
-            } else if ctx.paths.len() < config.limits.peer_addresses {
+            } else if ctx.paths.len() < limits.peer_addresses
+                && unproved < limits.unproved_addresses
+            {
+                unproved += 1;
                 let id = ctx.paths.add(peer, PathState::Unconfirmed, &config);
                 ctx.tell_path(id, AddressChange::Unconfirmed);
             }

@@ -147,7 +147,7 @@ impl Association {
 
     fn begin_packet(&mut self, arrival: &Arrival) {
         let State::Open(tcb) = &mut self.state else { return };
-        tcb.receiver.begin_packet();
+        tcb.receiver.begin_packet(self.ctx.account.pressure());
         // RFC 9260, 12.4: one packet is answered by one packet, SACK and DATA apart.
         if let Some(path) = arrival.path.and_then(|id| self.ctx.paths.path(id)) {
             tcb.control.begin_packet(path.packet_limit());

@@ -17,7 +17,7 @@ use crate::cookie::Ties;
 use crate::event::{ActiveReason, AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
 use crate::path::{Path, PathId, PathState, heartbeat};
-use crate::recv::{Copies, Receiver, Verdict};
+use crate::recv::{Payload, Receiver, Verdict};
 use crate::send::Sender;
 use crate::timer::Timer;
 
@@ -206,27 +206,20 @@ impl Tcb {
     #[inline]
     pub(crate) fn on_data_chunk(
         &mut self,
-        packet: &[u8],
+        packet: &Bytes,
         raw: &RawChunk<'_>,
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Result<Outcome, DecodeError> {
-        let (head, payload) = raw.read_data()?;
-        // What waits here must not hold on to a packet that is mostly something else.
-        let small = payload.len() < packet.len() / LARGEST_SHARE;
-        let keep = |copies: &mut Copies| match small {
-            true => copies.copy(packet, payload),
-            false => raw.data_payload(),
-        };
-        Ok(self.on_data(head, payload.len(), keep, arrival, ctx))
+        let (head, bytes) = raw.read_data()?;
+        Ok(self.on_data(head, Payload { packet, bytes }, arrival, ctx))
     }
 
     #[inline]
     fn on_data(
         &mut self,
         head: DataHead,
-        len: usize,
-        payload: impl FnOnce(&mut Copies) -> Bytes,
+        payload: Payload<'_>,
         arrival: &Arrival,
         ctx: &mut Context,
     ) -> Outcome {
@@ -238,12 +231,12 @@ impl Tcb {
             return Outcome::Continue;
         }
         ctx.statistics.data_chunks_received += 1;
-        if len == 0 {
+        if payload.bytes.is_empty() {
             // RFC 9260, 6.2
             return self.abort(Cause::NoUserData { tsn: head.tsn }, arrival);
         }
         let stream = head.stream;
-        match self.receiver.on_data(head, len, payload, arrival.path, &mut ctx.inbox) {
+        match self.receiver.on_data(head, payload, arrival.path, &mut ctx.inbox) {
             Verdict::Accepted => {}
             Verdict::Duplicate => ctx.statistics.duplicate_chunks += 1,
             Verdict::Dropped => ctx.statistics.dropped_chunks += 1,
@@ -471,6 +464,3 @@ pub(crate) fn abort_chunk(cause: Option<Cause>) -> Chunk {
 pub(crate) fn is_well_formed(abort: &Abort) -> bool {
     abort.causes.raw_iter().all(|cause| cause.is_ok())
 }
-
-/// A payload of less than this part of its packet is kept as a copy.
-const LARGEST_SHARE: usize = 4;

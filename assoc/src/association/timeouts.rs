@@ -172,6 +172,10 @@ impl Tcb {
             path.heartbeat.schedule(now, left);
             return;
         }
+        // Whoever it belongs to did not ask for it, and however many peers name it, it is not to be flooded.
+        if !path.confirmed && !ctx.probes.take(now) {
+            return path.heartbeat.schedule(now, path.rto.current());
+        }
         path.heartbeat.request();
         ctx.schedule_heartbeat(now, id);
     }

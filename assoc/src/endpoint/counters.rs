@@ -22,10 +22,16 @@ pub struct Counters {
     pub out_of_the_blue: u64,
     /// Packets that have no place where they came, such as INIT bundled with other chunks.
     pub out_of_place: u64,
+    /// INITs beyond the rate that is allowed, of which nothing more was looked at.
+    pub inits_dropped: u64,
     /// INITs answered with INIT ACK.
     pub inits_answered: u64,
     /// Associations that peers opened.
     pub accepted: u64,
+    /// Associations that peers wanted to open and that were refused, because there are too many or memory is short.
+    pub refused: u64,
+    /// How often all that an association held behind gaps was thrown away, because memory was short.
+    pub reneged: u64,
     /// Notices that quoted none of our packets.
     pub notices_not_believed: u64,
     /// What became of `connectx`.

@@ -25,7 +25,10 @@ impl Endpoint {
         packet: &Packet,
         init: &Init,
     ) -> Option<Reply> {
-        let offer = match PeerOffer::read(init, self.config.limits.peer_addresses) {
+        let limits = &self.config.limits;
+        // Its source is proved by the cookie.
+        let most = limits.peer_addresses.min(limits.unproved_addresses + 1);
+        let offer = match PeerOffer::read(init, most) {
             Ok(offer) => offer,
             Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
             Err(Refusal::SmallWindow) => {
@@ -41,7 +44,8 @@ impl Endpoint {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
             }
-            let own = self.fresh_offer(datagram, None, None);
+            let room = self.room_for_stranger(datagram, &offer);
+            let own = self.fresh_offer(datagram, room, None, None);
             return self.init_ack(now, datagram, packet, own, &offer, Ties::default());
         };
         let source = (datagram.source, datagram.zone);
@@ -57,7 +61,8 @@ impl Endpoint {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
                 let listed = self.told_by(id);
-                let own = self.fresh_offer(datagram, Some(streams), listed);
+                let room = self.init_ack_share();
+                let own = self.fresh_offer(datagram, room, Some(streams), listed);
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
             InitAction::RefuseNewAddresses(new) => {
@@ -177,7 +182,8 @@ impl Endpoint {
         if !self.listening || self.time_wait.contains(now, cookie.tags.local) {
             return self.drop_packet(Dropped::BadCookie);
         }
-        if self.table.len() >= self.config.limits.associations {
+        if self.table.len() >= self.config.limits.associations || !self.make_room() {
+            self.counters.refused += 1;
             let chunk = abort(false, Some(Cause::OutOfResource));
             let way = Way::back(datagram);
             return self.refuse(now, Reply::to(packet.header, way, cookie.tags.peer, chunk));
@@ -260,16 +266,37 @@ impl Endpoint {
         usize::from(self.config.path_mtu).saturating_sub(INIT_ACK_FIXED) / 3
     }
 
+    /// What our own addresses may take of the INIT ACK for somebody whose source address nothing proves: the packet is to
+    /// be no more than so many times as large as the INIT, lest it serve to flood the address (as RFC 9000, 8.1, has it).
+    fn room_for_stranger(&self, datagram: &Datagram, offer: &PeerOffer) -> usize {
+        let ip = if datagram.source.is_ipv4() { 20 } else { 40 };
+        let below = if datagram.udp_port.is_some() { ip + 8 } else { ip };
+        let most = AMPLIFICATION * (below + datagram.payload.len());
+        let adaptation = if self.config.adaptation.is_some() { 8 } else { 0 };
+        let route = [datagram.destination, datagram.source];
+        let cookie = Cookie::LEAST
+            + Cookie::size_of(&route)
+            + Cookie::size_of(&offer.addresses)
+            + if offer.adaptation.is_some() { 4 } else { 0 }
+            + if datagram.udp_port.is_some() { 2 } else { 0 }
+            + if datagram.zone != 0 { 4 } else { 0 };
+        let reports = offer.unrecognized.iter().map(|report| report.len().next_multiple_of(4) + 4);
+        let fixed = below + INIT_ACK_HEADERS + adaptation + cookie.next_multiple_of(4);
+        let fixed = fixed + reports.sum::<usize>();
+        most.saturating_sub(fixed).min(self.init_ack_share())
+    }
+
     /// An offer with a new tag: what is not said is as the endpoint has it.
     fn fresh_offer(
         &mut self,
         datagram: &Datagram,
+        room: usize,
         outbound_streams: Option<u16>,
         listed: Option<Vec<IpAddr>>,
     ) -> LocalOffer {
         let tag = self.fresh_tag();
         let listed = listed.unwrap_or_else(|| self.listed_for(Some(datagram.destination)));
-        let addresses = fitting(&listed, self.init_ack_share());
+        let addresses = fitting(&listed, room);
         self.offer(tag, addresses, is_link_local(datagram.source), outbound_streams)
     }
 
@@ -329,6 +356,10 @@ pub(super) fn random_tsn(rng: &mut impl rand::Rng) -> Tsn {
     Tsn::new(rng.random())
 }
 
+/// How many times as large as an INIT its INIT ACK may be, as IP packets.
+const AMPLIFICATION: usize = 3;
+// The common header, INIT ACK without parameters, and the head of the cookie.
+const INIT_ACK_HEADERS: usize = 12 + 20 + 4;
 // IPv6, UDP, the common header, INIT ACK without parameters, and the cookie without addresses.
 const INIT_ACK_FIXED: usize = 40 + 8 + 12 + 20 + 160;
 

@@ -36,6 +36,8 @@ pub(super) struct Table {
     entries: OwnMap<AssociationId, Box<Entry>>,
     names: Names,
     deadlines: BTreeSet<(Instant, AssociationId)>,
+    /// Those that hold much behind gaps, by how much that was.
+    hoards: BTreeSet<(usize, AssociationId)>,
     /// Associations that something was done to since they were drained.
     touched: VecDeque<AssociationId>,
 }
@@ -54,6 +56,8 @@ struct Entry {
     tag: Option<VerificationTag>,
     addresses: Vec<PeerAddress>,
     deadline: Option<Instant>,
+    /// What is noted in `hoards`, 0 if nothing is.
+    hoard: usize,
     touched: bool,
 }
 
@@ -72,8 +76,14 @@ impl Table {
 
     pub(super) fn insert(&mut self, association: Association) {
         let id = association.id();
-        let entry =
-            Entry { association, tag: None, addresses: Vec::new(), deadline: None, touched: false };
+        let entry = Entry {
+            association,
+            tag: None,
+            addresses: Vec::new(),
+            deadline: None,
+            hoard: 0,
+            touched: false,
+        };
         self.entries.insert(id, Box::new(entry));
         self.index(id);
     }
@@ -87,6 +97,7 @@ impl Table {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, id));
         }
+        self.hoards.remove(&(entry.hoard, id));
         Some(entry.association)
     }
 
@@ -142,7 +153,32 @@ impl Table {
         if std::mem::take(&mut entry.association.ctx.addresses_changed) {
             self.index(id);
         }
+        self.note_memory(id);
         self.note_deadline(id);
+    }
+
+    /// The association that holds the most behind gaps; it is touched, and counted no more.
+    pub(super) fn take_hoard(&mut self) -> Option<&mut Association> {
+        let (_, id) = self.hoards.pop_last()?;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.hoard = 0;
+        }
+        self.touch(id)
+    }
+
+    fn note_memory(&mut self, id: AssociationId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.association.note_memory();
+        let now = entry.association.spare();
+        let now = if now < HOARD { 0 } else { now };
+        if now.abs_diff(entry.hoard) < HOARD {
+            return;
+        }
+        self.hoards.remove(&(entry.hoard, id));
+        entry.hoard = now;
+        if now > 0 {
+            self.hoards.insert((now, id));
+        }
     }
 
     /// Whether the addresses of an association changed, which is to be noted before the next packet.
@@ -238,6 +274,9 @@ fn found_by(association: &Association) -> (Option<VerificationTag>, Vec<PeerAddr
     let addresses = association.ctx.paths.iter().map(address).collect();
     (Some(association.ctx.me.local_tag), addresses)
 }
+
+/// Less than this many bytes behind gaps is not worth being thrown away, nor a change of as many being noted.
+const HOARD: usize = 16 << 10;
 
 /// Tags of associations that ended: a cookie that is still valid must not bring one back, and for a moment what was
 /// overtaken by the end gets no answer. What comes later is out of the blue like anything else.

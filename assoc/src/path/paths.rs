@@ -55,12 +55,21 @@ impl Paths {
     pub(crate) fn add(&mut self, peer: IpAddr, state: PathState, config: &Config) -> PathId {
         let id = PathId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
+        if self.paths.len() == self.paths.capacity() {
+            // They are large, and come at the beginning.
+            self.paths.reserve_exact(self.paths.len() / 4 + 1);
+        }
         self.paths.push(Path::new(id, peer, state, &self.settings, config));
         id
     }
 
     pub(crate) fn remove(&mut self, id: PathId) {
         self.paths.retain(|path| path.id != id);
+    }
+
+    /// Bytes that the paths take, here and in the endpoint's table.
+    pub(crate) fn memory(&self) -> usize {
+        self.paths.capacity() * size_of::<Path>() + self.paths.len() * NAME
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -272,3 +281,6 @@ impl Paths {
         earliest(self.paths.iter().map(Path::next_timeout))
     }
 }
+
+/// What an address takes in the table that finds associations by it, in bytes.
+const NAME: usize = 128;

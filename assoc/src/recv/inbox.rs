@@ -9,35 +9,49 @@ use crate::message::Received;
 /// Messages in the order they may be taken, and what they cost.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    messages: VecDeque<Received>,
+    messages: VecDeque<Waiting>,
     bytes: usize,
     /// Whether something came in since the application was last told.
     news: bool,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    message: Received,
+    /// Bytes of memory that it alone keeps from being used again.
+    cost: u32,
+}
+
 impl Inbox {
+    /// Puts a message in whose payload takes up so much memory.
     #[inline]
-    pub(crate) fn push(&mut self, message: Received) {
-        self.bytes += cost(message.payload.len());
-        self.messages.push_back(message);
+    pub(crate) fn push(&mut self, message: Received, memory: usize) {
+        let cost = memory + ENTRY;
+        self.bytes += cost;
+        // A message is smaller than the receive buffer, which is at most 2^30 bytes.
+        self.messages.push_back(Waiting { message, cost: cost as u32 });
         self.news = true;
     }
 
     pub(crate) fn pop(&mut self) -> Option<Received> {
-        let message = self.messages.pop_front()?;
-        self.bytes -= cost(message.payload.len());
+        let Waiting { message, cost } = self.messages.pop_front()?;
+        self.bytes -= cost as usize;
+        if self.messages.is_empty() && self.messages.capacity() > KEPT {
+            // A long queue is not kept for a time that may not come again.
+            self.messages = VecDeque::new();
+        }
         Some(message)
     }
 
     /// Takes out the parts of a message whose rest will not come: nobody can use them.
     pub(crate) fn cut(&mut self, stream: StreamId) {
-        let whole = |message: &Received| message.stream == stream && !message.more;
+        let whole = |Waiting { message, .. }: &Waiting| message.stream == stream && !message.more;
         let behind = self.messages.iter().rposition(whole).map_or(0, |at| at + 1);
         let mut at = 0;
-        self.messages.retain(|message| {
+        self.messages.retain(|Waiting { message, cost }| {
             at += 1;
             let part = at > behind && message.stream == stream;
-            self.bytes -= if part { cost(message.payload.len()) } else { 0 };
+            self.bytes -= if part { *cost as usize } else { 0 };
             !part
         });
     }
@@ -57,12 +71,10 @@ impl Inbox {
     }
 }
 
-/// What `len` bytes of payload cost to hold: many tiny messages must not hold much memory for nothing.
-pub(crate) fn cost(len: usize) -> usize {
-    len + ENTRY
-}
-
-const ENTRY: usize = std::mem::size_of::<Received>();
+/// What it costs that a message waits, beside the memory of its payload.
+pub(crate) const ENTRY: usize = size_of::<Waiting>();
+/// A queue with room for more than this is given back when it is empty.
+const KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -84,13 +96,13 @@ mod tests {
         let mut inbox = Inbox::default();
         let kept =
             [part(1, true, "a"), part(1, false, "b"), part(2, true, "c"), part(1, false, "d")];
-        kept.iter().for_each(|message| inbox.push(message.clone()));
-        inbox.push(part(1, true, "cut"));
-        inbox.push(part(1, true, "cut"));
+        kept.iter().for_each(|message| inbox.push(message.clone(), 10));
+        inbox.push(part(1, true, "cut"), 10);
+        inbox.push(part(1, true, "cut"), 10);
         inbox.cut(StreamId(1));
         let bytes = inbox.bytes();
         let left: Vec<_> = std::iter::from_fn(|| inbox.pop()).collect();
         assert_eq!(left, kept);
-        assert_eq!((bytes, inbox.bytes()), (4 * cost(1), 0));
+        assert_eq!((bytes, inbox.bytes()), (4 * (10 + ENTRY), 0));
     }
 }

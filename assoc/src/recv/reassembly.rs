@@ -5,19 +5,25 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{DataHead, Ppid, Sequence, Ssn, StreamId};
 
-use super::inbox::{Inbox, cost};
+use super::copies::{ALLOCATION, Copies, Kept, Payload};
+use super::inbox::Inbox;
 use crate::message::Received;
+use crate::ssns::NextSsns;
 
 /// Holds what cannot be delivered yet.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     /// Fragments with consecutive TSNs, by the number of the first one.
     runs: BTreeMap<u64, Run>,
-    /// The SSN of each stream's next ordered message, as far as streams were used.
-    next_ssns: Vec<Ssn>,
-    /// The streams on which something had to wait.
-    streams: BTreeMap<StreamId, Stream>,
+    /// Whole ordered messages ahead of their turn, whatever their stream.
+    early: BTreeMap<(StreamId, u16), Early>,
+    /// The streams on which a message is being delivered in parts.
+    partial: BTreeMap<StreamId, Partial>,
+    next: NextSsns,
+    /// Bytes of memory for all of these but `next`.
     bytes: usize,
+    /// What of these cannot be thrown away, because it lies at or before the Cumulative TSN, as far as that was looked at.
+    stuck: usize,
     /// An empty queue for the parts of the next message, so that none is asked for.
     spare: VecDeque<Bytes>,
 }
@@ -32,7 +38,11 @@ struct Run {
     piece: Piece,
     /// Some of the message went to the application already: the rest follows part by part.
     partial: bool,
-    parts: VecDeque<Bytes>,
+    /// The payload of the first fragment, which most runs of a hostile peer consist of, and of the others.
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+    /// Bytes of memory for all this.
+    cost: usize,
 }
 
 /// What part of which message a fragment is, or a run of them.
@@ -43,7 +53,8 @@ struct Piece {
     ends: bool,
 }
 
-/// What all fragments of a message have in common.
+/// What a message is known by. It is told by the first fragment: TSNs alone say which fragments belong together (RFC 9260,
+/// 3.3.1). Those of a message MUST have the same stream and SSN, but no receiver has to check, and kernels do not abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
     stream: StreamId,
@@ -52,13 +63,35 @@ struct Kind {
     unordered: bool,
 }
 
+/// A whole message.
+#[derive(Debug)]
+struct Whole {
+    kind: Kind,
+    tsns: Span,
+    payload: Kept,
+}
+
+/// The TSNs of a message, as numbers that never wrap.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: u64,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Early {
+    ppid: Ppid,
+    payload: Bytes,
+    tsns: Span,
+    cost: u32,
+}
+
 #[derive(Debug, Default)]
-struct Stream {
-    /// Whole messages ahead of their turn.
-    early: BTreeMap<u16, Received>,
-    /// A message of the stream is being delivered in parts; unordered ones wait for its end.
-    partial: bool,
-    held: Vec<Received>,
+struct Partial {
+    /// The message is an ordered one.
+    ordered: bool,
+    /// Unordered messages that wait for its end, with the memory of their payload.
+    held: Vec<(Received, usize)>,
 }
 
 impl Reassembly {
@@ -67,13 +100,20 @@ impl Reassembly {
         self.bytes
     }
 
-    /// Takes a fragment in and delivers what it completes; `index` is its TSN as a number that never wraps.
+    /// Bytes that stay for as long as the association does, because its streams were used.
+    pub(crate) fn lasting(&self) -> usize {
+        self.next.memory()
+    }
+
+    /// Takes a fragment in and delivers what it completes; `index` is its TSN as a number that never wraps, `cumulative` the
+    /// Cumulative TSN.
     #[inline]
     pub(crate) fn insert(
         &mut self,
-        index: u64,
+        (index, cumulative): (u64, u64),
         head: DataHead,
-        payload: Bytes,
+        payload: Payload<'_>,
+        copies: &mut Copies,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
         let Sequence::Ssn(ssn) = head.sequence else {
@@ -81,21 +121,37 @@ impl Reassembly {
         };
         let unordered = head.flags.unordered;
         let kind = Kind { stream: head.stream, ssn, ppid: head.ppid, unordered };
-        if head.flags.beginning && head.flags.ending {
-            return self.complete(kind, payload, inbox);
+        if !head.flags.beginning || !head.flags.ending {
+            let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
+            return self.insert_fragment((index, cumulative), piece, payload.hold(), inbox);
         }
-        let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
-        self.insert_fragment(index, piece, payload, inbox)
+        if self.is_in_turn(kind) {
+            let Kept { bytes, memory } = copies.keep(payload);
+            inbox.push(kind.message(bytes, false), memory);
+            if !unordered {
+                self.next.set(kind.stream, ssn.next());
+            }
+            return Ok(());
+        }
+        let tsns = Span { first: index, last: index };
+        self.complete(Whole { kind, tsns, payload: payload.hold() }, cumulative, inbox)
+    }
+
+    /// Whether a whole message is the next of its stream while nothing waits.
+    #[inline]
+    fn is_in_turn(&self, kind: Kind) -> bool {
+        self.early.is_empty()
+            && self.partial.is_empty()
+            && (kind.unordered || kind.ssn == self.next.of(kind.stream))
     }
 
     fn insert_fragment(
         &mut self,
-        index: u64,
+        (index, cumulative): (u64, u64),
         piece: Piece,
-        payload: Bytes,
+        payload: Kept,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
-        self.bytes += cost(payload.len());
         let first = self.place(index, piece, payload)?;
         let Some(run) = self.runs.get(&first) else { return Ok(()) };
         if run.partial {
@@ -106,23 +162,23 @@ impl Reassembly {
             return Ok(());
         }
         let Some(mut run) = self.runs.remove(&first) else { return Ok(()) };
-        self.bytes -= run.cost();
-        let payload = concatenated(&run.parts);
-        run.parts.clear();
-        if run.parts.capacity() <= SPARE_MAX {
-            self.spare = run.parts;
+        self.bytes -= run.cost;
+        let (tsns, kind) = (Span { first, last: run.last }, run.piece.kind);
+        let payload = run.take_payload();
+        run.rest.clear();
+        if run.rest.capacity() <= SPARE_MAX {
+            self.spare = run.rest;
         }
-        self.complete(run.piece.kind, payload, inbox)
+        self.complete(Whole { kind, tsns, payload }, cumulative, inbox)
     }
 
     /// RFC 9260, 6.9: begins to deliver a message in parts because the buffer cannot hold it whole.
     /// Whether there is one whose turn it is.
     pub(crate) fn begin_partial_delivery(&mut self, inbox: &mut Inbox) -> bool {
-        let Self { streams, next_ssns, .. } = &*self;
         let in_turn = |kind: &Kind| {
             // One message of a stream at a time, so that parts of two are never mixed.
-            let partial = streams.get(&kind.stream).is_some_and(|stream| stream.partial);
-            !partial && (kind.unordered || kind.ssn == next_of(next_ssns, kind.stream))
+            !self.partial.contains_key(&kind.stream)
+                && (kind.unordered || kind.ssn == self.next.of(kind.stream))
         };
         let ready = |run: &Run| run.piece.begins && !run.partial && in_turn(&run.piece.kind);
         let Some(&first) = self.runs.iter().find(|(_, run)| ready(run)).map(|(first, _)| first)
@@ -131,43 +187,44 @@ impl Reassembly {
         };
         let Some(run) = self.runs.get_mut(&first) else { return false };
         run.partial = true;
-        self.streams.entry(run.piece.kind.stream).or_default().partial = true;
+        let Kind { stream, unordered, .. } = run.piece.kind;
+        self.partial.insert(stream, Partial { ordered: !unordered, held: Vec::new() });
         self.deliver_part(first, inbox);
         true
     }
 
     /// The streams on which a message was being delivered in parts.
     pub(crate) fn partial_streams(&self) -> impl Iterator<Item = StreamId> + '_ {
-        self.runs.values().filter(|run| run.partial).map(|run| run.piece.kind.stream)
+        self.partial.keys().copied()
     }
 
     /// Delivers what has come since of a message that is delivered in parts.
     fn deliver_part(&mut self, first: u64, inbox: &mut Inbox) {
         let Some(run) = self.runs.get_mut(&first) else { return };
-        self.bytes -= run.cost();
-        let payload = concatenated(&std::mem::take(&mut run.parts));
-        let Kind { stream, ssn, ppid, unordered } = run.piece.kind;
-        let more = !run.piece.ends;
-        inbox.push(Received { stream, ppid, unordered, more, payload });
+        let Kept { bytes, memory } = run.take_payload();
+        let (kind, more) = (run.piece.kind, !run.piece.ends);
+        inbox.push(kind.message(bytes, more), memory);
+        self.bytes -= std::mem::replace(&mut run.cost, RUN) - RUN;
         if more {
             return;
         }
         self.runs.remove(&first);
-        let state = self.streams.entry(stream).or_default();
-        state.partial = false;
-        for message in state.held.drain(..) {
-            self.bytes -= cost(message.payload.len());
-            inbox.push(message);
+        self.bytes -= RUN;
+        let held = self.partial.remove(&kind.stream).unwrap_or_default().held;
+        for (message, memory) in held {
+            self.bytes -= HELD + memory;
+            inbox.push(message, memory);
         }
-        if !unordered {
-            self.set_next(stream, ssn.next());
+        if !kind.unordered {
+            self.next.set(kind.stream, kind.ssn.next());
         }
         // Whatever it was that came in parts, messages in their turn had to wait for its end.
-        self.release(stream, inbox);
+        self.release(kind.stream, inbox);
     }
 
     /// Puts a fragment where it belongs and says where the run begins that it is a part of.
-    fn place(&mut self, index: u64, piece: Piece, payload: Bytes) -> Result<u64, Contradiction> {
+    fn place(&mut self, index: u64, piece: Piece, payload: Kept) -> Result<u64, Contradiction> {
+        let Kept { bytes, memory } = payload;
         // Most fragments come in their order: they end the run before them, and nothing is behind.
         if !self.runs.contains_key(&(index + 1))
             && let Some((&first, before)) = self.runs.range_mut(..index).next_back()
@@ -176,19 +233,25 @@ impl Reassembly {
         {
             before.last = index;
             before.piece.ends = piece.ends;
-            before.parts.push_back(payload);
+            before.cost += PART + memory;
+            self.bytes += PART + memory;
+            if before.rest.capacity() == 0 {
+                before.rest = std::mem::take(&mut self.spare);
+            }
+            before.rest.push_back(bytes);
             return Ok(first);
         }
-        let mut parts = std::mem::take(&mut self.spare);
-        parts.push_back(payload);
-        self.join(index, Run { last: index, piece, partial: false, parts })
+        let cost = RUN + memory;
+        self.bytes += cost;
+        let rest = VecDeque::new();
+        self.join(index, Run { last: index, piece, partial: false, first: bytes, rest, cost })
     }
 
     /// Joins a run with its neighbours and says where the result begins.
     fn join(&mut self, index: u64, mut run: Run) -> Result<u64, Contradiction> {
         if let Some(behind) = self.runs.remove(&(index + 1)) {
             if run.piece.goes_on_with(behind.piece)? {
-                run.append(behind);
+                self.bytes -= run.append(behind);
             } else {
                 self.runs.insert(index + 1, behind);
             }
@@ -197,106 +260,117 @@ impl Reassembly {
             && before.last + 1 == index
             && before.piece.goes_on_with(run.piece)?
         {
-            before.append(run);
+            self.bytes -= before.append(run);
             return Ok(first);
         }
         self.runs.insert(index, run);
         Ok(index)
     }
 
-    #[inline]
+    /// Delivers a whole message, or keeps it until its turn comes.
     fn complete(
         &mut self,
-        kind: Kind,
-        payload: Bytes,
+        Whole { kind, tsns, payload: Kept { bytes, memory } }: Whole,
+        cumulative: u64,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
         let Kind { stream, ssn, ppid, unordered } = kind;
-        let message = Received { stream, ppid, unordered, more: false, payload };
-        if self.streams.is_empty() && (unordered || ssn == next_of(&self.next_ssns, stream)) {
-            inbox.push(message);
-            if !unordered {
-                self.set_next(stream, ssn.next());
-            }
-            return Ok(());
-        }
-        self.complete_in_turn(ssn, message, inbox)
-    }
-
-    /// The same where messages may have to wait for others.
-    fn complete_in_turn(
-        &mut self,
-        ssn: Ssn,
-        message: Received,
-        inbox: &mut Inbox,
-    ) -> Result<(), Contradiction> {
-        let stream = message.stream;
-        let in_parts = self.streams.get_mut(&stream).filter(|stream| stream.partial);
-        if message.unordered {
+        let in_parts = self.partial.get_mut(&stream);
+        if unordered {
             match in_parts {
-                Some(state) => {
-                    self.bytes += cost(message.payload.len());
-                    state.held.push(message);
+                Some(partial) => {
+                    self.bytes += HELD + memory;
+                    partial.held.push((kind.message(bytes, false), memory));
                 }
-                None => inbox.push(message),
+                None => inbox.push(kind.message(bytes, false), memory),
             }
             return Ok(());
         }
-        let next = next_of(&self.next_ssns, stream);
-        if ssn == next && in_parts.is_none() {
-            inbox.push(message);
-            self.set_next(stream, next.next());
-            self.release(stream, inbox);
-            return Ok(());
+        let next = self.next.of(stream);
+        if ssn == next {
+            match in_parts {
+                None => {
+                    inbox.push(kind.message(bytes, false), memory);
+                    self.next.set(stream, next.next());
+                    self.release(stream, inbox);
+                    return Ok(());
+                }
+                Some(partial) if partial.ordered => return Err(USED_AGAIN),
+                Some(_) => {}
+            }
         }
-        if ssn.is_before(next) {
-            return Err(Contradiction("a stream sequence number was used again"));
+        // RFC 9260, 6.5: every message between the next one and this has a TSN of its own, behind the Cumulative TSN. There
+        // may be more than 32,767 of them, so that the SSN alone does not say what is before and what is behind.
+        let between = u64::from(ssn.since(next));
+        if ssn.is_before(next) && between >= tsns.first.saturating_sub(cumulative) {
+            return Err(USED_AGAIN);
         }
-        self.bytes += cost(message.payload.len());
-        match self.streams.entry(stream).or_default().early.insert(ssn.value(), message) {
+        let cost = EARLY + memory;
+        self.bytes += cost;
+        // A message is smaller than the receive buffer, which is at most 2^30 bytes.
+        let early = Early { ppid, payload: bytes, tsns, cost: cost as u32 };
+        match self.early.insert((stream, ssn.value()), early) {
             None => Ok(()),
-            Some(_) => Err(Contradiction("a stream sequence number was used again")),
+            Some(_) => Err(USED_AGAIN),
         }
     }
 
     /// Delivers the messages whose turn has come.
     fn release(&mut self, stream: StreamId, inbox: &mut Inbox) {
-        let Some(state) = self.streams.get_mut(&stream) else { return };
-        let mut next = next_of(&self.next_ssns, stream);
-        while let Some(message) = state.early.remove(&next.value()) {
-            self.bytes -= cost(message.payload.len());
-            inbox.push(message);
+        let mut next = self.next.of(stream);
+        while let Some(early) = self.early.remove(&(stream, next.value())) {
+            let Early { ppid, payload, cost, .. } = early;
+            self.bytes -= cost as usize;
+            let kind = Kind { stream, ssn: next, ppid, unordered: false };
+            inbox.push(kind.message(payload, false), cost as usize - EARLY);
             next = next.next();
         }
-        self.set_next(stream, next);
+        self.next.set(stream, next);
     }
 
-    #[inline]
-    fn set_next(&mut self, StreamId(stream): StreamId, next: Ssn) {
-        let at = usize::from(stream);
-        if at >= self.next_ssns.len() {
-            self.next_ssns.resize(at + 1, Ssn::default());
+    /// Bytes that throwing away what lies behind the Cumulative TSN may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.bytes.saturating_sub(self.stuck)
+    }
+
+    /// Throws away what lies behind the Cumulative TSN and was not delivered: the TSNs of it, in order, and how many bytes
+    /// of payload that was.
+    pub(crate) fn renege(&mut self, cumulative: u64) -> (Vec<(u64, u64)>, usize) {
+        let (mut gone, mut payload) = (Vec::new(), 0);
+        for (first, run) in self.runs.split_off(&(cumulative + 1)) {
+            self.bytes -= run.cost;
+            payload += run.len();
+            gone.push((first, run.last));
         }
-        if let Some(place) = self.next_ssns.get_mut(at) {
-            *place = next;
-        }
+        self.early.retain(|_, early| {
+            let stays = early.tsns.first <= cumulative;
+            if !stays {
+                self.bytes -= early.cost as usize;
+                payload += early.payload.len();
+                gone.push((early.tsns.first, early.tsns.last));
+            }
+            stays
+        });
+        self.stuck = self.bytes;
+        gone.sort_unstable();
+        (gone, payload)
     }
 }
 
-#[inline]
-fn next_of(next_ssns: &[Ssn], StreamId(stream): StreamId) -> Ssn {
-    next_ssns.get(usize::from(stream)).copied().unwrap_or_default()
+impl Kind {
+    #[inline]
+    fn message(self, payload: Bytes, more: bool) -> Received {
+        let Self { stream, ppid, unordered, .. } = self;
+        Received { stream, ppid, unordered, more, payload }
+    }
 }
 
 impl Piece {
-    /// Whether `next`, whose TSNs follow directly, belongs to the same message.
+    /// Whether `next`, whose TSNs follow directly, belongs to the same message (RFC 9260, 6.9).
     fn goes_on_with(self, next: Self) -> Result<bool, Contradiction> {
         match (self.ends, next.begins) {
             (true, true) => Ok(false),
-            (false, false) if self.kind.agrees(next.kind) => Ok(true),
-            (false, false) => {
-                Err(Contradiction("fragments of a message differ in stream or order"))
-            }
+            (false, false) => Ok(true),
             (true, false) => Err(Contradiction("a fragment follows the end of a message")),
             (false, true) => Err(Contradiction("a message begins within another one")),
         }
@@ -304,48 +378,58 @@ impl Piece {
 }
 
 impl Run {
-    fn cost(&self) -> usize {
-        self.parts.iter().map(|part| cost(part.len())).sum()
+    /// Bytes of payload.
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// The fewer parts join the more, so that a peer that sends its fragments last first gains nothing by it.
-    fn append(&mut self, mut next: Run) {
+    /// Takes the payload of all fragments out.
+    fn take_payload(&mut self) -> Kept {
+        let first = std::mem::take(&mut self.first);
+        if self.rest.is_empty() && self.cost > RUN {
+            return Kept { bytes: first, memory: self.cost - RUN };
+        }
+        let len = first.len() + self.len();
+        let mut whole = BytesMut::with_capacity(len);
+        whole.extend_from_slice(&first);
+        for part in self.rest.drain(..) {
+            whole.extend_from_slice(&part);
+        }
+        Kept { bytes: whole.freeze(), memory: len + ALLOCATION }
+    }
+
+    /// Appends a run that follows. The fewer parts join the more, so that a peer that sends its fragments last first gains
+    /// nothing by it. How many bytes less the two cost together than apart.
+    fn append(&mut self, mut next: Run) -> usize {
         self.last = next.last;
         self.piece.ends = next.piece.ends;
-        if next.parts.len() <= self.parts.len() {
+        self.cost += next.cost - RUN + PART;
+        if next.rest.len() <= self.rest.len() {
             #[cfg(test)]
-            tests::MOVED.set(tests::MOVED.get() + next.parts.len());
-            self.parts.append(&mut next.parts);
-            return;
+            tests::MOVED.set(tests::MOVED.get() + 1 + next.rest.len());
+            self.rest.push_back(next.first);
+            self.rest.append(&mut next.rest);
+            return RUN - PART;
         }
-        std::mem::swap(&mut self.parts, &mut next.parts);
+        std::mem::swap(&mut self.rest, &mut next.rest);
         #[cfg(test)]
-        tests::MOVED.set(tests::MOVED.get() + next.parts.len());
-        for part in next.parts.into_iter().rev() {
-            self.parts.push_front(part);
+        tests::MOVED.set(tests::MOVED.get() + 1 + next.rest.len());
+        self.rest.push_front(next.first);
+        for part in next.rest.into_iter().rev() {
+            self.rest.push_front(part);
         }
+        RUN - PART
     }
 }
 
-impl Kind {
-    /// RFC 9260, 6.6: the SSN of unordered fragments has no meaning. The PPID is the first fragment's.
-    fn agrees(self, other: Kind) -> bool {
-        self.stream == other.stream
-            && self.unordered == other.unordered
-            && (self.unordered || self.ssn == other.ssn)
-    }
-}
-
-fn concatenated(parts: &VecDeque<Bytes>) -> Bytes {
-    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-    for part in parts {
-        whole.extend_from_slice(part);
-    }
-    whole.freeze()
-}
-
+const USED_AGAIN: Contradiction = Contradiction("a stream sequence number was used again");
 /// A queue for more parts than this is not kept for the next message.
 const SPARE_MAX: usize = 64;
+// The nodes of a tree are half full at least, and so are queues that grow.
+const RUN: usize = 2 * (size_of::<u64>() + size_of::<Run>());
+const EARLY: usize = 2 * (size_of::<(StreamId, u16)>() + size_of::<Early>());
+const PART: usize = 2 * size_of::<Bytes>();
+const HELD: usize = 2 * size_of::<(Received, usize)>();
 
 #[cfg(test)]
 mod tests {
@@ -353,6 +437,7 @@ mod tests {
 
     use usctp_chunk::{Data, DataFlags, Tsn};
 
+    use super::super::copies::SHARED;
     use super::*;
 
     thread_local! {
@@ -362,7 +447,20 @@ mod tests {
 
     impl Reassembly {
         fn take(&mut self, index: u64, data: Data, inbox: &mut Inbox) -> Result<(), Contradiction> {
-            self.insert(index, data.head(), data.payload, inbox)
+            // Nothing is missing before it, as far as the tests go that do not say otherwise.
+            self.take_behind(index.saturating_sub(1), index, data, inbox)
+        }
+
+        fn take_behind(
+            &mut self,
+            cumulative: u64,
+            index: u64,
+            data: Data,
+            inbox: &mut Inbox,
+        ) -> Result<(), Contradiction> {
+            let payload = Payload { packet: &data.payload, bytes: &data.payload };
+            let place = (index, cumulative);
+            self.insert(place, data.head(), payload, &mut Copies::default(), inbox)
         }
     }
 
@@ -406,7 +504,7 @@ mod tests {
     #[test]
     fn ordered_messages_wait_for_their_turn_across_the_wrap() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
-        reassembly.set_next(StreamId(1), Ssn::new(65_535));
+        reassembly.next.set(StreamId(1), Ssn::new(65_535));
         reassembly.take(3, data(3, 1, true, true, "third"), &mut inbox).unwrap();
         reassembly.take(2, data(2, 0, true, true, "second"), &mut inbox).unwrap();
         assert!(inbox.pop().is_none());
@@ -422,7 +520,7 @@ mod tests {
         reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
         reassembly.take(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
-        assert_eq!(reassembly.bytes(), 0);
+        assert_eq!(reassembly.bytes(), RUN, "that it goes on is remembered");
         let mut unordered = data(9, 0, true, true, "unordered");
         unordered.flags.unordered = true;
         reassembly.take(9, unordered, &mut inbox).unwrap();
@@ -500,10 +598,76 @@ mod tests {
         reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
         assert!(reassembly.take(2, data(2, 0, true, false, "b"), &mut inbox).is_err());
         let mut reassembly = Reassembly::default();
-        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
-        assert!(reassembly.take(2, data(2, 1, false, true, "b"), &mut inbox).is_err());
-        let mut reassembly = Reassembly::default();
         reassembly.take(2, data(2, 0, false, true, "b"), &mut inbox).unwrap();
         assert!(reassembly.take(3, data(3, 0, false, true, "c"), &mut inbox).is_err());
+    }
+
+    #[test]
+    fn the_first_fragment_says_what_a_message_is_whatever_the_others_say() {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+            let fragments = [
+                data(1, 0, true, false, "a"),
+                Data { ppid: Ppid(8), ..data(2, 7, false, false, "b") },
+                Data { stream: StreamId(2), ..data(3, 1, false, true, "c") },
+            ];
+            for at in order {
+                let fragment = fragments[at].clone();
+                reassembly.take(at as u64 + 1, fragment, &mut inbox).unwrap();
+            }
+            let whole = inbox.pop().unwrap();
+            assert_eq!(
+                (whole.stream, whole.ppid, &whole.payload[..]),
+                (StreamId(1), Ppid(7), &b"abc"[..])
+            );
+            reassembly.take(4, data(4, 1, true, true, "next"), &mut inbox).unwrap();
+            assert_eq!(delivered(&mut inbox), ["next"]);
+            assert_eq!(reassembly.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn more_than_half_of_all_numbers_of_a_stream_may_wait_behind_a_gap() {
+        const COUNT: u64 = 65_535;
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.next.set(StreamId(1), Ssn::new(40_000));
+        let message = |tsn| data(tsn, 40_000u16.wrapping_add(tsn as u16 - 1), true, true, "x");
+        // The first TSN is missing all the time.
+        for tsn in 2..=COUNT {
+            reassembly.take_behind(0, tsn, message(tsn), &mut inbox).unwrap();
+        }
+        // One that was used, and not as long ago as TSNs are missing, is none of them.
+        let used = data(COUNT + 1, 39_999, true, true, "used");
+        assert_eq!(reassembly.take_behind(0, COUNT, used, &mut inbox), Err(USED_AGAIN));
+        assert!(inbox.pop().is_none());
+        reassembly.take_behind(COUNT, 1, message(1), &mut inbox).unwrap();
+        assert_eq!(delivered(&mut inbox).len() as u64, COUNT);
+        assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_reneged_on_lies_behind_the_cumulative_tsn_and_is_taken_anew() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        // TSN 1 begins a message; 3 and 4 wait for it, 4 to 5 for their rest.
+        let pieces = [
+            data(1, 0, true, false, "a"),
+            data(3, 1, true, true, "early"),
+            data(5, 2, true, false, "b"),
+            data(6, 2, false, false, "c"),
+        ];
+        for piece in &pieces {
+            let index = piece.tsn.value().into();
+            reassembly.take_behind(1, index, piece.clone(), &mut inbox).unwrap();
+        }
+        let kept = RUN + 1 + SHARED;
+        assert_eq!(reassembly.renege(1), (vec![(3, 3), (5, 6)], 7));
+        assert_eq!(reassembly.bytes(), kept);
+        for piece in [&pieces[1], &pieces[2], &pieces[3], &data(7, 2, false, true, "d")] {
+            let index = piece.tsn.value().into();
+            reassembly.take_behind(1, index, piece.clone(), &mut inbox).unwrap();
+        }
+        reassembly.take_behind(7, 2, data(2, 0, false, true, "z"), &mut inbox).unwrap();
+        assert_eq!(delivered(&mut inbox), ["az", "early", "bcd"]);
+        assert_eq!(reassembly.bytes(), 0);
     }
 }

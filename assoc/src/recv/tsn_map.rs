@@ -45,6 +45,16 @@ impl TsnMap {
         self.cumulative
     }
 
+    /// The number of the Cumulative TSN that never wraps.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Bytes that the gaps take.
+    pub(crate) fn memory(&self) -> usize {
+        self.ranges.len() * COST_OF_RANGE
+    }
+
     /// The highest TSN that arrived.
     pub(crate) fn highest(&self) -> Tsn {
         self.ranges.back().map_or(self.cumulative, |range| range.last)
@@ -79,6 +89,9 @@ impl TsnMap {
             if let Some(range) = self.ranges.front().filter(|r| r.first == tsn.next()) {
                 let last = range.last;
                 self.ranges.pop_front();
+                if self.ranges.is_empty() && self.ranges.capacity() > KEPT {
+                    self.ranges = VecDeque::new();
+                }
                 self.advance(last);
             }
             return;
@@ -137,6 +150,29 @@ impl TsnMap {
         self.duplicates.clear();
     }
 
+    /// Forgets TSNs behind the Cumulative TSN that arrived, as if they had not: runs of them, each with its first and last
+    /// number that never wraps, in order.
+    pub(crate) fn forget(&mut self, runs: &[(u64, u64)]) {
+        let (cumulative, index) = (self.cumulative, self.index);
+        let tsn = |number: u64| cumulative.plus(number.saturating_sub(index) as u32);
+        let number = |tsn: Tsn| index + u64::from(tsn.since(cumulative));
+        let mut runs = runs.iter().copied().peekable();
+        let mut left = VecDeque::new();
+        for Range { first, last } in std::mem::take(&mut self.ranges) {
+            let (mut first, last) = (number(first), number(last));
+            while let Some((from, to)) = runs.next_if(|(from, _)| *from <= last) {
+                if first < from {
+                    left.push_back(Range { first: tsn(first), last: tsn(from - 1) });
+                }
+                first = first.max(to + 1);
+            }
+            if first <= last {
+                left.push_back(Range { first: tsn(first), last: tsn(last) });
+            }
+        }
+        self.ranges = left;
+    }
+
     fn advance(&mut self, to: Tsn) {
         self.index += u64::from(to.since(self.cumulative));
         self.cumulative = to;
@@ -160,6 +196,10 @@ impl TsnMap {
 
 // As many as the reports of a few lost SACKs; the rest is of no use to the sender.
 const MAX_DUPLICATES: usize = 64;
+// A queue may have room for twice what is in it.
+const COST_OF_RANGE: usize = 2 * size_of::<Range>();
+/// A queue with room for more gaps than this is given back when there are none.
+const KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +227,21 @@ mod tests {
         assert_eq!(gaps(&map), [(3, 3)]);
         assert_eq!(map.classify(Tsn::new(5)), Arrival::Duplicate);
         assert_eq!(map.classify(Tsn::new(1)), Arrival::Duplicate);
+    }
+
+    #[test]
+    fn what_is_forgotten_has_not_arrived() {
+        let mut map = TsnMap::new(Tsn::new(u32::MAX));
+        for tsn in [u32::MAX, 0, 2, 3, 4, 5, 6, 8, 10, 11] {
+            map.record(Tsn::new(tsn));
+        }
+        assert_eq!((map.cumulative(), map.index()), (Tsn::new(0), 2));
+        assert_eq!(gaps(&map), [(2, 6), (8, 8), (10, 11)]);
+        // TSNs 3, 5 and 6, and 8 to 10: the last of them as if 9 had been there.
+        map.forget(&[(5, 5), (7, 8), (10, 10), (12, 12)]);
+        assert_eq!(gaps(&map), [(2, 2), (4, 4), (11, 11)]);
+        assert_eq!(map.highest(), Tsn::new(11));
+        assert!(matches!(map.classify(Tsn::new(3)), Arrival::New(5)));
     }
 
     #[test]

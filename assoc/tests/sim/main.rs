@@ -25,6 +25,7 @@ mod failover_cuts;
 mod failover_hints;
 mod failover_options;
 mod failover_play;
+mod flood;
 mod in_one_go;
 mod init_ack;
 mod limits;

@@ -237,7 +237,7 @@ fn a_window_that_opens_during_the_close_is_told_to_the_peer() {
         ladder.says(z(1), &[chunk]);
     }
     let last = ladder.hears_all().pop().unwrap();
-    assert!(matches!(last.chunks.last(), Some(Chunk::Sack(sack)) if sack.a_rwnd == 0));
+    assert!(matches!(last.chunks.last(), Some(Chunk::Sack(sack)) if sack.a_rwnd < 1400));
     ladder.shuts_down();
     ladder.expects(z(1), &[ChunkType::SHUTDOWN]);
     while ladder.network.receive(ours, id).is_some() {}

@@ -19,7 +19,7 @@ use self::pair::Pair;
 use self::table::Table;
 
 /// What is counted. Each is run for two amounts of work: the difference is free of what happens once.
-const WORKLOADS: [Workload; 6] = [
+const WORKLOADS: [Workload; 7] = [
     Workload {
         name: "messages of 64 bytes",
         unit: "message",
@@ -46,6 +46,7 @@ const WORKLOADS: [Workload; 6] = [
     },
     Workload { name: "exchanges of 64 bytes", unit: "packet", run: exchanges, counts: [200, 1000] },
     Workload { name: "associations", unit: "association", run: associations, counts: [50, 250] },
+    Workload { name: "INITs answered", unit: "INIT", run: inits, counts: [200, 1000] },
 ];
 
 struct Workload {
@@ -83,6 +84,11 @@ fn associations(count: usize) -> u64 {
         let id = pair.connect();
         pair.close(id);
     }
+    count as u64
+}
+
+fn inits(count: usize) -> u64 {
+    Pair::new(1500).flood(count);
     count as u64
 }
 

@@ -1,0 +1,102 @@
+//! The stream sequence number of each stream's next ordered message, in memory for the streams that were used.
+
+use usctp_chunk::{Ssn, StreamId};
+
+/// Numbers in pages: a stream with a high number costs a page and the way to it, and not all streams below it.
+#[derive(Debug, Default)]
+pub(crate) struct NextSsns {
+    pages: Vec<Option<Box<Page>>>,
+    /// How many of the pages there are.
+    used: usize,
+}
+
+type Page = [Ssn; PAGE];
+
+impl NextSsns {
+    /// The next number of a stream: 0 if none was used.
+    #[inline]
+    pub(crate) fn of(&self, StreamId(stream): StreamId) -> Ssn {
+        let stream = usize::from(stream);
+        let page = self.pages.get(stream / PAGE).and_then(Option::as_ref);
+        page.and_then(|page| page.get(stream % PAGE)).copied().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, stream: StreamId, next: Ssn) {
+        if let Some(place) = self.place(stream) {
+            *place = next;
+        }
+    }
+
+    /// The next number of a stream, which is used with that.
+    #[inline]
+    pub(crate) fn take(&mut self, stream: StreamId) -> Ssn {
+        let Some(place) = self.place(stream) else { return Ssn::default() };
+        let ssn = *place;
+        *place = ssn.next();
+        ssn
+    }
+
+    /// Starts all streams anew.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.pages.len() * size_of::<Option<Box<Page>>>() + self.used * size_of::<Page>()
+    }
+
+    #[inline]
+    fn place(&mut self, StreamId(stream): StreamId) -> Option<&mut Ssn> {
+        let stream = usize::from(stream);
+        if !matches!(self.pages.get(stream / PAGE), Some(Some(_))) {
+            self.add(stream / PAGE);
+        }
+        self.pages.get_mut(stream / PAGE)?.as_mut()?.get_mut(stream % PAGE)
+    }
+
+    #[cold]
+    fn add(&mut self, page: usize) {
+        if page >= self.pages.len() {
+            self.pages.reserve_exact(page + 1 - self.pages.len());
+            self.pages.resize_with(page + 1, || None);
+        }
+        if let Some(place) = self.pages.get_mut(page) {
+            *place = Some(Box::new([Ssn::default(); PAGE]));
+            self.used += 1;
+        }
+    }
+}
+
+/// Streams of a page: 256 bytes, and at most 4,096 for the way to all pages.
+const PAGE: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_of_a_plain_table(steps in proptest::collection::vec((any::<u16>(), any::<u16>()), 1..60)) {
+            let mut ssns = NextSsns::default();
+            let mut table = std::collections::BTreeMap::new();
+            for (stream, ssn) in steps {
+                prop_assert_eq!(ssns.of(StreamId(stream)).value(), table.get(&stream).copied().unwrap_or(0));
+                ssns.set(StreamId(stream), Ssn::new(ssn));
+                prop_assert_eq!(ssns.take(StreamId(stream)).value(), ssn);
+                table.insert(stream, ssn.wrapping_add(1));
+                prop_assert_eq!(ssns.of(StreamId(stream)).value(), ssn.wrapping_add(1));
+            }
+        }
+    }
+
+    #[test]
+    fn one_high_stream_costs_no_more_than_a_packet_or_three() {
+        let mut ssns = NextSsns::default();
+        ssns.set(StreamId(u16::MAX), Ssn::new(1));
+        assert!(ssns.memory() < 4_500, "{}", ssns.memory());
+    }
+}
