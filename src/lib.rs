@@ -40,9 +40,9 @@ mod stack;
 
 pub use bytes::Bytes;
 pub use usctp_assoc::{
-    ActiveReason, AddressChange, Advertise, AssociationId, AssociationState, Compat, ConfigError,
-    CongestionControl, ConnectCounters, ConnectError, ConnectOptions, CookieOptions, Counters,
-    Event, FailoverOptions, FailureReason, HeartbeatOptions, IgnoredReason, LimitOptions,
+    ActiveReason, AddressChange, Advertise, AssociationId, AssociationState, Budget, Compat,
+    ConfigError, CongestionControl, ConnectCounters, ConnectError, ConnectOptions, CookieOptions,
+    Counters, Event, FailoverOptions, FailureReason, HeartbeatOptions, IgnoredReason, LimitOptions,
     LossDetection, LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options,
     PathCounts, PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudOptions,
     PmtudState, PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions, RemovedReason,

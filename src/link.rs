@@ -60,6 +60,7 @@ pub struct Links {
 #[derive(Debug)]
 pub struct Inbox {
     slots: Slots,
+    init_slots: Slots,
     udp_slots: UdpSlots,
     arrived: Vec<Arrived>,
     /// Addresses that this host got, with the numbers of their interfaces.
@@ -72,7 +73,7 @@ pub struct Inbox {
 pub struct Ready {
     /// The caller's own descriptor is readable.
     pub woken: bool,
-    sockets: u8,
+    sockets: u16,
 }
 
 /// What went over the links since they were opened.
@@ -92,6 +93,9 @@ pub struct LinkCounters {
     pub malformed: u64,
     /// Packets that the kernel dropped because a receive buffer was full: [`LinkBuffers`] says how much it holds.
     pub receive_drops: u64,
+    /// INITs that the kernel dropped because their buffer was full: over raw IP they have one of their own, so that a flood
+    /// of them takes no room from others.
+    pub init_drops: u64,
 }
 
 /// Counters that several threads add to.
@@ -230,9 +234,9 @@ impl Links {
     pub fn wait(&self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
         // The caller's descriptor comes first, the open sockets follow; `bits` says which is which.
         let mut polled: [_; SOCKETS + 1] = array::from_fn(|_| PollFd::new(wake, PollFlags::POLLIN));
-        let mut bits = [0_u8; SOCKETS + 1];
+        let mut bits = [0_u16; SOCKETS + 1];
         let mut used = 1;
-        for (position, socket) in (0_u8..).zip(self.sockets()) {
+        for (position, socket) in (0_u16..).zip(self.sockets()) {
             let (Some(fd), Some(slot), Some(bit)) =
                 (socket, polled.get_mut(used), bits.get_mut(used))
             else {
@@ -287,6 +291,14 @@ impl Links {
                 }
             }
         }
+        // What belongs to associations comes first.
+        for (bit, raw) in [(INITS_V4, &self.raw_v4), (INITS_V6, &self.raw_v6)] {
+            if let (true, Some(raw)) = (ready.has(bit), raw) {
+                let Inbox { init_slots, arrived, .. } = inbox;
+                let result = raw.receive_inits(init_slots, arrived, &self.counters, datagrams);
+                report(result, "raw IP, INITs");
+            }
+        }
         let fresh = datagrams.get(before..).unwrap_or_default();
         // What reflects our tag may come from this host itself, of whose new address the kernel has told by now.
         let asks = ready.has(WATCH) || fresh.iter().any(reflects_tag);
@@ -301,7 +313,8 @@ impl Links {
 
     /// What went over the links; the kernel's drop counts are asked for here.
     pub fn counters(&self) -> LinkCounters {
-        let raw: u64 = [&self.raw_v4, &self.raw_v6].into_iter().flatten().map(RawLink::drops).sum();
+        let raws = || [&self.raw_v4, &self.raw_v6].into_iter().flatten();
+        let raw: u64 = raws().map(RawLink::drops).sum();
         LinkCounters {
             received: self.counters.received.value(),
             sent: self.counters.sent.value(),
@@ -309,6 +322,7 @@ impl Links {
             send_drops: self.counters.send_drops.value(),
             malformed: self.counters.malformed.value(),
             receive_drops: raw + self.udp.as_ref().map_or(0, UdpLink::drops),
+            init_drops: raws().map(RawLink::init_drops).sum(),
         }
     }
 
@@ -365,6 +379,8 @@ impl Links {
             udp(Family::V4),
             udp(Family::V6),
             self.watch.as_ref().map(AsFd::as_fd),
+            self.raw_v4.as_ref().and_then(RawLink::inits),
+            self.raw_v6.as_ref().and_then(RawLink::inits),
         ]
     }
 
@@ -421,27 +437,29 @@ impl Links {
 }
 
 /// Sockets that `Links` can hold.
-const SOCKETS: usize = 7;
+const SOCKETS: usize = 9;
 
 // The bits of `Ready`, in the order of `Links::sockets`.
-const RAW_V4: u8 = 1 << 0;
-const RAW_V6: u8 = 1 << 1;
-const ICMP_V4: u8 = 1 << 2;
-const ICMP_V6: u8 = 1 << 3;
-const UDP_V4: u8 = 1 << 4;
-const UDP_V6: u8 = 1 << 5;
-const WATCH: u8 = 1 << 6;
+const RAW_V4: u16 = 1 << 0;
+const RAW_V6: u16 = 1 << 1;
+const ICMP_V4: u16 = 1 << 2;
+const ICMP_V6: u16 = 1 << 3;
+const UDP_V4: u16 = 1 << 4;
+const UDP_V6: u16 = 1 << 5;
+const WATCH: u16 = 1 << 6;
+const INITS_V4: u16 = 1 << 7;
+const INITS_V6: u16 = 1 << 8;
 
 impl Ready {
     /// Every link is to be tried.
-    pub const ALL: Self = Self { woken: false, sockets: u8::MAX };
+    pub const ALL: Self = Self { woken: false, sockets: u16::MAX };
 
     /// Whether any link has something.
     pub fn any(self) -> bool {
         self.sockets != 0
     }
 
-    fn has(self, bit: u8) -> bool {
+    fn has(self, bit: u16) -> bool {
         self.sockets & bit != 0
     }
 }
@@ -451,6 +469,7 @@ impl Inbox {
     pub fn new() -> Self {
         Self {
             slots: Slots::new(),
+            init_slots: Slots::new(),
             udp_slots: UdpSlots::new(),
             arrived: Vec::new(),
             gained: Vec::new(),

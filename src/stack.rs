@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
-use usctp_assoc::{Config, ConnectError, Endpoint, Options};
+use usctp_assoc::{Budget, Config, ConnectError, Endpoint, Options};
 
 use crate::address;
 use crate::capture::Capture;
@@ -27,6 +27,9 @@ pub const UDP_PORT: u16 = 9899;
 /// How long a graceful close may take when a stack or a socket is dropped, unless it is chosen otherwise.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What peers may make all sockets hold together, unless it is chosen otherwise: twice what one may.
+const MEMORY: usize = 512 << 20;
+
 /// How often a port is drawn that is to be free over IP and over UDP.
 const DRAWS: u32 = 64;
 
@@ -40,6 +43,8 @@ pub struct Stack {
     thread: Option<JoinHandle<()>>,
     carriers: Carriers,
     linger: Duration,
+    /// What peers may make all sockets hold together.
+    memory: Arc<Budget>,
     warnings: Vec<String>,
 }
 
@@ -64,6 +69,8 @@ pub struct StackStatistics {
     pub buffers: Option<LinkBuffers>,
     /// Packets out of the blue (RFC 9260, section 8.4) that this process answered.
     pub out_of_the_blue_answered: u64,
+    /// Bytes of memory that peers make the sockets hold: at most about what [`Builder::memory`] says.
+    pub memory: usize,
 }
 
 /// Chooses the links of a [`Stack`] and opens them. If none is chosen, it is raw IP.
@@ -76,6 +83,7 @@ pub struct Builder {
     fds: Vec<OwnedFd>,
     capture: Option<PathBuf>,
     linger: Duration,
+    memory: usize,
 }
 
 impl Stack {
@@ -88,6 +96,7 @@ impl Stack {
             fds: Vec::new(),
             capture: None,
             linger: LINGER,
+            memory: MEMORY,
         }
     }
 
@@ -129,6 +138,7 @@ impl Stack {
         if bound.is_empty() {
             endpoint.set_unlisted(address::inner_of(&host));
         }
+        endpoint.share_budget(&self.memory);
         let driver = Arc::downgrade(&self.driver);
         let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
         let endpoint = Arc::new(endpoint);
@@ -189,6 +199,7 @@ impl Stack {
             links: self.driver.links().counters(),
             buffers: self.driver.links().buffers(),
             out_of_the_blue_answered: self.driver.answered(),
+            memory: self.memory.held(),
         }
     }
 
@@ -248,6 +259,13 @@ impl Builder {
         self
     }
 
+    /// Bytes of memory that peers may make all sockets of the stack hold together, beside what each may,
+    /// [`LimitOptions::memory`](crate::LimitOptions::memory): see [`Budget`] for what is refused first. Default 512 MiB.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// Opens the links and starts the I/O thread.
     ///
     /// # Errors
@@ -280,7 +298,8 @@ impl Builder {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Stack { driver, thread: Some(thread), carriers, linger: self.linger, warnings })
+        let (linger, memory) = (self.linger, Budget::new(self.memory));
+        Ok(Stack { driver, thread: Some(thread), carriers, linger, memory, warnings })
     }
 }
 

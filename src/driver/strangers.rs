@@ -93,3 +93,8 @@ pub(crate) fn destination_port(datagram: &Datagram) -> Option<u16> {
     let &[_, _, high, low] = datagram.payload.first_chunk()?;
     Some(u16::from_be_bytes([high, low]))
 }
+
+/// Whether the verification tag is 0, as that of an INIT is, and of nothing else.
+pub(crate) fn has_no_tag(datagram: &Datagram) -> bool {
+    matches!(datagram.payload.first_chunk(), Some([_, _, _, _, 0, 0, 0, 0]))
+}

@@ -12,7 +12,7 @@ use usctp_assoc::{Datagram, PathNotice};
 use super::Driver;
 use super::lead::Waiter;
 use super::outgoing::Batch;
-use super::strangers::{Strangers, destination_port};
+use super::strangers::{Strangers, destination_port, has_no_tag};
 use crate::link::{Inbox, Ready};
 
 /// What only the thread that leads uses.
@@ -110,8 +110,8 @@ impl Turn {
 
     /// Gives packets and notices to the endpoints they are for, each endpoint's in one go.
     fn deliver(&mut self, driver: &Driver) {
-        // Sorting keeps the order within a port.
-        self.datagrams.sort_by_key(destination_port);
+        // Sorting keeps the order within a port, but for INITs: packets of associations do not wait for them.
+        self.datagrams.sort_by_key(|datagram| (destination_port(datagram), has_no_tag(datagram)));
         let mut datagrams = self.datagrams.drain(..).peekable();
         while let Some(first) = datagrams.next() {
             let port = destination_port(&first);

@@ -12,25 +12,43 @@ const LISTED_PORTS: usize = 512;
 const ACCEPT: sock_filter = statement(libc::BPF_RET | libc::BPF_K, u32::MAX);
 const DROP: sock_filter = statement(libc::BPF_RET | libc::BPF_K, 0);
 
-/// Accepts SCTP packets to the given destination ports, or to all ports.
-pub(super) fn destination_ports(family: Family, ports: &[u16], all: bool) -> Vec<sock_filter> {
-    if all {
-        return vec![ACCEPT];
-    }
-    let (Some(least), Some(greatest)) = (ports.iter().min(), ports.iter().max()) else {
+/// Which packets are wanted by their verification tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// All.
+    Any,
+    /// Those with tag 0: INITs (RFC 9260, section 8.5.1, A).
+    Zero,
+    /// The others.
+    NotZero,
+}
+
+/// Accepts SCTP packets to the given destination ports, or to all ports, with such tags.
+pub(super) fn packets(family: Family, ports: &[u16], all: bool, tags: Tags) -> Vec<sock_filter> {
+    if ports.is_empty() && !all {
         return vec![DROP];
+    }
+    // An IPv4 raw socket's packets begin with the IP header, an IPv6 raw socket's behind it.
+    let (mut program, mode) = match family {
+        // X = 4 * (first octet & 0xf): the length of the IP header.
+        Family::V4 => {
+            (vec![statement(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0)], libc::BPF_IND)
+        }
+        Family::V6 => (Vec::new(), libc::BPF_ABS),
     };
-    let half = libc::BPF_LD | libc::BPF_H;
-    // The destination port is the second half-word of the common header (RFC 9260, section 3.1). An
-    // IPv4 raw socket's packets begin with the IP header, an IPv6 raw socket's behind it.
-    let mut program = match family {
-        Family::V4 => vec![
-            // X = 4 * (first octet & 0xf): the length of the IP header.
-            statement(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0),
-            statement(half | libc::BPF_IND, 2),
-        ],
-        Family::V6 => vec![statement(half | libc::BPF_ABS, 2)],
-    };
+    // The verification tag is the second word of the common header, and the destination port its second half-word
+    // (RFC 9260, section 3.1).
+    let tag = statement(libc::BPF_LD | libc::BPF_W | mode, 4);
+    match tags {
+        Tags::Any => {}
+        Tags::Zero => program.extend([tag, jump(libc::BPF_JEQ, 0, 1, 0), DROP]),
+        Tags::NotZero => program.extend([tag, jump(libc::BPF_JEQ, 0, 0, 1), DROP]),
+    }
+    if all {
+        program.push(ACCEPT);
+        return program;
+    }
+    program.push(statement(libc::BPF_LD | libc::BPF_H | mode, 2));
     if ports.len() <= LISTED_PORTS {
         for port in ports {
             program.push(jump(libc::BPF_JEQ, u32::from(*port), 0, 1));
@@ -38,9 +56,10 @@ pub(super) fn destination_ports(family: Family, ports: &[u16], all: bool) -> Vec
         }
         program.push(DROP);
     } else {
-        program.push(jump(libc::BPF_JGE, u32::from(*least), 1, 0));
+        let (least, greatest) = (ports.iter().min(), ports.iter().max());
+        program.push(jump(libc::BPF_JGE, least.map_or(0, |port| u32::from(*port)), 1, 0));
         program.push(DROP);
-        program.push(jump(libc::BPF_JGT, u32::from(*greatest), 0, 1));
+        program.push(jump(libc::BPF_JGT, greatest.map_or(0, |port| u32::from(*port)), 0, 1));
         program.push(DROP);
         program.push(ACCEPT);
     }

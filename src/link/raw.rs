@@ -10,6 +10,7 @@ use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel
 use usctp_assoc::Datagram;
 
 use super::buffers::Slots;
+use super::filter::Tags;
 use super::ip::{IpHeader, is_unicast, zone_between};
 use super::sys::{self, Arrived, Outgoing};
 use super::{Counters, Family, filter};
@@ -20,14 +21,18 @@ use crate::link::LinkError;
 pub(super) struct RawLink {
     fd: OwnedFd,
     family: Family,
-    /// A second socket that takes nothing. Linux passes over a raw socket whose receive buffer is full, and
-    /// when no other one of the protocol is open it tells the sender "protocol unreachable", which would end
-    /// the association of a peer that believes it (RFC 9260, section 10, ICMP8). This one is never full.
+    /// A second socket, for INITs: however many come, they fill no buffer that packets of associations wait in, and are
+    /// read after those.
+    ///
+    /// It has to be there in any case. Linux passes over a raw socket whose receive buffer is full, and
+    /// when no other one of the protocol has room it tells the sender "protocol unreachable", which would end
+    /// the association of a peer that believes it (RFC 9260, section 10, ICMP8). This one is full only while INITs come
+    /// faster than they can be thrown away.
     ///
     /// It costs the kernel a clone of each packet: 220 to 240 ns of 3,700 for one of 1,480 bytes from `sendmmsg` to
     /// `recvmmsg` over veth. It is there at all times, since nobody could open it when the buffer fills up: that
     /// happens while this process has no time to read.
-    _stand_in: Option<OwnedFd>,
+    inits: Option<OwnedFd>,
 }
 
 impl RawLink {
@@ -43,42 +48,46 @@ impl RawLink {
             let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
             sys::socket_of(&sender)
         };
-        let stand_in = channel()?;
-        sys::attach_filter(stand_in.as_fd(), &filter::destination_ports(family, &[], false))?;
-        Ok(Self { _stand_in: Some(stand_in), ..Self::from_fd(channel()?, family)? })
+        let inits = channel()?;
+        prepare(inits.as_fd(), family)?;
+        Ok(Self { inits: Some(inits), ..Self::from_fd(channel()?, family)? })
     }
 
     /// Prepares a raw SCTP socket opened elsewhere.
     pub(super) fn from_fd(fd: OwnedFd, family: Family) -> io::Result<Self> {
-        let link = Self { fd, family, _stand_in: None };
-        link.accept_ports(&[], false)?;
-        sys::enlarge_buffers(link.fd.as_fd());
-        let fd = link.fd.as_fd();
-        match family {
-            Family::V4 => {
-                // The kernel writes the IP header of what we send, also on a socket opened
-                // elsewhere.
-                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
-                sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-                // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
-            }
-            Family::V6 => {
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-                sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
-            }
-        }
-        sys::let_fragment(fd, family == Family::V4, false)?;
-        Ok(link)
+        prepare(fd.as_fd(), family)?;
+        sys::enlarge_buffers(fd.as_fd());
+        sys::let_fragment(fd.as_fd(), family == Family::V4, false)?;
+        Ok(Self { fd, family, inits: None })
     }
 
     /// Lets the kernel deliver packets to these destination ports only, or to all.
     pub(super) fn accept_ports(&self, ports: &[u16], all: bool) -> io::Result<()> {
-        sys::attach_filter(self.fd.as_fd(), &filter::destination_ports(self.family, ports, all))
+        let attach = |fd: &OwnedFd, tags| {
+            sys::attach_filter(fd.as_fd(), &filter::packets(self.family, ports, all, tags))
+        };
+        match &self.inits {
+            Some(inits) => {
+                attach(inits, Tags::Zero)?;
+                attach(&self.fd, Tags::NotZero)
+            }
+            None => attach(&self.fd, Tags::Any),
+        }
     }
 
     /// Packets that the kernel dropped because the receive buffer was full.
     pub(super) fn drops(&self) -> u64 {
         sys::drops(self.fd.as_fd())
+    }
+
+    /// The same of INITs, where they have a buffer of their own.
+    pub(super) fn init_drops(&self) -> u64 {
+        self.inits.as_ref().map_or(0, |fd| sys::drops(fd.as_fd()))
+    }
+
+    /// The socket for INITs, where there is one.
+    pub(super) fn inits(&self) -> Option<BorrowedFd<'_>> {
+        self.inits.as_ref().map(AsFd::as_fd)
     }
 
     /// Takes one batch from the socket.
@@ -89,10 +98,35 @@ impl RawLink {
         counters: &Counters,
         datagrams: &mut Vec<Datagram>,
     ) -> io::Result<()> {
+        self.receive_from(self.fd.as_fd(), slots, arrived, counters, datagrams)
+    }
+
+    /// Takes one batch of INITs, where they have a socket of their own.
+    pub(super) fn receive_inits(
+        &self,
+        slots: &mut Slots,
+        arrived: &mut Vec<Arrived>,
+        counters: &Counters,
+        datagrams: &mut Vec<Datagram>,
+    ) -> io::Result<()> {
+        match self.inits() {
+            Some(fd) => self.receive_from(fd, slots, arrived, counters, datagrams),
+            None => Ok(()),
+        }
+    }
+
+    fn receive_from(
+        &self,
+        fd: BorrowedFd<'_>,
+        slots: &mut Slots,
+        arrived: &mut Vec<Arrived>,
+        counters: &Counters,
+        datagrams: &mut Vec<Datagram>,
+    ) -> io::Result<()> {
         arrived.clear();
         let (offered, overflow) = slots.offer();
         let named = self.family == Family::V6;
-        sys::receive_batch(self.fd.as_fd(), offered, overflow, Slots::OVERFLOW, named, arrived)?;
+        sys::receive_batch(fd, offered, overflow, Slots::OVERFLOW, named, arrived)?;
         for (index, arrived) in arrived.iter().enumerate() {
             match self.datagram(slots, index, arrived) {
                 Some(datagram) => datagrams.push(datagram),
@@ -135,6 +169,23 @@ impl RawLink {
 impl AsFd for RawLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Sets what receiving needs; the socket hears nothing until it is told what.
+fn prepare(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
+    sys::attach_filter(fd, &filter::packets(family, &[], false, Tags::Any))?;
+    match family {
+        Family::V4 => {
+            // The kernel writes the IP header of what we send, also on a socket opened elsewhere.
+            sys::set_option(fd, libc::IPPROTO_IP, libc::IP_HDRINCL, 0)?;
+            // The IPv4 header, with its ECN field, comes with the packet: no IP_RECVTOS.
+            sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+        }
+        Family::V6 => {
+            sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)
+        }
     }
 }
 
