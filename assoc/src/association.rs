@@ -312,7 +312,7 @@ impl Association {
             }
             State::Closed(_) => inbox.bytes(),
         };
-        self.ctx.account.note(size_of::<Self>() + ENTRY + paths.memory() + state);
+        self.ctx.account.note(size_of::<Self>() + ENTRY + paths.memory() + inbox.idle() + state);
     }
 
     /// Bytes that [`renege`](Self::renege) may give back.

@@ -61,6 +61,11 @@ impl Inbox {
         self.bytes
     }
 
+    /// Bytes of the queue that are in no use.
+    pub(crate) fn idle(&self) -> usize {
+        (self.messages.capacity() - self.messages.len()) * ENTRY
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -74,7 +79,7 @@ impl Inbox {
 /// What it costs that a message waits, beside the memory of its payload.
 pub(crate) const ENTRY: usize = size_of::<Waiting>();
 /// A queue with room for more than this is given back when it is empty.
-const KEPT: usize = 1024;
+const KEPT: usize = 2048;
 
 #[cfg(test)]
 mod tests {
