@@ -125,7 +125,8 @@ impl Tcb {
             closing.on_packet(now, answer_to, ctx);
         }
         self.drive_pmtud(now, ctx);
-        if ctx.inbox.take_news() {
+        // Told once for all packets in a row: a burst of them leaves one event, and needs no longer queue.
+        if ctx.inbox.take_news() && !matches!(ctx.events.back(), Some(Event::Readable)) {
             ctx.tell(Event::Readable);
         }
     }
