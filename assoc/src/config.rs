@@ -26,7 +26,7 @@ pub struct Options {
     pub cookie: CookieOptions,
     /// Streams and buffers.
     pub limits: LimitOptions,
-    /// The greatest IP packet in bytes that a path starts with, 512 to 65,535: the MTU of the local link, if it is
+    /// The greatest IP packet in bytes that a path starts with, 68 to 65,535: the MTU of the local link, if it is
     /// known. Default 1,500.
     pub path_mtu: u16,
     /// Discovery of the MTU of paths.
@@ -167,8 +167,8 @@ pub struct CookieOptions {
 pub struct PmtudOptions {
     /// Whether it takes place. If not, `path_mtu` holds whatever the network says. Default true.
     pub enabled: bool,
-    /// The least IP packet in bytes that a path is believed to be limited to, 512 to `path_mtu`; with IPv6 it is 1,280
-    /// at least. Default 512.
+    /// The least IP packet in bytes that a path is believed to be limited to, 68 to `path_mtu`; with IPv6 it is 1,280
+    /// at least. Default 68, which every link of IPv4 takes. A chunk that was cut for more goes in fragments of IP.
     pub min: u16,
     /// The greatest IP packet in bytes to try, `path_mtu` to 65,535. Where it exceeds the MTU of the local link, that is
     /// found out at once, without a packet. `None`: `path_mtu`, or what the local link takes if the system says that it is
@@ -246,7 +246,7 @@ impl Default for Options {
             path_mtu: 1500,
             pmtud: PmtudOptions {
                 enabled: true,
-                min: 512,
+                min: 68,
                 max: None,
                 probe_timer: Duration::from_secs(16),
                 raise_timer: Duration::from_secs(600),
@@ -425,8 +425,8 @@ fn check_timers(options: &Options) -> Result<(), ConfigError> {
 
 fn check_mtu(options: &Options) -> Result<(), ConfigError> {
     let (start, pmtud) = (usize::from(options.path_mtu), &options.pmtud);
-    within("path_mtu", start, 512..=65_535, "512 to 65,535 bytes")?;
-    within("pmtud.min", pmtud.min.into(), 512..=start, "512 to path_mtu bytes")?;
+    within("path_mtu", start, LEAST_MTU..=65_535, "68 to 65,535 bytes")?;
+    within("pmtud.min", pmtud.min.into(), LEAST_MTU..=start, "68 to path_mtu bytes")?;
     if let Some(max) = pmtud.max {
         within("pmtud.max", max.into(), start..=65_535, "path_mtu to 65,535 bytes")?;
     }
@@ -435,6 +435,9 @@ fn check_mtu(options: &Options) -> Result<(), ConfigError> {
     duration("pmtud.probe_timer", pmtud.probe_timer, second..=hour, "1 s to 1 h")?;
     duration("pmtud.raise_timer", pmtud.raise_timer, second..=hour * 24, "1 s to 24 h")
 }
+
+/// The least MTU of a link of IPv4 (RFC 791, section 3.2).
+pub(crate) const LEAST_MTU: usize = 68;
 
 pub(crate) fn check_heartbeat_interval(interval: Option<Duration>) -> Result<(), ConfigError> {
     const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -15,7 +15,7 @@ use crate::path::{COMMON_HEADER, PathId, PathState, heartbeat};
 use crate::wire::Transmit;
 
 impl Association {
-    /// Sets the greatest IP packet in bytes for an address of the peer for good, 512 (with IPv6 1,280) to 65,535, and
+    /// Sets the greatest IP packet in bytes for an address of the peer for good, 68 (with IPv6 1,280) to 65,535, and
     /// ends the discovery of it; `None` lets it be discovered (again) (RFC 6458, section 8.1.12,
     /// `SPP_PMTUD_DISABLE` with `spp_pathmtu`, and `SPP_PMTUD_ENABLE`).
     ///
@@ -28,7 +28,7 @@ impl Association {
         mtu: Option<u16>,
     ) -> Result<(), PathMtuError> {
         let id = self.ctx.paths.find(peer).ok_or(PathMtuError::NoSuchPath(peer))?;
-        let least = if peer.is_ipv4() { 512 } else { 1280 };
+        let least = if peer.is_ipv4() { 68 } else { 1280 };
         if let Some(mtu) = mtu.filter(|mtu| *mtu < least) {
             return Err(PathMtuError::OutOfRange { mtu, least });
         }

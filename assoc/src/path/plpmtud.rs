@@ -19,7 +19,7 @@ use crate::timer::{Timer, earliest};
 
 mod sizes;
 
-use sizes::Sizes;
+use sizes::{COMMON, Sizes};
 
 /// The states of RFC 8899, section 5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +53,8 @@ pub(crate) struct Plpmtud {
     probing: Probing,
     suspicion: Suspicion,
     raise: Raise,
+    /// When a router, or the local link, last said of a packet that it is too big, and not what fits.
+    lowered_at: Option<Instant>,
     /// Why the PLPMTU changed, until somebody asks.
     changed: Option<MtuReason>,
 }
@@ -104,7 +106,7 @@ impl Plpmtud {
         let sizes = Sizes::new(config, v4, overhead);
         Self {
             options: config.pmtud,
-            mtu: usize::from(config.path_mtu) & !3,
+            mtu: sizes.start,
             sizes,
             state: PmtudState::Disabled,
             confirmed: false,
@@ -113,6 +115,7 @@ impl Plpmtud {
             probing: Probing::default(),
             suspicion: Suspicion::default(),
             raise: Raise::default(),
+            lowered_at: None,
             changed: None,
         }
     }
@@ -251,8 +254,8 @@ impl Plpmtud {
     /// T3-rtx expired with DATA in flight in packets of up to `size` bytes (RFC 8899, 4.3).
     ///
     /// The first time, a probe of BASE_PLPMTU shows whether the path takes that; the second time that decides. Where
-    /// not even that passed, or where packets up to that size got lost, the probe is of MIN_PLPMTU. A path that is dead
-    /// answers none of them.
+    /// not even that passed, or where packets up to that size got lost, the probe is smaller, and in the end of MIN_PLPMTU.
+    /// A path that is dead answers none of them.
     pub(crate) fn on_t3(&mut self, now: Instant, size: usize, rtt: Duration) {
         if self.state == PmtudState::Disabled || size <= self.sizes.min {
             return;
@@ -260,14 +263,18 @@ impl Plpmtud {
         let suspicion = &mut self.suspicion;
         suspicion.size = if suspicion.timeouts == 0 { size } else { suspicion.size.min(size) };
         suspicion.timeouts = suspicion.timeouts.saturating_add(1);
-        let (lost, again) = (suspicion.size, suspicion.timeouts > 1);
-        if let Some(size) = suspicion.survived.filter(|size| again && *size < lost) {
+        let Suspicion { size: lost, timeouts, survived, .. } = *suspicion;
+        // Small packets that get lost are hardly ever too large: it takes more of them.
+        let small = lost <= COMMON;
+        let enough = if small { STEPS + 1 } else { 2 };
+        if let Some(size) = survived.filter(|size| timeouts >= enough && *size < lost) {
             self.sink(now, size, rtt);
-            return;
+        } else if !small || timeouts > 1 {
+            // One size less at each expiry, down to MIN_PLPMTU.
+            let below = (0..timeouts.min(STEPS)).fold(lost, |size, _| self.sizes.below(size));
+            self.suspicion.check = true;
+            self.want(now, below, rtt);
         }
-        let below = self.sizes.below(lost);
-        self.suspicion.check = true;
-        self.want(now, if again { self.sizes.below(below) } else { below }, rtt);
     }
 
     /// A packet of ours was too big for a router or the local link; the greatest that fits, 0 if it does not say
@@ -285,8 +292,10 @@ impl Plpmtud {
         } else if reported < self.mtu {
             self.sizes.learn_limit(reported);
             self.suspicion = Suspicion::default();
+            // RFC 8899, 4.6.2 and 5.2: below BASE_PLPMTU it is the Error state; messages are not cut smaller than the router
+            // asks for while a probe confirms it.
             let (mtu, state) = match reported {
-                size if size < self.sizes.base => (self.sizes.min, PmtudState::Error),
+                size if size < self.sizes.base => (size, PmtudState::Error),
                 _ => (self.sizes.base, PmtudState::Base),
             };
             self.change(mtu.min(self.mtu), MtuReason::PacketTooBig);
@@ -304,11 +313,19 @@ impl Plpmtud {
             self.sizes.fails_at(probed);
             self.probing.outstanding = None;
             self.advance(now, rtt);
-        } else if self.mtu > self.sizes.base {
+        } else if self.mtu > self.sizes.min && !self.lowered_within(now, rtt) {
+            self.lowered_at = Some(now);
             self.sizes.fails_at(self.mtu);
-            self.change(self.sizes.base, MtuReason::PacketTooBig);
-            self.fall(now, PmtudState::Base, rtt);
+            let below = self.sizes.below(self.mtu);
+            self.change(below, MtuReason::PacketTooBig);
+            let base = below >= self.sizes.base;
+            self.fall(now, if base { PmtudState::Base } else { PmtudState::Error }, rtt);
         }
+    }
+
+    /// Whether what was sent before the last such notice may still be on its way, and be told of.
+    fn lowered_within(&self, now: Instant, rtt: Duration) -> bool {
+        self.lowered_at.is_some_and(|at| now.saturating_duration_since(at) <= rtt)
     }
 
     /// The PLPMTU was lowered without a probe: where discovery runs, it goes on from there.
@@ -356,8 +373,10 @@ impl Plpmtud {
     fn on_check_passed(&mut self, now: Instant, size: usize, rtt: Duration) {
         if self.suspicion.timeouts > 0 {
             self.suspicion.survived = Some(size);
-            if !self.confirmed && size == self.sizes.base {
-                // A start that nothing has confirmed is not worth a second expiry.
+            let start = !self.confirmed && size == self.sizes.base;
+            let often = self.suspicion.timeouts >= STEPS && self.suspicion.size > COMMON;
+            if start || often {
+                // A start that nothing has confirmed is not worth a second expiry, nor what has timed out so often.
                 self.sink(now, size, rtt);
                 return;
             }
@@ -367,7 +386,10 @@ impl Plpmtud {
 
     /// A black hole: packets of `size` pass, and those of the PLPMTU do not.
     fn sink(&mut self, now: Instant, size: usize, rtt: Duration) {
-        self.sizes.fails_at(self.suspicion.size.min(self.mtu));
+        if self.suspicion.size > COMMON {
+            self.sizes.fails_at(self.suspicion.size.min(self.mtu));
+        }
+        // Else probes find out what passes, and if it was something else that lost them, in a few round trips.
         self.suspicion = Suspicion::default();
         self.probing.outstanding = None;
         self.raise.timer.stop();
@@ -495,6 +517,8 @@ impl Plpmtud {
 
 // Nonce, path, size: shorter than the Heartbeat Info of others, whose first two parts are the same.
 const INFO_LEN: usize = 8 + 4 + 4;
+/// Expiries of T3-rtx until MIN_PLPMTU is tried: BASE_PLPMTU and a usual size come before.
+const STEPS: u8 = 3;
 /// MAX_PROBES (RFC 8899, section 5.1.2).
 const MAX_PROBES: u8 = 3;
 

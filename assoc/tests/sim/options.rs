@@ -182,8 +182,8 @@ fn options_out_of_their_range_are_refused_with_their_name() {
         change(&mut options);
         Config::new(options).unwrap_err().to_string()
     };
-    let text = refused(|options| options.path_mtu = 300);
-    assert_eq!(text, "option path_mtu is 300: 512 to 65,535 bytes");
+    let text = refused(|options| options.path_mtu = 67);
+    assert_eq!(text, "option path_mtu is 67: 68 to 65,535 bytes");
     for limit in [0, 1, 7, 63] {
         let options = Options { fragment_limit: Some(limit), ..Options::default() };
         let text = Config::new(options).unwrap_err().to_string();

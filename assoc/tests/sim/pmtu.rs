@@ -186,6 +186,54 @@ fn a_black_hole_in_the_middle_of_a_transfer_loses_nothing() {
 }
 
 #[test]
+fn a_path_of_ipv4_below_512_bytes_carries_everything() {
+    let name = "a_path_of_ipv4_below_512_bytes_carries_everything";
+    for (mtu, tells, narrow) in [
+        (400, false, true),
+        (296, false, true),
+        (400, false, false),
+        (296, false, false),
+        (400, true, true),
+        (296, true, false),
+        (128, true, true),
+    ] {
+        let link = LinkSettings { tells_too_big: tells, ..silent(1500) };
+        let mut world = World::new(name, seed(0), 1, &config(|_| {}), &link);
+        let (one, other) = (world.ours[0], world.theirs[0]);
+        let narrowed = move |link: &mut LinkSettings| link.mtu = mtu;
+        let id = if narrow {
+            let (id, _) = world.establish();
+            world.network.run_for(secs(2));
+            world.network.alter_both(one, other, narrowed);
+            id
+        } else {
+            world.network.alter_both(one, other, narrowed);
+            world.establish().0
+        };
+        let case = format!("{mtu} bytes, told: {tells}, later: {narrow}");
+        let begun = world.network.elapsed();
+        offer(&mut world, id, 20, 5_000);
+        offer(&mut world, id, 50, mtu);
+        let a = world.a;
+        let arrived = world.network.run_until(secs(60), |network| {
+            let application = network.endpoint(a).view(id).unwrap();
+            application.statistics().send_buffered == 0
+        });
+        assert!(arrived, "{case}");
+        // Three expiries of T3-rtx (1, 2 and 4 s), or none.
+        let took = world.network.elapsed() - begun;
+        assert!(took < if tells { secs(3) } else { secs(12) }, "{case}: {took:?}");
+        assert_eq!(world.network.application(a, id).missing(), 0, "{case}");
+        world.network.run_for(secs(120));
+        let path = paths(&world, a, id).remove(0);
+        assert_eq!((path.mtu, path.pmtud), (mtu, PmtudState::Error), "{case}");
+        world.network.close_when_sent(a, id);
+        world.run_until_ended(id);
+        world.assert_graceful(id);
+    }
+}
+
+#[test]
 fn a_router_that_says_what_fits_makes_it_fast() {
     let name = "a_router_that_says_what_fits_makes_it_fast";
     let world = narrowed(name, 1380, true);
@@ -297,7 +345,7 @@ fn a_forged_packet_too_big_changes_nothing_and_a_real_one_only_lowers() {
             assert_eq!(ladder.path(z(1)).mtu, 1500);
         }
     }
-    for nonsense in [68, 511, 1500, 9000, u32::MAX] {
+    for nonsense in [1, 67, 1500, 9000, u32::MAX] {
         ladder.is_told(too_big(nonsense), &probe);
         assert_eq!(ladder.path(z(1)).mtu, 1500, "{nonsense}");
     }
@@ -329,8 +377,8 @@ fn an_mtu_that_the_application_sets_stays_until_it_is_to_be_discovered_again() {
     world.network.run_for(secs(10));
     let path = paths(&world, a, id).remove(0);
     assert_eq!((path.mtu, path.pmtud), (1500, PmtudState::SearchComplete));
-    let small = PathMtuError::OutOfRange { mtu: 511, least: 512 };
-    assert_eq!(set(&mut world, peer, Some(511)), Err(small));
+    let small = PathMtuError::OutOfRange { mtu: 67, least: 68 };
+    assert_eq!(set(&mut world, peer, Some(67)), Err(small));
     let stranger = z(9);
     assert_eq!(set(&mut world, stranger, None), Err(PathMtuError::NoSuchPath(stranger)));
     let reasons: Vec<_> = changes(&world, a).iter().map(|change| change.2).collect();
@@ -357,10 +405,10 @@ fn limits_of_the_discovery_are_checked() {
         change(&mut options.pmtud);
         Config::new(options).map(|_| ()).unwrap_err().to_string()
     };
-    let text = refused(|pmtud| pmtud.min = 511);
-    assert_eq!(text, "option pmtud.min is 511: 512 to path_mtu bytes");
+    let text = refused(|pmtud| pmtud.min = 67);
+    assert_eq!(text, "option pmtud.min is 67: 68 to path_mtu bytes");
     let text = refused(|pmtud| pmtud.min = 1501);
-    assert_eq!(text, "option pmtud.min is 1501: 512 to path_mtu bytes");
+    assert_eq!(text, "option pmtud.min is 1501: 68 to path_mtu bytes");
     let text = refused(|pmtud| pmtud.max = Some(1499));
     assert_eq!(text, "option pmtud.max is 1499: path_mtu to 65,535 bytes");
     let text = refused(|pmtud| pmtud.probe_timer = ms(999));

@@ -327,7 +327,7 @@ pub(crate) struct PerfOptions {
     #[command(flatten)]
     pub(crate) recovery: RecoveryOptions,
     /// The greatest IP packet to send, in bytes (default: what the link takes and the path is found to take)
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(512..))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(68..))]
     pub(crate) path_mtu: Option<u16>,
     /// Show a live view of the paths in place of the lines; q ends it
     ///

@@ -5,6 +5,8 @@ use crate::config::Config;
 /// MIN_PLPMTU, BASE_PLPMTU and MAX_PLPMTU with the headers below SCTP, and what a search has learned.
 #[derive(Debug, Clone)]
 pub(super) struct Sizes {
+    /// What a path starts with.
+    pub(super) start: usize,
     pub(super) min: usize,
     pub(super) base: usize,
     pub(super) max: usize,
@@ -20,16 +22,17 @@ impl Sizes {
     pub(super) fn new(config: &Config, v4: bool, overhead: usize) -> Self {
         // RFC 8200, section 5: every link of IPv6 takes 1,280 bytes.
         let floor = if v4 { 0 } else { 1280 };
-        let max = usize::from(config.pmtud.max.unwrap_or(config.path_mtu)) & !3;
-        let start = usize::from(config.path_mtu) & !3;
+        let max = (usize::from(config.pmtud.max.unwrap_or(config.path_mtu)) & !3).max(floor);
+        let start = (usize::from(config.path_mtu) & !3).max(floor);
         let base = (BASE_PLPMTU + overhead).max(floor).min(start);
         let min = usize::from(config.pmtud.min).next_multiple_of(4).max(floor).min(base);
-        Self { min, base, max, too_big: None, hint: None, lost: None }
+        Self { start, min, base, max, too_big: None, hint: None, lost: None }
     }
 
-    /// What is tried, and fallen back to, where `size` does not pass.
+    /// What is tried, and fallen back to, where `size` does not pass: BASE_PLPMTU, what nearly every path takes, MIN_PLPMTU.
     pub(super) fn below(&self, size: usize) -> usize {
-        if size > self.base { self.base } else { self.min.min(size) }
+        let usual = COMMON.clamp(self.min, self.base);
+        [self.base, usual].into_iter().find(|below| *below < size).unwrap_or(self.min.min(size))
     }
 
     /// The local link takes packets of `size`.
@@ -90,10 +93,13 @@ impl Sizes {
 /// BASE_PLPMTU (RFC 8899, section 5.1.2), a size of SCTP packets.
 const BASE_PLPMTU: usize = 1200;
 
-// The least of a host and of IPv6, tunnels, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, loopback of FreeBSD, all of IP;
+/// A size below which hardly a path is: RFC 791 has every host take 576 bytes, and links that pass less are rare.
+pub(super) const COMMON: usize = 512;
+
+// Slow serial lines, the least of a host and of IPv6, tunnels, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, loopback of FreeBSD, all of IP;
 // and some between, as those that pass cost little.
-const USUAL: [usize; 22] = [
-    576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
+const USUAL: [usize; 26] = [
+    128, 256, 296, 400, 576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
     9000, 9216, 12_000, 16_384, 32_768, 65_532,
 ];
 

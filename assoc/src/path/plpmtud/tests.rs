@@ -249,10 +249,8 @@ fn a_black_hole_for_packets_smaller_than_base_is_found_though_none_is_larger() {
 fn small_packets_that_time_out_and_large_ones_that_arrive_show_nothing() {
     let mut bench = Bench::new(1500, |_| {});
     bench.run(MINUTES);
-    for _ in 0..5 {
-        bench.pmtud.on_t3(bench.now, 512, RTT);
-        bench.run(RTT);
-    }
+    bench.pmtud.on_t3(bench.now, 512, RTT);
+    bench.run(RTT);
     assert_eq!(bench.sent, [1500]);
     for _ in 0..5 {
         bench.t3();
@@ -263,6 +261,62 @@ fn small_packets_that_time_out_and_large_ones_that_arrive_show_nothing() {
     bench.pmtud.on_data_passed(bench.now, 1300, RTT);
     bench.t3();
     assert_eq!(bench.pmtud.take_change(), Some(MtuReason::Probed), "1,300 says nothing of 1,500");
+}
+
+#[test]
+fn a_black_hole_for_the_smallest_packets_is_found_down_to_68_bytes() {
+    for passes in [68, 128, 296, 400, 508] {
+        let mut bench = Bench::new(1500, |_| {});
+        bench.run(MINUTES);
+        bench.passes = passes;
+        for _ in 0..3 {
+            bench.t3();
+        }
+        assert_eq!(bench.pmtud.state(), PmtudState::Error, "{passes}");
+        assert!((68..=passes).contains(&bench.pmtud.mtu()), "{passes}");
+        bench.run(MINUTES);
+        assert_eq!(bench.seen(), (passes, PmtudState::Error));
+    }
+}
+
+#[test]
+fn small_packets_lost_for_another_reason_cost_a_few_round_trips_and_no_more() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    for expiry in 1..=4 {
+        assert_eq!(bench.pmtud.mtu(), 1500, "{expiry}");
+        bench.pmtud.on_t3(bench.now, 200, RTT);
+        bench.run(RTT * 2);
+    }
+    bench.run(RTT * 30);
+    assert_eq!(bench.pmtud.mtu(), 1500);
+}
+
+#[test]
+fn a_local_link_that_takes_less_and_does_not_say_how_much_is_met_step_by_step() {
+    let mut bench = Bench::new(300, |_| {});
+    let mut sizes = Vec::new();
+    for _ in 0..4 {
+        // What was on its way is told of as well, and says nothing new.
+        for _ in 0..3 {
+            bench.pmtud.on_packet_too_big(bench.now, 0, RTT);
+        }
+        sizes.push(bench.pmtud.mtu());
+        bench.now += RTT * 2;
+    }
+    assert_eq!(sizes, [1220, 512, 68, 68]);
+}
+
+#[test]
+fn data_of_the_size_that_a_router_named_confirms_that() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.pmtud.on_packet_too_big(bench.now, 1400, RTT);
+    assert_eq!(bench.seen(), (1220, PmtudState::Base));
+    bench.pmtud.on_data_passed(bench.now, 1216, RTT);
+    assert_eq!(bench.pmtud.state(), PmtudState::Base);
+    bench.pmtud.on_data_passed(bench.now, 1220, RTT);
+    assert_eq!(bench.pmtud.state(), PmtudState::Searching);
 }
 
 #[test]
@@ -296,11 +350,11 @@ fn a_reported_size_is_judged_by_what_is_known() {
     use PmtudState::{Base, Error, SearchComplete};
     // RFC 8899, 4.6.2: what is reported, what the MTU becomes at once and why, and the state.
     let table = [
-        (68, 1500, None, SearchComplete),
-        (508, 1500, None, SearchComplete),
-        (512, 512, Some(PacketTooBig), Error),
-        (1000, 512, Some(PacketTooBig), Error),
-        (1216, 512, Some(PacketTooBig), Error),
+        (67, 1500, None, SearchComplete),
+        (68, 68, Some(PacketTooBig), Error),
+        (296, 296, Some(PacketTooBig), Error),
+        (1000, 1000, Some(PacketTooBig), Error),
+        (1216, 1216, Some(PacketTooBig), Error),
         (1220, 1220, Some(PacketTooBig), Base),
         (1499, 1220, Some(PacketTooBig), Base),
         (1500, 1500, None, SearchComplete),
