@@ -71,6 +71,7 @@ struct Case {
 const FRAGMENTS: u32 = 3;
 
 const BOTH: &[(&str, &[Family])] = &[("ipv4", &[V4, V4]), ("ipv6", &[V6, V6])];
+const IPV4: &[(&str, &[Family])] = &[("ipv4", &[V4, V4])];
 const ALSO_MIXED: &[(&str, &[Family])] = &[
     ("ipv4", &[V4, V4]),
     ("ipv6", &[V6, V6]),
@@ -157,6 +158,46 @@ const CASES: &[Case] = &[
         breaks: |scene| Ok(scene.links[0].set_mtu(1300)?),
         heals: |scene| Ok(scene.links[0].set_mtu(1500)?),
         mtu: Some(1300),
+        ..ALL_LIVE
+    },
+    Case {
+        name: "mtu_lowered_to_400",
+        families: IPV4,
+        breaks: |scene| Ok(scene.links[0].set_mtu(400)?),
+        heals: |scene| Ok(scene.links[0].set_mtu(1500)?),
+        mtu: Some(400),
+        slow: true,
+        ..ALL_LIVE
+    },
+    Case {
+        name: "mtu_lowered_to_296",
+        families: IPV4,
+        breaks: |scene| Ok(scene.links[0].set_mtu(296)?),
+        heals: |scene| Ok(scene.links[0].set_mtu(1500)?),
+        mtu: Some(296),
+        slow: true,
+        ..ALL_LIVE
+    },
+    Case {
+        name: "packets_over_400_bytes_refused_by_a_router",
+        families: IPV4,
+        relayed: true,
+        breaks: |scene| Ok(scene.links[0].lose(Way::ToFar, Some(Rule::TooBig(400)))?),
+        heals: |scene| Ok(scene.links[0].lose(Way::ToFar, None)?),
+        mtu: Some(400),
+        slow: true,
+        ..ALL_LIVE
+    },
+    Case {
+        name: "packets_over_296_bytes_dropped",
+        families: IPV4,
+        relayed: true,
+        breaks: |scene| Ok(scene.links[0].lose(Way::ToFar, Some(Rule::LongerThan(296)))?),
+        heals: |scene| Ok(scene.links[0].lose(Way::ToFar, None)?),
+        mtu: Some(296),
+        // BASE_PLPMTU, 512 and 68 are tried, each after an expiry, and what there is has three fragments.
+        hops: 3 * FRAGMENTS,
+        slow: true,
         ..ALL_LIVE
     },
     Case {
