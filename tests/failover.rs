@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     for (name, families) in BOTH {
         let test = move |lab: &Lab| total_outage(lab, families);
         suite.in_lab(format!("all_links_are_cut_and_the_second_comes_back_over_{name}"), test);
+        let test = move |lab: &Lab| cut_in_turn(lab, families);
+        suite.in_lab(format!("a_link_that_came_back_takes_over_from_one_that_is_cut_over_{name}"), test);
         let test = move |lab: &Lab| states(lab, families);
         suite.in_lab(format!("each_state_of_a_failing_path_is_told_in_its_turn_over_{name}"), test);
         let test = move |lab: &Lab| switchover(lab, families);
@@ -393,6 +395,49 @@ fn total_outage(lab: &Lab, families: &[Family]) -> Outcome<()> {
         "-".into(),
         "-".into(),
         "-".into(),
+    ]);
+    Ok(())
+}
+
+/// The first link is dead for so long that its RTO has backed off to seconds. In the moment in which it is whole again, and
+/// nobody can have noticed, the second one is cut.
+fn cut_in_turn(lab: &Lab, families: &[Family]) -> Outcome<()> {
+    let scene = Scene::new(lab, families, false)?;
+    let mut options = options();
+    options.rto.max = Duration::from_secs(60);
+    options.heartbeat.interval = Some(Duration::from_secs(30));
+    options.retransmission.path_max = 20;
+    let found = options.heartbeat.failed_interval.unwrap_or_default();
+    let transfer = Transfer::begin(&scene, &options)?;
+    scene.links[0].cut()?;
+    transfer.until_delivered(100, options.rto.min + GRACE)?;
+    sleep(Duration::from_secs(13));
+    assert!(transfer.path(0).rto >= Duration::from_secs(5), "{:?}", transfer.path(0));
+    let fault = Instant::now();
+    scene.links[0].restore()?;
+    scene.links[1].cut()?;
+    // T3-rtx of the second path, a HEARTBEAT to the first and its answer.
+    let bound = options.rto.min * 2 + options.sack.delay;
+    transfer.until_delivered(100, bound + GRACE)?;
+    transfer.until_caught_up(bound + GRACE)?;
+    let (switched, silence) = (transfer.switched_after(fault), transfer.silence_since(fault));
+    if silence > bound + GRACE {
+        return Err(transfer.explain(&format!("silent for {silence:?}")).into());
+    }
+    let healing = Instant::now();
+    scene.links[1].restore()?;
+    transfer.until("all paths are active again", found + GRACE, Transfer::is_whole)?;
+    let returned = healing.elapsed();
+    transfer.end()?;
+    report(&[
+        format!("the first link whole and the second cut at once over {}", families_text(families)),
+        switched.map_or("-".into(), millis),
+        millis(silence),
+        millis(bound),
+        "-".into(),
+        "-".into(),
+        millis(returned),
+        millis(found),
     ]);
     Ok(())
 }
