@@ -44,9 +44,10 @@ pub use usctp_assoc::{
     ConfigError, CongestionControl, ConnectCounters, ConnectError, ConnectOptions, CookieOptions,
     Counters, Event, FailoverOptions, FailureReason, HeartbeatOptions, IgnoredReason, LimitOptions,
     LossDetection, LostReason, Message, MovedOn, MtuReason, NoSuchPath, OnRefused, Options,
-    PathCounts, PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudOptions,
-    PmtudState, PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions, RemovedReason,
-    RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, SendOptions, Statistics,
+    PathCounts, PathMtuError, PathSettings, PathSettingsError, PathState, PathStatus, PmtudMode,
+    PmtudOptions, PmtudState, PrimaryReason, RACE_INTERVAL, Received, RecoveryOptions,
+    RemovedReason, RetransmissionOptions, Role, RtoOptions, SackOptions, SendError, SendOptions,
+    Statistics,
 };
 pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 

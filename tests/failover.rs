@@ -41,7 +41,10 @@ fn main() -> ExitCode {
         let test = move |lab: &Lab| total_outage(lab, families);
         suite.in_lab(format!("all_links_are_cut_and_the_second_comes_back_over_{name}"), test);
         let test = move |lab: &Lab| cut_in_turn(lab, families);
-        suite.in_lab(format!("a_link_that_came_back_takes_over_from_one_that_is_cut_over_{name}"), test);
+        suite.in_lab(
+            format!("a_link_that_came_back_takes_over_from_one_that_is_cut_over_{name}"),
+            test,
+        );
         let test = move |lab: &Lab| states(lab, families);
         suite.in_lab(format!("each_state_of_a_failing_path_is_told_in_its_turn_over_{name}"), test);
         let test = move |lab: &Lab| switchover(lab, families);

@@ -157,16 +157,30 @@ pub struct CookieOptions {
     pub key_lifetime: Duration,
 }
 
+/// How the MTU of paths is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PmtudMode {
+    /// It is not: `path_mtu`, or what was set for an address, holds whatever the network says.
+    Off,
+    /// By what routers and the local system say of packets that are too big (RFC 1191, RFC 8201), as kernels do: no packet is
+    /// sent for it. What a router named is forgotten after `raise_timer`. Where ICMP is filtered, large packets vanish.
+    Icmp,
+    /// By probes as well (RFC 8899).
+    #[default]
+    Probes,
+}
+
 /// Path MTU discovery (RFC 8899).
 ///
 /// A path starts with [`Options::path_mtu`], and not with the 1,200 bytes that RFC 8899 recommends for where nothing
-/// is known: a link of the usual size is then used fully from the first packet, as kernels do. A probe confirms that at
-/// once, and where packets of that size vanish, one or two expiries of T3-rtx bring the path to 1,200 bytes (and the
+/// is known: a link of the usual size is then used fully from the first packet, as kernels do. A probe confirms that
+/// as soon as DATA or a HEARTBEAT was acknowledged on the path, so never as the first packet, and where packets of that size vanish, one or two expiries of T3-rtx bring the path to 1,200 bytes (and the
 /// headers below SCTP), from where larger sizes are tried. ICMP is not needed for that, but makes it faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PmtudOptions {
-    /// Whether it takes place. If not, `path_mtu` holds whatever the network says. Default true.
-    pub enabled: bool,
+    /// By what it is found. Default: by probes.
+    pub mode: PmtudMode,
     /// The least IP packet in bytes that a path is believed to be limited to, 68 to `path_mtu`; with IPv6 it is 1,280
     /// at least. Default 68, which every link of IPv4 takes. A chunk that was cut for more goes in fragments of IP.
     pub min: u16,
@@ -245,7 +259,7 @@ impl Default for Options {
             },
             path_mtu: 1500,
             pmtud: PmtudOptions {
-                enabled: true,
+                mode: PmtudMode::Probes,
                 min: 68,
                 max: None,
                 probe_timer: Duration::from_secs(16),
@@ -298,7 +312,7 @@ impl Config {
     /// The same without path MTU discovery, for a peer that answers no probes.
     #[cfg(feature = "sim")]
     pub(crate) fn without_pmtud(mut self) -> Self {
-        self.options.pmtud.enabled = false;
+        self.options.pmtud.mode = PmtudMode::Off;
         self
     }
 

@@ -258,6 +258,8 @@ pub enum MtuReason {
     Set,
     /// The local system told the MTU of the link.
     Link,
+    /// What a router said is so long ago that it may be so no more.
+    Expired,
 }
 
 /// Why an association was lost.

@@ -73,13 +73,16 @@ impl Association {
 }
 
 impl Tcb {
-    /// Paths are probed while they are confirmed and answer, and while messages may be sent.
+    /// Paths are probed while they are confirmed and answer, and while messages may be sent; for the first time when
+    /// something was acknowledged, or timed out, since the set-up: a probe is nobody's first packet.
     pub(super) fn drive_pmtud(&self, now: Instant, ctx: &mut Context) {
         let open = self.sends_data();
         for path in ctx.paths.iter_mut() {
             let down = matches!(path.state, PathState::Unconfirmed | PathState::Inactive);
             if open && path.confirmed && !down {
-                path.plpmtud.start(now, path.round_trip());
+                if path.record.judged_at.is_some() {
+                    path.plpmtud.start(now, path.round_trip());
+                }
             } else {
                 path.plpmtud.stop();
             }
@@ -116,6 +119,8 @@ impl Tcb {
     ) {
         let Some(path) = ctx.paths.path_mut(id) else { return };
         let size = largest + path.headers_below();
+        // The very first DATA may have been too large.
+        path.plpmtud.start(now, path.round_trip());
         path.plpmtud.on_t3(now, size, path.round_trip());
         self.adopt_mtu(id, ctx);
     }

@@ -13,7 +13,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::PathId;
-use crate::config::{Config, PmtudOptions};
+use crate::config::{Config, PmtudMode, PmtudOptions};
 use crate::event::MtuReason;
 use crate::timer::{Timer, earliest};
 
@@ -40,6 +40,8 @@ pub enum PmtudState {
 #[derive(Debug, Clone)]
 pub(crate) struct Plpmtud {
     options: PmtudOptions,
+    /// By what the MTU is found now.
+    mode: PmtudMode,
     sizes: Sizes,
     state: PmtudState,
     /// The PLPMTU.
@@ -106,6 +108,7 @@ impl Plpmtud {
         let sizes = Sizes::new(config, v4, overhead);
         Self {
             options: config.pmtud,
+            mode: config.pmtud.mode,
             mtu: sizes.start,
             sizes,
             state: PmtudState::Disabled,
@@ -137,7 +140,12 @@ impl Plpmtud {
     /// The application sets the MTU for good, or lets it be discovered again (RFC 6458, 8.1.12).
     pub(crate) fn set(&mut self, fixed: Option<usize>) {
         self.stop();
-        self.options.enabled = fixed.is_none();
+        self.raise.timer.stop();
+        self.mode = match (fixed, self.options.mode) {
+            (Some(_), _) => PmtudMode::Off,
+            (None, PmtudMode::Off) => PmtudMode::default(),
+            (None, mode) => mode,
+        };
         if let Some(mtu) = fixed {
             self.change(mtu & !3, MtuReason::Set);
         } else {
@@ -148,7 +156,7 @@ impl Plpmtud {
     /// The system says what the link takes that packets leave by: the path starts with that (RFC 9260, 7.2.1), unless
     /// something smaller was asked for, or found to be all that passes.
     pub(crate) fn learn_link(&mut self, mtu: usize) {
-        let is_wanted = self.options.enabled && self.options.max.is_none();
+        let is_wanted = self.mode != PmtudMode::Off && self.options.max.is_none();
         if is_wanted && self.mtu == self.sizes.max && mtu > self.mtu {
             self.sizes.learn_link(mtu);
             self.change(self.sizes.max, MtuReason::Link);
@@ -159,7 +167,7 @@ impl Plpmtud {
 
     /// The path is confirmed and answers: what it has is confirmed first.
     pub(crate) fn start(&mut self, now: Instant, rtt: Duration) {
-        if self.state == PmtudState::Disabled && self.options.enabled {
+        if self.state == PmtudState::Disabled && self.mode == PmtudMode::Probes {
             self.enter_base(now, rtt);
         }
     }
@@ -280,7 +288,7 @@ impl Plpmtud {
     /// A packet of ours was too big for a router or the local link; the greatest that fits, 0 if it does not say
     /// (RFC 8899, section 4.6.2). The notice quotes our tag.
     pub(crate) fn on_packet_too_big(&mut self, now: Instant, reported: usize, rtt: Duration) {
-        if !self.options.enabled {
+        if self.mode == PmtudMode::Off {
             return;
         }
         let reported = reported & !3;
@@ -294,8 +302,9 @@ impl Plpmtud {
             self.suspicion = Suspicion::default();
             // RFC 8899, 4.6.2 and 5.2: below BASE_PLPMTU it is the Error state; messages are not cut smaller than the router
             // asks for while a probe confirms it.
+            let named = self.mode == PmtudMode::Icmp;
             let (mtu, state) = match reported {
-                size if size < self.sizes.base => (size, PmtudState::Error),
+                size if named || size < self.sizes.base => (size, PmtudState::Error),
                 _ => (self.sizes.base, PmtudState::Base),
             };
             self.change(mtu.min(self.mtu), MtuReason::PacketTooBig);
@@ -330,6 +339,10 @@ impl Plpmtud {
 
     /// The PLPMTU was lowered without a probe: where discovery runs, it goes on from there.
     fn fall(&mut self, now: Instant, state: PmtudState, rtt: Duration) {
+        if self.mode == PmtudMode::Icmp {
+            // RFC 1191, 6.3: after a while it may be more again.
+            self.raise.timer.start(now, self.options.raise_timer);
+        }
         if self.state == PmtudState::Disabled {
             return;
         }
@@ -430,6 +443,11 @@ impl Plpmtud {
     }
 
     fn on_raise(&mut self, now: Instant, rtt: Duration) {
+        if self.mode == PmtudMode::Icmp {
+            self.sizes.forget_failures();
+            self.change(self.sizes.max, MtuReason::Expired);
+            return;
+        }
         // RFC 8899, 5.1.1: no probing while the application sends nothing.
         if !std::mem::take(&mut self.raise.used) {
             self.raise.timer.start(now, self.options.raise_timer);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use usctp_assoc::sim::{
-    HostId, Ladder, LinkSettings, Network, PEER_PORT, PORT, Rate, a, a6, payload, seed, z, z6,
+    Heard, HostId, Ladder, LinkSettings, Network, PEER_PORT, PORT, Rate, a, a6, payload, seed, z,
+    z6,
 };
 use usctp_assoc::{
     AssociationId, Config, Event, Message, MtuReason, NoticeKind, PathMtuError, PathStatus,
-    PmtudState, Quote,
+    PmtudMode, PmtudState, Quote,
 };
 use usctp_chunk::{Chunk, ChunkType, Heartbeat, VerificationTag};
 
@@ -106,6 +107,15 @@ fn the_greatest_mtu_is_found_by_probes() {
     }
 }
 
+/// Sends a message that is acknowledged, and hears the probe that follows.
+fn first_probe(ladder: &mut Ladder) -> Heard {
+    ladder.sends("first");
+    ladder.expects(z(1), &[ChunkType::DATA]);
+    let answer = ladder.sack(1);
+    ladder.says(z(1), &[answer]);
+    ladder.expects(z(1), &[ChunkType::HEARTBEAT, ChunkType::PAD])
+}
+
 #[test]
 fn a_probe_is_a_heartbeat_with_padding_and_only_its_exact_answer_counts() {
     let name = "a_probe_is_a_heartbeat_with_padding_and_only_its_exact_answer_counts";
@@ -115,7 +125,9 @@ fn a_probe_is_a_heartbeat_with_padding_and_only_its_exact_answer_counts() {
     ladder.says(z(1), &[ladder.init_ack(&[])]);
     ladder.hears();
     ladder.says(z(1), &[Chunk::CookieAck]);
-    let probe = ladder.expects(z(1), &[ChunkType::HEARTBEAT, ChunkType::PAD]);
+    // Nobody's first packet is a probe: it follows when something was answered.
+    assert!(ladder.hears_all().is_empty());
+    let probe = first_probe(&mut ladder);
     assert_eq!(probe.bytes.len(), 1480, "1,500 bytes with the header of IPv4");
     let Chunk::Heartbeat(heartbeat) = &probe.chunks[0] else { unreachable!() };
     assert_eq!(ladder.path(z(1)).pmtud, PmtudState::Base);
@@ -330,7 +342,7 @@ fn a_forged_packet_too_big_changes_nothing_and_a_real_one_only_lowers() {
     ladder.says(z(1), &[ladder.init_ack(&[])]);
     ladder.hears();
     ladder.says(z(1), &[Chunk::CookieAck]);
-    let probe = ladder.hears();
+    let probe = first_probe(&mut ladder);
     let Chunk::Heartbeat(heartbeat) = &probe.chunks[0] else { unreachable!() };
     ladder.says(z(1), &[Chunk::HeartbeatAck(heartbeat.clone())]);
     let quote = Quote::parse(&probe.bytes).unwrap();
@@ -388,7 +400,7 @@ fn an_mtu_that_the_application_sets_stays_until_it_is_to_be_discovered_again() {
 #[test]
 fn without_discovery_no_probe_is_sent_and_the_mtu_stays() {
     let name = "without_discovery_no_probe_is_sent_and_the_mtu_stays";
-    let config = config(|options| options.pmtud.enabled = false);
+    let config = config(|options| options.pmtud.mode = PmtudMode::Off);
     let mut world = World::new(name, seed(0), 1, &config, &silent(1500));
     let (id, _) = world.establish();
     offer(&mut world, id, 20, 5_000);

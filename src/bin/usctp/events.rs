@@ -237,6 +237,7 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
                 MtuReason::PacketTooBig => "packet too big",
                 MtuReason::Set => "set",
                 MtuReason::Link => "link",
+                MtuReason::Expired => "expired",
             };
             Some(Line::PathMtu { association: id, address: peer, mtu, reason })
         }

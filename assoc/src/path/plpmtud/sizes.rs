@@ -99,8 +99,8 @@ pub(super) const COMMON: usize = 512;
 // Slow serial lines, the least of a host and of IPv6, tunnels, PPPoE, Ethernet, WLAN, FDDI, jumbo frames, loopback of FreeBSD, all of IP;
 // and some between, as those that pass cost little.
 const USUAL: [usize; 26] = [
-    128, 256, 296, 400, 576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000, 2304, 3000, 4352, 6000,
-    9000, 9216, 12_000, 16_384, 32_768, 65_532,
+    128, 256, 296, 400, 576, 1004, 1280, 1340, 1400, 1420, 1440, 1460, 1480, 1492, 1500, 2000,
+    2304, 3000, 4352, 6000, 9000, 9216, 12_000, 16_384, 32_768, 65_532,
 ];
 
 #[cfg(test)]

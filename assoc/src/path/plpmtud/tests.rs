@@ -1,7 +1,7 @@
 use rand::SeedableRng;
 
 use super::*;
-use crate::config::Options;
+use crate::config::{Options, PmtudMode};
 
 const RTT: Duration = Duration::from_millis(50);
 
@@ -440,7 +440,26 @@ fn what_the_link_takes_does_not_exceed_what_was_asked_for() {
     let mut bench = Bench::new(9000, |options| options.pmtud.max = Some(1500));
     bench.pmtud.learn_link(9000);
     assert_eq!(bench.pmtud.mtu(), 1500);
-    let mut bench = Bench::new(9000, |options| options.pmtud.enabled = false);
+    let mut bench = Bench::new(9000, |options| options.pmtud.mode = PmtudMode::Off);
     bench.pmtud.learn_link(9000);
     assert_eq!(bench.pmtud.mtu(), 1500);
+}
+
+#[test]
+fn by_icmp_alone_no_probe_is_sent_and_what_a_router_named_holds_for_ten_minutes() {
+    let mut bench = Bench::new(1500, |options| options.pmtud.mode = PmtudMode::Icmp);
+    bench.run(MINUTES);
+    for (reported, mtu) in [(1400, 1400), (1450, 1400), (1300, 1300), (296, 296), (67, 296)] {
+        bench.pmtud.on_packet_too_big(bench.now, reported, RTT);
+        assert_eq!(bench.pmtud.mtu(), mtu, "{reported}");
+    }
+    // Losses show nothing.
+    for _ in 0..5 {
+        bench.t3();
+    }
+    assert_eq!(bench.pmtud.mtu(), 296);
+    assert_eq!((bench.pmtud.take_change(), bench.sent.len()), (Some(MtuReason::PacketTooBig), 0));
+    bench.run(MINUTES * 3);
+    assert_eq!(bench.pmtud.take_change(), Some(MtuReason::Expired));
+    assert_eq!((bench.seen(), bench.sent.len()), ((1500, PmtudState::Disabled), 0));
 }
