@@ -279,9 +279,9 @@ impl Sender {
         if let Some(rack) = &mut self.rack {
             rack.on_t3(path);
         }
-        // A timeout starts slow start, which Fast Recovery would forbid (7.2.1).
-        self.recovery = Recovery::default();
-        self.outstanding.end_fast();
+        if self.recovery.leave(path) {
+            self.outstanding.end_fast();
+        }
         true
     }
 
@@ -415,7 +415,6 @@ impl Sender {
         paths: &mut Paths,
         answered: &mut impl FnMut(&mut Paths, PathId),
     ) {
-        let in_fast_recovery = self.recovery.exit.is_some();
         for tally in tallies.iter().filter(|tally| tally.bytes > 0) {
             let Some(path) = paths.path_mut(tally.path) else { continue };
             if let Some(sent_at) = tally.measured_from {
@@ -423,7 +422,7 @@ impl Sender {
             }
             let rtt = path.round_trip();
             let acked = Arrived { now, rtt, bytes: tally.credited, oldest: tally.oldest };
-            path.congestion.on_acked(acked, in_fast_recovery);
+            path.congestion.on_acked(acked, self.recovery.holds(tally.path));
             let size = tally.largest + path.headers_below();
             path.plpmtud.on_data_passed(now, size, path.round_trip());
             if path.congestion.flight() == 0 {

@@ -17,6 +17,40 @@ pub(super) struct Recovery {
     pub(super) exit: Option<u64>,
     /// How many transmissions there were when it began.
     began: u64,
+    /// Paths whose windows were cut for it.
+    cut: Vec<PathId>,
+    /// Paths that have left it by T3-rtx.
+    left: Vec<PathId>,
+}
+
+impl Recovery {
+    /// Whether Fast Recovery holds back the window of a path.
+    pub(super) fn holds(&self, path: PathId) -> bool {
+        self.exit.is_some() && !self.left.contains(&path)
+    }
+
+    /// T3-rtx of a path expired: that starts slow start, which Fast Recovery would forbid (RFC 9260, 7.2.1). Other paths, whose
+    /// windows were cut for losses of their own, stay in it, and are not cut again for these. Whether it is over.
+    pub(super) fn leave(&mut self, path: PathId) -> bool {
+        self.cut.retain(|cut| *cut != path);
+        if self.cut.is_empty() {
+            *self = Self::default();
+            return true;
+        }
+        if !self.left.contains(&path) {
+            self.left.push(path);
+        }
+        false
+    }
+
+    /// The window of a path was cut: it begins, or lasts until what was sent by now is acknowledged.
+    fn enter(&mut self, path: PathId, exit: u64, began: u64) {
+        self.left.retain(|left| *left != path);
+        if !self.cut.contains(&path) {
+            self.cut.push(path);
+        }
+        (self.exit, self.began) = (Some(exit), began);
+    }
 }
 
 impl Sender {
@@ -61,7 +95,7 @@ impl Sender {
             }
         }
         if self.recovery.exit.is_some_and(|exit| self.outstanding.first_number() >= exit) {
-            self.recovery.exit = None;
+            self.recovery = Recovery::default();
             if let Some(rack) = &mut self.rack {
                 rack.recovered();
             }
@@ -124,10 +158,14 @@ impl Sender {
         if struck.is_empty() {
             return;
         }
-        if fresh {
-            for &id in struck {
+        let mut any = false;
+        for &id in struck {
+            if fresh || !self.recovery.holds(id) {
                 self.cut(id, paths);
+                any = true;
             }
+        }
+        if any {
             self.outstanding.allow_fast();
         }
         for &id in struck {
@@ -142,8 +180,8 @@ impl Sender {
         if let Some(path) = paths.path_mut(id) {
             path.congestion.on_fast_retransmit();
         }
-        self.recovery.exit = Some(self.outstanding.next_number());
-        self.recovery.began = self.outstanding.transmissions();
+        let exit = self.outstanding.next_number();
+        self.recovery.enter(id, exit, self.outstanding.transmissions());
     }
 
     /// A packet with DATA left: when the next one may, and when its fate is asked for.

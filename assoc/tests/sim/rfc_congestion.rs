@@ -1,8 +1,11 @@
 //! cwnd, ssthresh, fast retransmit and recovery (RFC 9260, section 7).
 
+use usctp_assoc::Message;
 use usctp_assoc::sim::{Ladder, a, a6, z, z6};
 
-use crate::rfc::{FULL, PMDCS, acks, alone, double, grow, hears_numbers, send, single, wait};
+use crate::rfc::{
+    FULL, PMDCS, acks, alone, double, double_with, grow, hears_numbers, send, single, wait,
+};
 use crate::world::{config, ms, secs};
 
 #[test]
@@ -206,4 +209,37 @@ fn what_the_peer_takes_back_and_gives_again_widens_the_window_once() {
         acks(&mut ladder, 0, &[]);
     }
     assert_eq!(ladder.path(z(1)).cwnd, before + PMDCS);
+}
+
+#[test]
+fn a_time_out_on_one_path_does_not_end_the_fast_recovery_of_another() {
+    let name = "a_time_out_on_one_path_does_not_end_the_fast_recovery_of_another";
+    let mut ladder = double_with(name, |options| {
+        options.heartbeat.interval = None;
+        options.failover.potentially_failed_max = None;
+    });
+    let acked = grow(&mut ladder, 15 * FULL, FULL);
+    send(&mut ladder, 8, FULL);
+    let (ours, id) = (ladder.ours, ladder.id());
+    let message = Message::new(0, "by the second path").destination(z(2));
+    ladder.network.send(ours, id, message).unwrap();
+    let all: Vec<_> = (1..=9).map(|number| acked + number).collect();
+    assert_eq!(hears_numbers(&mut ladder), all);
+    wait(&mut ladder, ms(500));
+    // The first path loses its second chunk, and its window is cut. T3-rtx of that path starts anew.
+    for last in 2..=4 {
+        acks(&mut ladder, acked + 1, &[(2, last)]);
+    }
+    assert_eq!(hears_numbers(&mut ladder), [acked + 2]);
+    let cut = ladder.path(z(1)).cwnd;
+    wait(&mut ladder, ms(500));
+    let second = ladder.path(z(2));
+    assert_eq!((second.cwnd, second.counts.t3_expiries), (PMDCS, 1));
+    assert_eq!(hears_numbers(&mut ladder), [acked + 9]);
+    // It has lost another one of the same window, for which it was cut already (RFC 9260, 7.2.4, 2).
+    for last in 2..=4 {
+        acks(&mut ladder, acked + 5, &[(2, last)]);
+    }
+    assert_eq!(hears_numbers(&mut ladder), [acked + 6]);
+    assert_eq!(ladder.path(z(1)).cwnd, cut);
 }
