@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --profile dev --bench failover` prints a table in seven minutes (`-- Linux`: the rows of one sender); it
 //! needs root, tshark, gcc, and `tests/interop/linux-peer build`. What it waits for is timers, so that it need not be
-//! optimised.
+//! optimised. `-- in-turn` cuts two links one after the other instead, in a minute and a half, ours beside Linux.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,6 +39,9 @@ const WARM_UP: Duration = Duration::from_secs(3);
 
 fn main() -> Outcome<()> {
     let lab = Arc::new(Lab::enter()?);
+    if std::env::args().any(|word| word == "in-turn") {
+        return in_turn(&lab);
+    }
     let usrsctp = usrsctp_sender()?;
     // Cargo gives every benchmark an option that is no name.
     let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
@@ -258,6 +261,83 @@ impl Run {
         let (name, sender) = (self.parameters.name, self.sender.name());
         format!("| {name} | {threshold} | {sender} | {first} | {steady} |")
     }
+}
+
+/// Cuts of two links in turn, with the defaults of RFC 9260 and RFC 7829: how long nothing arrived.
+fn in_turn(lab: &Arc<Lab>) -> Outcome<()> {
+    println!("| sender | longest silence |");
+    println!("|---|---|");
+    let senders = [Sender::Ours, Sender::Linux];
+    let threads = senders.map(|sender| {
+        let lab = Arc::clone(lab);
+        let run = Run { parameters: PARAMETERS[1], threshold: Some(0), sender };
+        (sender, thread::spawn(move || run.cut_in_turn(&lab)))
+    });
+    for (sender, thread) in threads {
+        let silence = thread.join().expect("it does not panic")?;
+        println!("| {} | {:.2} s |", sender.name(), silence.as_secs_f64());
+    }
+    Ok(())
+}
+
+impl Run {
+    fn cut_in_turn(self, lab: &Lab) -> Outcome<Duration> {
+        if matches!(self.sender, Sender::Linux) {
+            let guest = Guest::boot()??;
+            guest.enter()?;
+            guest.run(&self.settings())?;
+            let wires = Wires(Family::V4);
+            let receiver = receiver(&wires)?;
+            let command = format!(
+                "peer.py send {PORT} {} {} --local {} --local {} --messages 1000000 --length {LENGTH} --interval 0.01",
+                wires.ours(1),
+                wires.ours(2),
+                wires.theirs(1),
+                wires.theirs(2),
+            );
+            let _sending = guest.start(&command)?;
+            return silence_of_turns(&receiver, |link, cut| match cut {
+                true => guest.cut(link),
+                false => guest.restore(link),
+            });
+        }
+        let hosts = Topology::new(lab, Family::V4, 2)?;
+        let receiver = receiver(&hosts)?;
+        let sending = Sending::start(&hosts.theirs, self.options(), &hosts)?;
+        let silence = silence_of_turns(&receiver, |link, cut| {
+            let link = &hosts.links[usize::from(link) - 1];
+            Ok(if cut { link.cut()? } else { link.restore()? })
+        });
+        receiver.close();
+        sending.stop()?;
+        silence
+    }
+}
+
+/// The first link is dead for 34 s, both are whole for 14 s, and the second one is dead for 8 s.
+fn silence_of_turns(
+    receiver: &Ours,
+    turn: impl Fn(u8, bool) -> Outcome<()>,
+) -> Outcome<Duration> {
+    let association = receiver.accept()?;
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    let turns = [(3, 1, true), (34, 1, false), (14, 2, true), (8, 2, false), (30, 0, false)];
+    for (seconds, link, cut) in turns {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            match association.recv_timeout(Duration::from_millis(100)) {
+                Ok(Some(_)) => last = Instant::now(),
+                Err(usctp::Error::WouldBlock | usctp::Error::TimedOut) => {}
+                other => return Err(format!("the flow ended: {other:?}").into()),
+            }
+            longest = longest.max(last.elapsed());
+        }
+        if link > 0 {
+            turn(link, cut)?;
+        }
+    }
+    association.abort("");
+    Ok(longest)
 }
 
 /// Our stack listens on both addresses, with the defaults of RFC 9260.
