@@ -315,10 +315,7 @@ impl Run {
 }
 
 /// The first link is dead for 34 s, both are whole for 14 s, and the second one is dead for 8 s.
-fn silence_of_turns(
-    receiver: &Ours,
-    turn: impl Fn(u8, bool) -> Outcome<()>,
-) -> Outcome<Duration> {
+fn silence_of_turns(receiver: &Ours, turn: impl Fn(u8, bool) -> Outcome<()>) -> Outcome<Duration> {
     let association = receiver.accept()?;
     let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     let turns = [(3, 1, true), (34, 1, false), (14, 2, true), (8, 2, false), (30, 0, false)];

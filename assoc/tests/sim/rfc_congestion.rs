@@ -216,6 +216,7 @@ fn a_time_out_on_one_path_does_not_end_the_fast_recovery_of_another() {
     let name = "a_time_out_on_one_path_does_not_end_the_fast_recovery_of_another";
     let mut ladder = double_with(name, |options| {
         options.heartbeat.interval = None;
+        options.max_burst = 64;
         options.failover.potentially_failed_max = None;
     });
     let acked = grow(&mut ladder, 15 * FULL, FULL);
