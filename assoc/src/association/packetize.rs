@@ -82,8 +82,10 @@ impl Tcb {
             });
         }
         write(ctx, to, tag, out, |packet, ctx| {
-            // RFC 9260, 5.1 (C): DATA may go with the cookie, and only with it until COOKIE ACK.
-            let with_cookie = self.write_cookie_echo(now, to, packet, ctx);
+            // RFC 9260, 5.1 (C): DATA may go with the cookie, and only with it until COOKIE ACK; not with one that is sent
+            // again: where the path takes less than it should, the cookie alone still passes.
+            let with_cookie = self.write_cookie_echo(now, to, packet, ctx) && self.echoes_first();
+            self.ask_with_answer(to, ctx);
             self.control.write(to, packet, room_for_nonce(to, ctx));
             self.write_closing(now, to, packet, ctx);
             self.write_sack(to, with_data, packet, ctx);
@@ -168,6 +170,11 @@ impl Tcb {
         ctx.confirmed(self.receiver.source()).or_else(|| ctx.paths.for_data())
     }
 
+    /// Whether the cookie goes back for the first time.
+    fn echoes_first(&self) -> bool {
+        matches!(&self.phase, Phase::CookieEchoed(echoed) if echoed.attempts <= 1)
+    }
+
     /// Whether it was due.
     fn write_cookie_echo(
         &mut self,
@@ -198,6 +205,15 @@ impl Tcb {
         }
         echoed.sent(now, ctx);
         true
+    }
+
+    /// RFC 9260, 5.4: what answers an address that is not confirmed takes a nonce along, which may have been called off since,
+    /// as when the association closes.
+    fn ask_with_answer(&self, to: PathId, ctx: &mut Context) {
+        let answers = self.control.destination() == Some(to);
+        if let Some(path) = ctx.paths.path_mut(to).filter(|path| answers && !path.confirmed) {
+            path.heartbeat.request();
+        }
     }
 
     fn write_closing(
