@@ -312,9 +312,9 @@ impl Tcb {
     }
 
     fn on_heartbeat(&mut self, heartbeat: Heartbeat, arrival: &Arrival) -> Outcome {
-        // RFC 9260, 8.3: answered until SHUTDOWN or SHUTDOWN ACK was sent.
-        let silent = matches!(self.phase, Phase::ShutdownSent(_) | Phase::ShutdownAckSent(_));
-        if let Some(path) = arrival.path.filter(|_| !silent) {
+        // RFC 9260, 8.3: a MUST until SHUTDOWN or SHUTDOWN ACK was sent, and no ban from then on. The peer still has DATA to
+        // deliver after our SHUTDOWN, and finds out by HEARTBEATs what its paths can do (RFC 8899). Linux and FreeBSD answer.
+        if let Some(path) = arrival.path {
             self.control.push(path, Chunk::HeartbeatAck(heartbeat));
         }
         Outcome::Continue

@@ -86,7 +86,7 @@ fn a_fast_retransmission_goes_where_the_chunk_went_first() {
 }
 
 #[test]
-fn heartbeats_are_answered_from_cookie_echoed_until_shutdown() {
+fn heartbeats_are_answered_from_cookie_echoed_to_the_end() {
     use AssociationState::{
         CookieEchoed, CookieWait, Established, ShutdownAckSent, ShutdownPending, ShutdownReceived,
         ShutdownSent,
@@ -97,10 +97,10 @@ fn heartbeats_are_answered_from_cookie_echoed_until_shutdown() {
         (Established, true),
         (ShutdownPending, true),
         (ShutdownReceived, true),
-        (ShutdownSent, false),
-        (ShutdownAckSent, false),
+        (ShutdownSent, true),
+        (ShutdownAckSent, true),
     ] {
-        let name = "heartbeats_are_answered_from_cookie_echoed_until_shutdown";
+        let name = "heartbeats_are_answered_from_cookie_echoed_to_the_end";
         let mut ladder = Ladder::in_state(name, state);
         ladder.says(z(1), &[heartbeat("are you there?")]);
         let heard = ladder.hears_all();
