@@ -30,6 +30,8 @@ mod recovery;
 mod restart;
 mod schedule;
 mod setup;
+#[cfg(feature = "sim")]
+mod stuck;
 mod tcb;
 mod timeouts;
 

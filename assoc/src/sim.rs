@@ -6,6 +6,7 @@
 //! step the [invariants](Network::step) of the protocol are checked. The same seed gives the same run, byte for
 //! byte; a run that panics prints its seed and leaves a pcap file behind.
 
+mod answers;
 mod host;
 mod invariant;
 mod ladder;
@@ -23,7 +24,7 @@ use std::time::Instant;
 pub use host::{Application, HostId, Logged};
 pub use ladder::{Heard, Ladder, PEER_PORT, PORT, a, a6, kinds, z, z6};
 pub use link::{LinkSettings, Loss, Rate, Status};
-pub use network::{Arrived, Network};
+pub use network::{Arrived, Network, Pace};
 pub use seeds::{for_each_seed, seed};
 pub use traffic::{Plan, payload};
 

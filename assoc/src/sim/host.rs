@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::StreamId;
 
+use super::answers::Answers;
 use super::invariant::Watch;
 use super::ledger::Ledger;
-use super::network::Arrived;
+use super::network::{Arrived, Letterbox};
 use crate::{
     Association, AssociationId, AssociationState, Config, Endpoint, Event, Message, Received,
     SendError, Transmit,
@@ -54,6 +55,8 @@ pub(super) struct Member {
     /// Whether messages are received as soon as they are there.
     pub(super) eager: bool,
     pub(super) watch: Watch,
+    /// What came and was not looked at yet.
+    pub(super) letterbox: Letterbox,
     /// Until when the host is not served at all.
     pub(super) asleep: Option<Sleep>,
     /// Whether another endpoint has taken its place.
@@ -81,10 +84,13 @@ pub struct Application {
     parts: BTreeMap<StreamId, BytesMut>,
     /// How many messages were delivered in parts.
     joined: usize,
-    /// The other side, if it is an endpoint too.
-    pub(super) peer: Option<(HostId, AssociationId)>,
+    /// The other side, if it is an endpoint too: one after the other, where it began anew.
+    pub(super) peers: Vec<(HostId, AssociationId)>,
     /// What was received.
     pub(super) received: Vec<Received>,
+    pub(super) answers: Answers,
+    /// Nobody wants anything more of it.
+    pub(super) forsaken: bool,
     readable: bool,
     blocked: bool,
 }
@@ -95,6 +101,8 @@ pub(super) struct Turn {
     pub(super) acted: bool,
     pub(super) received: Vec<(AssociationId, Received)>,
     pub(super) came_up: Vec<AssociationId>,
+    /// What an event says that must not be.
+    pub(super) fault: Option<String>,
 }
 
 impl Member {
@@ -107,6 +115,7 @@ impl Member {
             applications: BTreeMap::new(),
             eager: true,
             watch: Watch::default(),
+            letterbox: Letterbox::default(),
             asleep: None,
             dead: false,
         }
@@ -145,6 +154,9 @@ impl Member {
         let mut turn = Turn::default();
         while let Some((association, event)) = self.endpoint.poll_event() {
             let application = self.applications.entry(association).or_default();
+            if let Some(view) = self.endpoint.view(association) {
+                turn.fault = turn.fault.or(application.answers.judge(&event, view).err());
+            }
             match &event {
                 Event::Readable => application.readable = true,
                 Event::Writable => application.blocked = false,
@@ -152,8 +164,8 @@ impl Member {
                     application.blocked = false;
                     turn.came_up.push(association);
                 }
-                Event::SendFailed { message, .. } if is_open(&self.endpoint, association) => {
-                    application.ledger.gave_back(message);
+                Event::SendFailed { message, .. } => {
+                    application.ledger.gave_back(message, is_open(&self.endpoint, association));
                 }
                 Event::PartialDeliveryAborted(stream) => drop(application.parts.remove(stream)),
                 Event::Restart => {
@@ -165,7 +177,7 @@ impl Member {
             self.events.push(Logged { at, association, event });
         }
         for (id, application) in &mut self.applications {
-            if self.eager && application.readable {
+            if (self.eager || application.forsaken) && application.readable {
                 application.readable = false;
                 while let Some(received) =
                     self.endpoint.association(*id).and_then(|association| association.recv(now))
@@ -196,6 +208,13 @@ impl Application {
     /// How many messages came in parts, to the last one.
     pub fn joined(&self) -> usize {
         self.joined
+    }
+
+    /// The other side is this one from now on.
+    pub(super) fn meets(&mut self, peer: (HostId, AssociationId)) {
+        if self.peers.last() != Some(&peer) {
+            self.peers.push(peer);
+        }
     }
 
     /// The whole message that a part completes; or a message that came whole.

@@ -70,7 +70,7 @@ impl Seen {
 
 impl Watch {
     /// Notes how things stand after an input and before the packets it leads to; judges the changes of state.
-    pub(super) fn before_packets(&mut self, endpoint: &Endpoint) -> Result<(), String> {
+    pub(super) fn after_input(&mut self, endpoint: &Endpoint) -> Result<(), String> {
         let ids: Vec<_> = endpoint.associations().collect();
         self.seen.retain(|id, _| ids.binary_search(id).is_ok() || ids.contains(id));
         for id in ids {
@@ -196,6 +196,9 @@ impl Watch {
                 congestion(before, &after)?;
             }
             memory(association, config)?;
+            if let Some(stuck) = association.is_stuck() {
+                return Err(format!("association {id} ({:?}) is stuck: {stuck}", after.state));
+            }
             if deadline.is_none() && outstanding(association, &after) {
                 return Err(format!("association {id} has something outstanding and no deadline"));
             }

@@ -15,19 +15,25 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Stream {
-    ordered: VecDeque<Message>,
-    unordered: Vec<Message>,
-    /// How many at the head of `ordered` were sent before the peer restarted, and may never arrive.
-    doubtful: usize,
+    ordered: VecDeque<Entry>,
+    unordered: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Message,
+    /// It may never arrive: the sender has it back, or the peer restarted since.
+    excused: bool,
 }
 
 impl Ledger {
     /// Notes a message that the sending side took.
     pub(super) fn sent(&mut self, message: Message) {
         let stream = self.streams.entry(message.stream).or_default();
-        match message.unordered {
-            true => stream.unordered.push(message),
-            false => stream.ordered.push_back(message),
+        let (unordered, entry) = (message.unordered, Entry { message, excused: false });
+        match unordered {
+            true => stream.unordered.push(entry),
+            false => stream.ordered.push_back(entry),
         }
         self.missing += 1;
     }
@@ -38,53 +44,64 @@ impl Ledger {
         let Some(stream) = self.streams.get_mut(&received.stream) else {
             return Err(format!("{name} arrived, where nothing was sent"));
         };
-        if received.unordered {
-            let Some(at) = stream.unordered.iter().position(|sent| same(sent, received)) else {
+        let same = |sent: &Entry| same(&sent.message, received);
+        let entry = if received.unordered {
+            let Some(at) = stream.unordered.iter().position(same) else {
                 return Err(format!(
                     "{name}, unordered: altered, never sent or here for the second time"
                 ));
             };
-            stream.unordered.swap_remove(at);
+            stream.unordered.swap_remove(at)
         } else {
-            let Some(at) = stream.ordered.iter().position(|sent| same(sent, received)) else {
+            let Some(at) = stream.ordered.iter().position(same) else {
                 return Err(format!("{name}, ordered: altered or here for the second time"));
             };
-            if at > stream.doubtful {
+            if stream.ordered.iter().take(at).any(|sent| !sent.excused) {
                 return Err(format!("{name}, ordered: out of order"));
             }
-            // What was skipped stays missing, and out of order from now on.
-            stream.ordered.drain(..=at);
-            stream.doubtful = stream.doubtful.saturating_sub(at + 1);
-        }
-        self.missing -= 1;
+            // What was skipped never comes, and would be out of order from now on.
+            stream.ordered.drain(..at);
+            stream.ordered.pop_front().expect("it was found there")
+        };
+        self.missing -= usize::from(!entry.excused);
         Ok(())
     }
 
     /// The peer restarted: of what was sent to it some may never arrive, but what does is still in order.
     pub(super) fn restart(&mut self) {
         for stream in self.streams.values_mut() {
-            stream.doubtful = stream.ordered.len();
+            stream.ordered.iter_mut().chain(&mut stream.unordered).for_each(Entry::excuse);
+        }
+        self.missing = 0;
+    }
+
+    /// The sending side was told that a message failed. It may have arrived before; while the association goes on
+    /// (`open`), it never will from now on.
+    pub(super) fn gave_back(&mut self, message: &Message, open: bool) {
+        let Some(stream) = self.streams.get_mut(&message.stream) else { return };
+        let same = |sent: &Entry| {
+            sent.message.ppid == message.ppid && sent.message.payload == message.payload
+        };
+        let entries = stream.ordered.iter_mut().chain(&mut stream.unordered);
+        let Some(entry) = entries.into_iter().find(|sent| same(sent)) else { return };
+        self.missing -= usize::from(!entry.excused);
+        entry.excuse();
+        if open {
+            stream.ordered.retain(|sent| !same(sent));
+            stream.unordered.retain(|sent| !same(sent));
         }
     }
 
-    /// The sending side was told that a message failed, while the association goes on: it may have arrived before,
-    /// and never will from now on.
-    pub(super) fn gave_back(&mut self, message: &Message) {
-        let Some(stream) = self.streams.get_mut(&message.stream) else { return };
-        let same = |sent: &Message| sent.ppid == message.ppid && sent.payload == message.payload;
-        let found = if message.unordered {
-            let at = stream.unordered.iter().position(same);
-            at.map(|at| stream.unordered.swap_remove(at))
-        } else {
-            let at = stream.ordered.iter().position(same);
-            at.and_then(|at| stream.ordered.remove(at))
-        };
-        self.missing -= usize::from(found.is_some());
-    }
-
-    /// How many messages were taken and did not arrive.
+    /// How many messages were taken and did not arrive, of those that were not given back and lie behind the peer's last
+    /// restart.
     pub(super) fn missing(&self) -> usize {
         self.missing
+    }
+}
+
+impl Entry {
+    fn excuse(&mut self) {
+        self.excused = true;
     }
 }
 
@@ -132,8 +149,9 @@ mod tests {
         ledger.arrived(&received(&sent[1])).unwrap();
         ledger.arrived(&received(&sent[0])).unwrap_err();
         ledger.arrived(&received(&sent[2])).unwrap();
-        ledger.arrived(&received(&sent[3])).unwrap();
         assert_eq!(ledger.missing(), 1);
+        ledger.arrived(&received(&sent[3])).unwrap();
+        assert_eq!(ledger.missing(), 0);
     }
 
     #[test]
@@ -141,7 +159,19 @@ mod tests {
         let sent: Vec<_> = ["a", "b"].map(|text| Message::new(0, text)).into();
         let mut ledger = Ledger::default();
         sent.iter().for_each(|message| ledger.sent(message.clone()));
-        ledger.gave_back(&sent[0]);
+        ledger.gave_back(&sent[0], true);
+        ledger.arrived(&received(&sent[1])).unwrap();
+        ledger.arrived(&received(&sent[0])).unwrap_err();
+        assert_eq!(ledger.missing(), 0);
+    }
+
+    #[test]
+    fn what_was_given_back_in_the_end_may_still_arrive_once() {
+        let sent: Vec<_> = ["a", "b"].map(|text| Message::new(0, text)).into();
+        let mut ledger = Ledger::default();
+        sent.iter().for_each(|message| ledger.sent(message.clone()));
+        sent.iter().for_each(|message| ledger.gave_back(message, false));
+        assert_eq!(ledger.missing(), 0);
         ledger.arrived(&received(&sent[1])).unwrap();
         ledger.arrived(&received(&sent[0])).unwrap_err();
         assert_eq!(ledger.missing(), 0);

@@ -22,7 +22,11 @@ use crate::{
 };
 
 mod queue;
+mod serve;
 mod user;
+
+pub(super) use serve::Letterbox;
+pub use serve::Pace;
 
 /// Steps at one instant after which the network is held to run in a circle.
 const CIRCLE: usize = 200_000;
@@ -41,7 +45,10 @@ pub struct Network {
     now: Instant,
     random: StdRng,
     hosts: Vec<Host>,
-    owners: BTreeMap<IpAddr, HostId>,
+    /// Who has an address; several hosts may have the same.
+    owners: BTreeMap<IpAddr, Vec<HostId>>,
+    /// The UDP port that a translator gives the packets of an address.
+    translated: BTreeMap<IpAddr, u16>,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
     /// Which directions take another one's place in the queue.
     shared: BTreeMap<(IpAddr, IpAddr), (IpAddr, IpAddr)>,
@@ -60,6 +67,7 @@ impl Network {
             random: StdRng::seed_from_u64(seed),
             hosts: Vec::new(),
             owners: BTreeMap::new(),
+            translated: BTreeMap::new(),
             links: BTreeMap::new(),
             shared: BTreeMap::new(),
             queue: Queue::default(),
@@ -127,7 +135,7 @@ impl Network {
 
     fn add(&mut self, name: &str, addresses: &[IpAddr], node: Node) -> HostId {
         let id = HostId(self.hosts.len());
-        self.owners.extend(addresses.iter().map(|address| (*address, id)));
+        addresses.iter().for_each(|address| self.owners.entry(*address).or_default().push(id));
         self.hosts.push(Host { name: name.to_owned(), addresses: addresses.to_vec(), node });
         id
     }
@@ -211,10 +219,7 @@ impl Network {
                     self.happen(happening);
                 }
             }
-            (false, Some((_, host))) => {
-                let now = self.now;
-                self.input(host, |member| member.endpoint.handle_timeout(now));
-            }
+            (false, Some((_, host))) => self.time_out(host),
             (false, None) => {}
         }
         true
@@ -264,73 +269,6 @@ impl Network {
         assert!(self.steps_at_once < CIRCLE, "{CIRCLE} steps at {:?}: a circle", self.elapsed());
     }
 
-    fn happen(&mut self, happening: Happening) {
-        let now = self.now;
-        match happening {
-            Happening::Arrive(datagram) => {
-                // Whoever has the address now gets it: the host may have begun anew on the way.
-                let Some(host) = self.owners.get(&datagram.destination).copied() else { return };
-                match &mut self.host_mut(host).node {
-                    Node::Wire(inbox) => inbox.push_back(Arrived { at: now - epoch(), datagram }),
-                    Node::Endpoint(member) => match member.asleep(now) {
-                        Some(until) => self.queue.push(until, Happening::Arrive(datagram)),
-                        None => {
-                            self.input(host, |m| m.endpoint.handle_datagram(now, datagram));
-                        }
-                    },
-                }
-            }
-            Happening::Notice(host, notice) => match &self.host(host).node {
-                Node::Endpoint(member) if !member.dead => match member.asleep(now) {
-                    Some(until) => self.queue.push(until, Happening::Notice(host, notice)),
-                    None => self.input(host, |m| m.endpoint.handle_notice(now, notice)),
-                },
-                _ => {}
-            },
-            Happening::Act(action) => action(self),
-        }
-    }
-
-    // --- one input, then everything it leads to ---
-
-    fn input<R>(&mut self, host: HostId, act: impl FnOnce(&mut Member) -> R) -> R {
-        let result = act(self.member_mut(host));
-        self.drain(host);
-        result
-    }
-
-    fn drain(&mut self, host: HostId) {
-        let (now, at) = (self.now, self.elapsed());
-        for round in 0.. {
-            assert!(round < 10_000, "the application and its endpoint talk without end");
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let member = self.member_mut(host);
-            let before = member.watch.before_packets(&member.endpoint);
-            let packets = member.packets(now, &mut buffer);
-            self.buffer = buffer;
-            self.hold(host, before);
-            for (transmit, bytes) in packets {
-                self.judge(host, &transmit, &bytes);
-                self.put(host, &transmit, bytes);
-            }
-            let member = self.member_mut(host);
-            member.deadline = member.endpoint.poll_timeout();
-            let after =
-                member.watch.after_packets(&member.endpoint, &member.config, now, member.deadline);
-            let turn = member.turn(now, at);
-            self.hold(host, after);
-            turn.came_up.iter().for_each(|id| self.introduce(host, *id));
-            for (id, received) in turn.received {
-                self.deliver(host, id, received);
-            }
-            if !turn.acted {
-                break;
-            }
-        }
-        let member = self.member_mut(host);
-        member.deadline = member.endpoint.poll_timeout();
-    }
-
     fn judge(&self, host: HostId, transmit: &Transmit, bytes: &Bytes) {
         let Node::Endpoint(member) = &self.host(host).node else { return };
         let mtu = usize::from(member.config.path_mtu);
@@ -351,9 +289,12 @@ impl Network {
         }
     }
 
-    /// Puts a packet on the link it takes. A packet without a source takes the first link to its destination that it may.
-    fn put(&mut self, host: HostId, transmit: &Transmit, payload: Bytes) {
+    /// Puts a packet on the link it takes, with the number of what it answers. A packet without a source takes the first link to its destination that it may.
+    fn put(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, number: u64) {
         let destination = transmit.destination;
+        if self.host(host).addresses.contains(&destination) {
+            return self.loop_back(host, transmit, payload, number);
+        }
         let addresses = match &self.host(host).node {
             Node::Endpoint(member) => member.endpoint.address_set(transmit.sources),
             Node::Wire(_) => &self.host(host).addresses,
@@ -370,7 +311,11 @@ impl Network {
         self.cut_packets += usize::from(transmit.fragmentable);
         // Where no link leads, a filter on the way drops what does not come from its own network.
         let pair = (source, destination);
+        let towards = self.translated.get(&destination).copied();
+        let is_stray = towards.is_some_and(|port| transmit.udp_port.is_some_and(|to| to != port));
         let fate = match self.links.get_mut(self.shared.get(&pair).unwrap_or(&pair)) {
+            // A translator knows of no such port.
+            Some(_) if is_stray => Fate::Lost,
             Some(link) => link.carry(self.now, len, transmit.fragmentable, &mut self.random),
             None => Fate::Lost,
         };
@@ -388,17 +333,44 @@ impl Network {
                 self.notice(host, (at, kind), destination, Some(source), &payload);
             }
             Fate::Arrives(first, second) => {
-                let (udp_port, ecn) = (transmit.udp_port, transmit.ecn);
+                let (udp_port, ecn) = (self.udp_source(host, source, transmit), transmit.ecn);
                 for at in second.into_iter().chain([first]) {
                     let link = self.links.get(&(source, destination));
                     let payload =
                         link.map_or(payload.clone(), |l| l.damage(&payload, &mut self.random));
                     let datagram =
                         Datagram { source, destination, udp_port, zone: 0, ecn, payload };
-                    self.queue.push(at, Happening::Arrive(datagram));
+                    self.queue.push(at, Happening::Arrive(host, datagram, number));
                 }
             }
         }
+    }
+
+    /// What a host sends to an address of its own never leaves it, whoever else has the same address.
+    fn loop_back(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, number: u64) {
+        let destination = transmit.destination;
+        let (source, udp_port) = (transmit.source.unwrap_or(destination), transmit.udp_port);
+        let datagram =
+            Datagram { source, destination, udp_port, zone: 0, ecn: transmit.ecn, payload };
+        self.queue.push(self.now, Happening::Arrive(host, datagram, number));
+    }
+
+    /// The UDP port that an encapsulated packet seems to come from: its host's, or what a translator made of that.
+    fn udp_source(&self, host: HostId, source: IpAddr, transmit: &Transmit) -> Option<u16> {
+        let to = transmit.udp_port?;
+        let own = match &self.host(host).node {
+            Node::Endpoint(member) => member.config.udp_port.unwrap_or(to),
+            Node::Wire(_) => to,
+        };
+        Some(self.translated.get(&source).copied().unwrap_or(own))
+    }
+
+    /// Whose an address is for a host that sends there: its own, or that of the host that has it since the latest.
+    fn owner(&self, sender: HostId, address: IpAddr) -> Option<HostId> {
+        if self.host(sender).addresses.contains(&address) {
+            return Some(sender);
+        }
+        self.owners.get(&address)?.last().copied()
     }
 
     fn notice(
@@ -417,8 +389,8 @@ impl Network {
     /// Finds the other side of an association that came up, so that what arrives can be compared with what was sent.
     fn introduce(&mut self, host: HostId, id: AssociationId) {
         if let Some((other, theirs)) = self.counterpart(host, id) {
-            self.application_mut(host, id).peer = Some((other, theirs));
-            self.application_mut(other, theirs).peer = Some((host, id));
+            self.application_mut(host, id).meets((other, theirs));
+            self.application_mut(other, theirs).meets((host, id));
         }
     }
 
@@ -426,7 +398,10 @@ impl Network {
         let own = &self.host(host).addresses;
         let own_port = self.member(host).endpoint.port();
         let association = self.member(host).endpoint.view(id)?;
-        let other = association.paths().find_map(|path| self.owners.get(&path.peer).copied())?;
+        let other = association.paths().find_map(|path| {
+            // An address that this host has too tells nothing.
+            self.owner(host, path.peer).filter(|other| *other != host)
+        })?;
         let Node::Endpoint(member) = &self.host(other).node else { return None };
         if member.endpoint.port() != association.port() {
             return None;
@@ -445,9 +420,14 @@ impl Network {
 
     fn deliver(&mut self, host: HostId, id: AssociationId, received: Received) {
         let application = self.application_mut(host, id);
-        if let (Some(whole), Some((peer, theirs))) = (application.join(&received), application.peer)
-        {
-            let verdict = self.application_mut(peer, theirs).ledger.arrived(&whole);
+        let (whole, peers) = (application.join(&received), application.peers.clone());
+        if let Some(whole) = whole {
+            // What was not read before the peer began anew is of the one before.
+            let verdicts = peers
+                .into_iter()
+                .rev()
+                .map(|(peer, theirs)| self.application_mut(peer, theirs).ledger.arrived(&whole));
+            let verdict = first_good(verdicts);
             self.hold(host, verdict);
         }
         self.application_mut(host, id).received.push(received);
@@ -478,6 +458,18 @@ impl Network {
     fn application_mut(&mut self, host: HostId, id: AssociationId) -> &mut Application {
         self.member_mut(host).applications.entry(id).or_default()
     }
+}
+
+/// Good if one of them is, or if there is none; else the first.
+fn first_good(verdicts: impl Iterator<Item = Result<(), String>>) -> Result<(), String> {
+    let mut first = Ok(());
+    for verdict in verdicts {
+        if verdict.is_ok() {
+            return verdict;
+        }
+        first = first.and(verdict);
+    }
+    first
 }
 
 impl fmt::Debug for Network {

@@ -11,8 +11,11 @@ use crate::{Datagram, PathNotice};
 pub(super) type Action = Box<dyn FnOnce(&mut Network) + Send>;
 
 pub(super) enum Happening {
-    Arrive(Datagram),
+    /// With the host that sent it, and the number of what it answers.
+    Arrive(HostId, Datagram, u64),
     Notice(HostId, PathNotice),
+    /// A host looks at what came for it.
+    Wake(HostId),
     Act(Action),
 }
 

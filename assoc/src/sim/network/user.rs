@@ -43,11 +43,58 @@ impl Network {
     /// Begins a host anew: a fresh endpoint with the same addresses, port and parameters takes the place of the old
     /// one, which forgets nothing but is never served again. The id of the fresh one.
     pub fn reboot(&mut self, host: HostId) -> HostId {
-        let (name, addresses) = (self.host(host).name.clone(), self.host(host).addresses.clone());
+        let addresses = self.host(host).addresses.clone();
+        self.reboot_at(host, &addresses)
+    }
+
+    /// The same with other addresses; those that it had belong to nobody.
+    pub fn reboot_at(&mut self, host: HostId, addresses: &[IpAddr]) -> HostId {
+        let name = self.host(host).name.clone();
+        self.owners.values_mut().for_each(|owners| owners.retain(|owner| *owner != host));
         let old = self.member_mut(host);
         old.dead = true;
-        let (port, config) = (old.endpoint.port(), old.config.clone());
-        self.add_endpoint(&name, &addresses, port, config)
+        let (port, config, pace) = (old.endpoint.port(), old.config.clone(), old.letterbox.pace);
+        let new = self.add_endpoint(&name, addresses, port, config);
+        self.set_pace(new, pace);
+        new
+    }
+
+    /// From now on a translator of addresses gives the encapsulated packets of an address this UDP port; what goes to another
+    /// one does not reach it.
+    pub fn translate(&mut self, address: IpAddr, udp_port: u16) {
+        self.translated.insert(address, udp_port);
+    }
+
+    /// The host has other addresses from now on, all of which its endpoint is bound to.
+    pub fn change_addresses(&mut self, host: HostId, addresses: &[IpAddr]) {
+        let mut lost = self.host(host).addresses.clone();
+        lost.retain(|own| !addresses.contains(own));
+        self.owners.values_mut().for_each(|owners| owners.retain(|owner| *owner != host));
+        for address in addresses {
+            self.owners.entry(*address).or_default().push(host);
+        }
+        self.host_mut(host).addresses = addresses.to_vec();
+        self.with_endpoint(host, |endpoint, _| {
+            endpoint.set_addresses(addresses.iter().copied());
+            lost.iter().for_each(|address| endpoint.address_lost(*address));
+        });
+    }
+
+    /// The application wants nothing more of an association: it is closed, what still comes is thrown away, and in the end it
+    /// is forgotten.
+    pub fn forsake(&mut self, host: HostId, id: AssociationId) {
+        let now = self.now;
+        self.input(host, |member| {
+            member.applications.entry(id).or_default().forsaken = true;
+            if let Some(association) = member.endpoint.association(id) {
+                association.shutdown(now);
+            }
+        });
+    }
+
+    /// Whether the application of an association wants nothing more of it.
+    pub fn is_forsaken(&self, host: HostId, id: AssociationId) -> bool {
+        self.member(host).applications.get(&id).is_some_and(|application| application.forsaken)
     }
 
     /// Whether the application receives messages as soon as they are there (it does unless told otherwise).
@@ -57,9 +104,13 @@ impl Network {
 
     /// Receives one message.
     pub fn receive(&mut self, host: HostId, id: AssociationId) -> Option<Received> {
-        let received = self.with(host, id, Association::recv)?;
-        self.deliver(host, id, received.clone());
-        Some(received)
+        let now = self.now;
+        let received =
+            self.act(host, |member| member.endpoint.association(id).and_then(|own| own.recv(now)));
+        // Before anything that this leads to, such as the next message.
+        received.iter().for_each(|received| self.deliver(host, id, received.clone()));
+        self.drain(host);
+        received
     }
 
     /// Sends one message.
@@ -98,7 +149,8 @@ impl Network {
         self.input(host, |member| member.applications.entry(id).or_default().closes = true);
     }
 
-    /// Does something with an association as one input; everything it leads to happens before this returns.
+    /// Does something with an association as one input; everything it leads to happens before this returns, unless the
+    /// host is served in batches.
     ///
     /// # Panics
     /// If there is no such association.
@@ -184,7 +236,7 @@ impl Network {
             fragmentable: false,
             len: payload.len(),
         };
-        self.put(host, &transmit, payload);
+        self.put(host, &transmit, payload, 0);
     }
 
     /// Takes the oldest packet that a wire host heard.
