@@ -44,7 +44,9 @@ impl Association {
         // timer of the sender's.
         let waits = !self.ctx.outbox.is_empty() || !tcb.sender.is_idle();
         let flies = self.ctx.paths.iter().any(|path| path.congestion.flight() > 0);
-        let stuck = waits && !flies && tcb.sender.next_timeout().is_none();
+        // RFC 9260, 5.4: nothing may go before one address is confirmed, for which HEARTBEATs see.
+        let is_open = self.ctx.paths.iter().any(|path| path.confirmed);
+        let stuck = waits && is_open && !flies && tcb.sender.next_timeout().is_none();
         stuck.then(|| {
             "messages wait, nothing is in flight, and no timer of the sender's runs".to_owned()
         })

@@ -358,6 +358,11 @@ impl Network {
     /// The UDP port that an encapsulated packet seems to come from: its host's, or what a translator made of that.
     fn udp_source(&self, host: HostId, source: IpAddr, transmit: &Transmit) -> Option<u16> {
         let to = transmit.udp_port?;
+        // A wire host hears which port it was sent to.
+        let receiver = self.owner(host, transmit.destination).map(|other| &self.host(other).node);
+        if matches!(receiver, Some(Node::Wire(_))) {
+            return Some(to);
+        }
         let own = match &self.host(host).node {
             Node::Endpoint(member) => member.config.udp_port.unwrap_or(to),
             Node::Wire(_) => to,

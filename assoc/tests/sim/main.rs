@@ -52,7 +52,6 @@ mod rfc_paths;
 mod rfc_sending;
 mod rfc_setup;
 mod rfc_timers;
-mod robustness;
 mod second_ways;
 mod send_options;
 mod throughput;

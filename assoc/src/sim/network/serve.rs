@@ -220,7 +220,9 @@ impl Network {
 /// Whether a packet is for the endpoint's port, or for none at all.
 fn is_for(member: &Member, datagram: &Datagram) -> bool {
     let packet = Packet::parse(&datagram.payload);
-    packet.map_or(true, |packet| packet.header.destination_port == member.endpoint.port())
+    // What is no packet, or for port 0, is counted by the endpoint.
+    let port = packet.map_or(0, |packet| packet.header.destination_port);
+    port == 0 || port == member.endpoint.port()
 }
 
 impl Member {
