@@ -43,6 +43,11 @@ impl Payload<'_> {
         Kept { bytes: Bytes::copy_from_slice(self.bytes), memory }
     }
 
+    /// Keeps it for a moment, until it is copied to where the rest of its message is.
+    pub(crate) fn lend(self) -> Kept {
+        Kept { bytes: self.slice(), memory: self.bytes.len() }
+    }
+
     fn slice(self) -> Bytes {
         self.packet.slice_ref(self.bytes)
     }

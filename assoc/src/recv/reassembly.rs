@@ -123,7 +123,7 @@ impl Reassembly {
         let kind = Kind { stream: head.stream, ssn, ppid: head.ppid, unordered };
         if !head.flags.beginning || !head.flags.ending {
             let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
-            return self.insert_fragment((index, cumulative), piece, payload.hold(), inbox);
+            return self.insert_fragment((index, cumulative), piece, payload, inbox);
         }
         if self.is_in_turn(kind) {
             let Kept { bytes, memory } = copies.keep(payload);
@@ -149,7 +149,7 @@ impl Reassembly {
         &mut self,
         (index, cumulative): (u64, u64),
         piece: Piece,
-        payload: Kept,
+        payload: Payload<'_>,
         inbox: &mut Inbox,
     ) -> Result<(), Contradiction> {
         let first = self.place(index, piece, payload)?;
@@ -223,8 +223,12 @@ impl Reassembly {
     }
 
     /// Puts a fragment where it belongs and says where the run begins that it is a part of.
-    fn place(&mut self, index: u64, piece: Piece, payload: Kept) -> Result<u64, Contradiction> {
-        let Kept { bytes, memory } = payload;
+    fn place(
+        &mut self,
+        index: u64,
+        piece: Piece,
+        payload: Payload<'_>,
+    ) -> Result<u64, Contradiction> {
         // Most fragments come in their order: they end the run before them, and nothing is behind.
         if !self.runs.contains_key(&(index + 1))
             && let Some((&first, before)) = self.runs.range_mut(..index).next_back()
@@ -233,6 +237,9 @@ impl Reassembly {
         {
             before.last = index;
             before.piece.ends = piece.ends;
+            // What is put together at once is copied there, and held by nobody.
+            let leaves = before.partial || before.piece.begins && piece.ends;
+            let Kept { bytes, memory } = if leaves { payload.lend() } else { payload.hold() };
             before.cost += PART + memory;
             self.bytes += PART + memory;
             if before.rest.capacity() == 0 {
@@ -241,6 +248,7 @@ impl Reassembly {
             before.rest.push_back(bytes);
             return Ok(first);
         }
+        let Kept { bytes, memory } = payload.hold();
         let cost = RUN + memory;
         self.bytes += cost;
         let rest = VecDeque::new();
