@@ -306,7 +306,7 @@ impl Run {
         let sending = Sending::start(&hosts.theirs, self.options(), &hosts)?;
         let silence = silence_of_turns(&receiver, |link, cut| {
             let link = &hosts.links[usize::from(link) - 1];
-            Ok(if cut { link.cut()? } else { link.restore()? })
+            if cut { link.cut() } else { link.restore() }.map_err(Into::into)
         });
         receiver.close();
         sending.stop()?;

@@ -56,6 +56,11 @@ impl Control {
         self.pending.front().map(|(to, _)| *to)
     }
 
+    /// Where COOKIE ACK goes, if it is the next to go.
+    pub(crate) fn acknowledges_cookie_at(&self) -> Option<PathId> {
+        self.pending.front().filter(|(_, chunk)| *chunk == Chunk::CookieAck).map(|(to, _)| *to)
+    }
+
     /// Writes what is bound for a path, until one does not fit beside `reserved` bytes for what is to follow; one that fits
     /// no packet is thrown away.
     pub(crate) fn write(&mut self, to: PathId, packet: &mut PacketBuilder<'_>, reserved: usize) {

@@ -207,11 +207,11 @@ impl Tcb {
         true
     }
 
-    /// RFC 9260, 5.4: what answers an address that is not confirmed takes a nonce along, which may have been called off since,
-    /// as when the association closes.
+    /// RFC 9260, 5.4: COOKIE ACK takes a nonce along to an address that is not confirmed. It may have been called off since, as
+    /// when the association closes. No other answer does: two hosts that ask with each answer would never hear the end of it.
     fn ask_with_answer(&self, to: PathId, ctx: &mut Context) {
-        let answers = self.control.destination() == Some(to);
-        if let Some(path) = ctx.paths.path_mut(to).filter(|path| answers && !path.confirmed) {
+        let acknowledges = self.control.acknowledges_cookie_at() == Some(to);
+        if let Some(path) = ctx.paths.path_mut(to).filter(|path| acknowledges && !path.confirmed) {
             path.heartbeat.request();
         }
     }

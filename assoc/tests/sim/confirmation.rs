@@ -61,6 +61,18 @@ fn a_learned_address_is_probed_and_its_answer_confirms_it() {
 }
 
 #[test]
+fn heartbeats_that_cross_are_answered_and_ask_nothing_new() {
+    let mut ladder = learned("heartbeats_that_cross_are_answered_and_ask_nothing_new");
+    let nonce = heartbeat(&mut ladder, z(3));
+    ladder.says(z(3), &[Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"Z's own nonce")))]);
+    let answers = ladder.hears_all();
+    let kinds = answers.iter().flat_map(|heard| heard.chunks.iter().map(Chunk::kind));
+    assert_eq!(kinds.collect::<Vec<_>>(), [ChunkType::HEARTBEAT_ACK]);
+    ladder.says(z(3), &[answer(nonce)]);
+    assert_eq!(ladder.path(z(3)).state, PathState::Active);
+}
+
+#[test]
 fn no_more_than_hb_max_burst_addresses_are_probed_at_once() {
     let mut ladder = learned("no_more_than_hb_max_burst_addresses_are_probed_at_once");
     let at_once = ladder.hears_all().iter().filter(|heard| info(heard).is_some()).count();

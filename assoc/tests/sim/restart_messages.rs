@@ -34,7 +34,7 @@ fn a_message_half_sent_is_given_back_whole_and_those_behind_it_go_to_the_new_pee
         let name = "a_message_half_sent_is_given_back_whole_and_those_behind_it_go_to_the_new_peer";
         let mut ladder = single(name);
         let (ours, id) = (ladder.ours, ladder.id());
-        let large = Bytes::from(payload(0, 100_000));
+        let large = payload(0, 100_000);
         ladder.network.send(ours, id, Message::new(0, large.clone())).unwrap();
         ladder.sends("whole");
         assert!(hears_numbers(&mut ladder).len() > 2, "as much as the window lets out");
@@ -56,7 +56,7 @@ fn a_message_whose_last_fragment_alone_is_outstanding_is_given_back_whole() {
     let name = "a_message_whose_last_fragment_alone_is_outstanding_is_given_back_whole";
     let mut ladder = single(name);
     let (ours, id) = (ladder.ours, ladder.id());
-    let message = Bytes::from(payload(0, 4_000));
+    let message = payload(0, 4_000);
     ladder.network.send(ours, id, Message::new(0, message.clone())).unwrap();
     assert_eq!(hears_numbers(&mut ladder), [1, 2, 3]);
     acks(&mut ladder, 2, &[]);
