@@ -221,8 +221,9 @@ impl Endpoint {
         let life = self.config.cookie.lifetime;
         let cookie = Cookie {
             created: now.saturating_duration_since(self.epoch),
-            // RFC 9260, 3.3.2.1.3: the receiver may ignore the wish; here it at most doubles the life.
-            lifetime: life + extension.min(life),
+            // RFC 9260, 3.3.2.1.3: the receiver may ignore the wish; here it at most doubles the life, and nobody could tell
+            // that a cookie is genuine when its key is gone.
+            lifetime: (life + extension.min(life)).min(self.config.cookie.key_lifetime),
             ports: Ports { local: packet.header.destination_port, peer: packet.header.source_port },
             tags: Tags { local: own.tag, peer: offer.tag },
             ties,

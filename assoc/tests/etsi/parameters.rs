@@ -270,6 +270,20 @@ fn as_1_12_4_a_cookie_preservative_in_an_init_lets_the_cookie_live_longer() {
 }
 
 #[test]
+fn as_1_12_4_a_cookie_lives_no_longer_than_its_key_whatever_the_preservative_says() {
+    let mut t = Tester::with(|options| {
+        options.cookie.lifetime = secs(10);
+        options.cookie.key_lifetime = secs(10);
+    });
+    let wish = Parameter::CookiePreservative { increment_ms: 10_000 };
+    let cookie = t.asks_with(Chunk::Init(t.offer([wish])));
+    t.iut.wait(secs(11));
+    t.says(&[Chunk::CookieEcho(cookie)]);
+    let heard = t.expects(&[ChunkType::ERROR]);
+    assert_eq!(causes(&[heard]), [Cause::StaleCookie { staleness_us: 1_000_000 }]);
+}
+
+#[test]
 fn as_1_12_5_a_stale_cookie_error_makes_the_iut_ask_again_for_a_cookie_that_lives_longer() {
     let mut t = Tester::in_state(CookieEchoed);
     t.says(&[error(Cause::StaleCookie { staleness_us: 700_000 })]);
