@@ -11,6 +11,7 @@ use crate::verdict::Tally;
 const EVERY_FAULT: Faults = Faults {
     batches: 0.8,
     bad_links: 1.0,
+    bursts: 1.0,
     outages: 0.3,
     naps: 0.4,
     smaller_mtus: 0.4,

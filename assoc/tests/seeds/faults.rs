@@ -7,6 +7,8 @@ pub(crate) struct Faults {
     pub(crate) batches: f64,
     /// Runs whose links delay, lose, double, damage and reorder packets.
     pub(crate) bad_links: f64,
+    /// Runs whose bad links lose packets in rows, which may be all that an end or a set-up has.
+    pub(crate) bursts: f64,
     /// Directions of links that are silent for some time.
     pub(crate) outages: f64,
     /// Hosts that are not served for some time.
@@ -35,6 +37,7 @@ pub(crate) struct Faults {
 pub(crate) const NONE: Faults = Faults {
     batches: 0.8,
     bad_links: 0.0,
+    bursts: 0.0,
     outages: 0.0,
     naps: 0.0,
     smaller_mtus: 0.0,

@@ -148,7 +148,8 @@ impl Run {
 fn whatever_happens_at_a_restart_messages_arrive_once_or_come_back_or_lie_before_it() {
     let name = "whatever_happens_at_a_restart_messages_arrive_once_or_come_back_or_lie_before_it";
     for_each_seed(300, |seed| {
-        let mut run = Run::new(name, seed, Faults { restarts: 1.0, bad_links: 0.5, ..NONE });
+        let mut run =
+            Run::new(name, seed, Faults { restarts: 1.0, bad_links: 0.5, bursts: 1.0, ..NONE });
         run.run();
         run.judge();
     });

@@ -37,6 +37,7 @@ pub(crate) struct Run {
     pub(crate) intent: Intent,
     pub(crate) readers: [Reader; 2],
     pub(crate) is_stormy: bool,
+    pub(crate) has_bursts: bool,
     /// What is still to be done, by time.
     pub(crate) timetable: Vec<(Duration, Act)>,
     /// The longest outage, nap, pause of a reader, and time between a crash and what follows.
@@ -84,6 +85,7 @@ impl Run {
             intent,
             readers: [Reader::Eager; 2],
             is_stormy: false,
+            has_bursts: false,
             timetable: Vec::new(),
             outage: Duration::ZERO,
             nap: Duration::ZERO,

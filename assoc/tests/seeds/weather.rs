@@ -13,18 +13,19 @@ use crate::run::Run;
 impl Run {
     pub(crate) fn draw_weather(&mut self) {
         self.is_stormy = self.random.random_bool(self.faults.bad_links);
+        self.has_bursts = self.random.random_bool(self.faults.bursts);
     }
 
     /// How one direction of a link is in this run.
     pub(crate) fn draw_link(&mut self) -> LinkSettings {
         match self.is_stormy {
-            true => bad_link(&mut self.random, self.load),
+            true => bad_link(&mut self.random, self.load, self.has_bursts),
             false => LinkSettings::with_latency(ms(self.random.random_range(0..50))),
         }
     }
 }
 
-fn bad_link(random: &mut StdRng, load: Load) -> LinkSettings {
+fn bad_link(random: &mut StdRng, load: Load, bursts: bool) -> LinkSettings {
     let share = |random: &mut StdRng, most: f64| random.random_range(0.0..=most);
     if load == Load::Fast {
         // No loss by chance, which would keep the window small.
@@ -40,7 +41,10 @@ fn bad_link(random: &mut StdRng, load: Load) -> LinkSettings {
     LinkSettings {
         latency: ms(random.random_range(0..100)),
         jitter: ms(random.random_range(0..30)),
-        loss: Loss::Burst { enter: share(random, 0.02), leave: 0.2, good: 0.005, bad: 0.8 },
+        loss: match bursts {
+            true => Loss::Burst { enter: share(random, 0.02), leave: 0.2, good: 0.005, bad: 0.8 },
+            false => Loss::Uniform(share(random, 0.05)),
+        },
         duplicate: share(random, 0.05),
         corrupt: share(random, 0.03),
         reorder: share(random, 0.1),
