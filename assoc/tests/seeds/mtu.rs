@@ -8,7 +8,7 @@ use crate::ms;
 use crate::run::Run;
 
 /// The smallest MTU that a link gets.
-const SMALLEST: usize = 576;
+const SMALLEST: usize = 256;
 
 impl Run {
     pub(crate) fn draw_mtus(&mut self) {
