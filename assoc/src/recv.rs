@@ -43,6 +43,8 @@ struct Window {
     /// Bytes of payload that the application has not taken.
     unread: usize,
     advertised: usize,
+    /// Something was refused since, of which the peer does not know that there was no room for it.
+    refused: bool,
     /// Bytes that came since then.
     come: usize,
     /// Bytes the application took since then, and how many of them were more than the limit.
@@ -157,7 +159,13 @@ impl Receiver {
             Arrival::TooFar => return self.dropped(),
         };
         let len = payload.bytes.len();
-        let before = self.buffered(inbox);
+        let mut before = self.buffered(inbox);
+        if head.tsn.is_before(self.map.highest()) && !self.has_room(head.tsn, before + len, len) {
+            // RFC 9260, 6.2: what lies behind makes room for what fills a gap. Refused like that, it would seem to be lost
+            // for ever: only what lies beyond all that came is known to find a window closed.
+            self.renege();
+            before = self.buffered(inbox);
+        }
         if !self.has_room(head.tsn, before + len, len) {
             // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
             if !self.is_stuck(head.tsn, inbox) || self.reassembly.begin_partial_delivery(inbox) {
@@ -214,7 +222,8 @@ impl Receiver {
 
     /// Whether something must be said that only a SACK can say, and SHUTDOWN cannot.
     pub(crate) fn needs_sack(&self) -> bool {
-        self.map.has_gaps() || self.map.has_duplicates() || self.window.wants_update()
+        let window = self.window.refused || self.window.wants_update();
+        window || self.map.has_gaps() || self.map.has_duplicates()
     }
 
     pub(crate) fn sack_is_due(&self) -> bool {
@@ -262,6 +271,7 @@ impl Receiver {
     fn dropped(&mut self) -> Verdict {
         // RFC 9260, 6.2: a chunk that finds no room is answered at once.
         self.ack.note(Urgency::Immediate);
+        self.window.refused = true;
         Verdict::Dropped
     }
 
@@ -304,6 +314,7 @@ impl Window {
             limit,
             pressure,
             advertised: limit,
+            refused: false,
             unread: 0,
             come: 0,
             taken: 0,
@@ -328,6 +339,7 @@ impl Window {
         let excess = self.unread.saturating_sub(self.limit);
         (self.come, self.taken, self.excess) = (0, 0, excess);
         self.advertised = window;
+        self.refused = false;
         // The SACK may be lost, so that what was told before it holds as well.
         self.edge = self.edge.max(self.total + window as u64);
     }

@@ -26,6 +26,7 @@ mod failover_hints;
 mod failover_options;
 mod failover_play;
 mod flood;
+mod full_buffer;
 mod in_one_go;
 mod init_ack;
 mod limits;
