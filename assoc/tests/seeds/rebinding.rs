@@ -2,8 +2,8 @@
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use usctp_assoc::Options;
 use usctp_assoc::sim::for_each_seed;
+use usctp_assoc::{Event, LostReason, Options};
 
 use crate::faults::{Faults, NONE};
 use crate::ms;
@@ -40,6 +40,9 @@ fn an_association_over_udp_follows_the_port_that_a_translator_changes() {
         let mut run = Run::new(name, seed, Faults { rebinding: 1.0, bad_links: 0.3, ..NONE });
         run.run();
         run.judge();
-        assert_eq!(run.losses, [], "nothing else goes wrong");
+        // Where SHUTDOWN COMPLETE is lost, and then the port of a host that says nothing more, nobody answers any more.
+        let cannot_know = run.losses == [Event::CommLost(LostReason::TooManyRetransmissions)]
+            && run.tally.graceful == 1;
+        assert!(run.losses.is_empty() || cannot_know, "nothing else goes wrong: {:?}", run.losses);
     });
 }
