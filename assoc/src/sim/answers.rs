@@ -1,9 +1,12 @@
 //! Whether an association that was given up had been answered: a peer that answers is never lost.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use usctp_chunk::{Checksum, ChunkType, Packet, VerificationTag};
 
-use crate::{Association, Event, LostReason};
+use crate::{Association, Event, LostReason, PathStatus};
 
 /// What one side of an association heard, and knows to have been heard.
 ///
@@ -15,8 +18,8 @@ pub(super) struct Answers {
     heard: u64,
     /// The greatest number that an acknowledgement carried here.
     answered: u64,
-    /// Failures that were counted when it came.
-    failures: u64,
+    /// Failures that were counted for each address when it came.
+    failures: BTreeMap<IpAddr, u64>,
     /// SHUTDOWN or SHUTDOWN ACK was sent: from now on it is their answers that count.
     closing: bool,
 }
@@ -76,8 +79,12 @@ impl Answers {
             return Ok(());
         }
         let most = u64::from(association.ctx.config.retransmission.association_max);
-        let since = failures(association).saturating_sub(self.failures);
-        match since > most || self.answered == 0 {
+        let now = failures(association);
+        // What was counted for an address that is none of the peer's any more is not known.
+        let is_known = self.failures.keys().all(|peer| now.contains_key(peer));
+        let before = |peer: &IpAddr| self.failures.get(peer).copied().unwrap_or_default();
+        let since: u64 = now.iter().map(|(peer, count)| count.saturating_sub(before(peer))).sum();
+        match since > most || self.answered == 0 || !is_known {
             true => Ok(()),
             false => Err(format!(
                 "association {} was given up {since} failures after the peer's last answer, with Association.Max.Retrans {most}",
@@ -87,8 +94,8 @@ impl Answers {
     }
 }
 
-/// Time-outs of DATA and HEARTBEATs without an answer, on all paths.
-fn failures(association: &Association) -> u64 {
-    let counts = association.paths().map(|path| path.counts);
-    counts.map(|counts| counts.t3_expiries + counts.heartbeats_unanswered).sum()
+/// Time-outs of DATA and HEARTBEATs without an answer, on each path.
+fn failures(association: &Association) -> BTreeMap<IpAddr, u64> {
+    let count = |path: PathStatus| path.counts.t3_expiries + path.counts.heartbeats_unanswered;
+    association.paths().map(|path| (path.peer, count(path))).collect()
 }

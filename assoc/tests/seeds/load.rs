@@ -6,7 +6,7 @@ use usctp_assoc::sim::Plan;
 use usctp_assoc::{Config, CongestionControl, LossDetection, Message, Options, RecoveryOptions};
 
 use crate::faults::Faults;
-use crate::{HOUR, ms, secs};
+use crate::{ms, secs};
 
 /// The kinds of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Load {
         let is_quiet = random.random_bool(faults.no_heartbeats);
         options.heartbeat.interval = (!is_quiet).then_some(secs(5));
         options.recovery = recovery(random);
-        options.shutdown_guard = random.random_bool(faults.patient_closes).then_some(HOUR);
+        options.shutdown_guard = random.random_bool(faults.patient_closes).then_some(secs(600));
         options.limits.receive_buffer = receive;
         options.limits.send_buffer = send;
         options
