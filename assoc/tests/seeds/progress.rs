@@ -44,8 +44,8 @@ impl Run {
         progress
     }
 
-    /// How long nothing may advance: until an association is given up or its close takes too long, after an outage, a nap, or a reader's pause was waited
-    /// out in vain; and for another round where an answer to a HEARTBEAT came through, which ends the row of failures,
+    /// How long nothing may advance: until an association is given up or its close takes too long, after an outage, a nap,
+    /// or a reader's pause was waited out in vain; and for another round where an answer to a HEARTBEAT came through, which ends the row of failures,
     /// while DATA did not.
     pub(crate) fn patience(&self) -> Duration {
         let waits = self.outage + self.nap + self.pause + self.silence;
