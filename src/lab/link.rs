@@ -1,7 +1,7 @@
 //! A link: two interfaces of two hosts joined back to back, that can be cut and restored.
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
@@ -217,7 +217,12 @@ impl End {
 
     pub(super) fn set_up(&self, up: bool) -> Result<(), LabError> {
         let what = format!("setting {} {}", self.interface.name, if up { "up" } else { "down" });
-        self.network.setup(&what, |netlink| netlink.set_up(self.interface.index, up))
+        self.network.setup(&what, |netlink| {
+            if up && self.has_ipv6() {
+                netlink.make_no_link_local(self.interface.index)?;
+            }
+            netlink.set_up(self.interface.index, up)
+        })
     }
 
     fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
@@ -263,12 +268,17 @@ impl End {
     }
 
     fn assign(&self) -> Result<(), LabError> {
-        for prefix in &self.addresses {
+        let link_local = self.has_ipv6().then(|| link_local(self.interface.mac));
+        for prefix in self.addresses.iter().copied().chain(link_local) {
             self.network.setup(&format!("adding the address {prefix}"), |netlink| {
-                netlink.add_address(self.interface.index, *prefix)
+                netlink.add_address(self.interface.index, prefix)
             })?;
         }
         Ok(())
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(|prefix| prefix.address.is_ipv6())
     }
 
     /// Lets frames to all addresses of the other end go to nobody.
@@ -298,6 +308,13 @@ fn interface(network: &Network, name: &str, mtu: u32) -> Interface {
     let [_, _, _, link] = index.to_be_bytes();
     let mac = [0x02, 0x75, host_high, host_low, 0, link];
     Interface { name: name.to_owned(), index, mac, mtu }
+}
+
+/// The link-local address that belongs to a hardware address (RFC 4291, appendix A).
+fn link_local([a, b, c, d, e, f]: Mac) -> Prefix {
+    let identifier = [a ^ 2, b, c, 0xFF, 0xFE, d, e, f];
+    let address = u128::from(u64::from_be_bytes(identifier)) | 0xFE80 << 112;
+    Prefix::new(Ipv6Addr::from_bits(address).into(), 64)
 }
 
 /// Tries again until it works, for 3 s at the most; the kernel looks after carriers once a second.

@@ -72,6 +72,17 @@ impl Netlink {
         self.request(libc::RTM_NEWLINK, 0, &header, &Attributes::default())
     }
 
+    /// Keeps the kernel from making a link-local address of its own, which it would ask the link about for up to two
+    /// seconds; until then it asks for no neighbour.
+    pub(super) fn make_no_link_local(&self, index: u32) -> io::Result<()> {
+        const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+        const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+        let mode = Attributes::default().put(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        let ipv6 = Attributes::default().put(libc::AF_INET6 as u16, &mode.0);
+        let attributes = Attributes::default().put(libc::IFLA_AF_SPEC, &ipv6.0);
+        self.request(libc::RTM_NEWLINK, 0, &link_header(index, 0, 0), &attributes)
+    }
+
     /// Whether an interface is up, has a carrier, and sends what it is given.
     pub(super) fn is_running(&self, index: u32) -> io::Result<bool> {
         let header = link_header(index, 0, 0);
