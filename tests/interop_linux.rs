@@ -10,6 +10,8 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[path = "interop_linux/shared.rs"]
+mod shared;
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    shared::add_to(&mut suite, &guests);
     suite.run()
 }
 
@@ -83,10 +86,16 @@ fn options() -> Options {
 
 /// Opens our side.
 fn open(guest: &Guest, wires: Wires, transport: Transport, port: u16) -> Outcome<Ours> {
+    use_udp(guest, transport)?;
+    Ours::open_with(&wires, transport, port, options())
+}
+
+/// Lets the guest's kernel encapsulate in UDP, where we do.
+fn use_udp(guest: &Guest, transport: Transport) -> Outcome<()> {
     if transport.is_udp() {
         guest.run("sysctl -qw net.sctp.udp_port=9899 net.sctp.encap_port=9899")?;
     }
-    Ours::open_with(&wires, transport, port, options())
+    Ok(())
 }
 
 /// The guest's application on both of its addresses, as soon as it listens.
