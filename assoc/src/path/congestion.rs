@@ -282,6 +282,91 @@ mod tests {
         assert_eq!(c.cwnd(), before + PMDCS);
     }
 
+    /// In congestion avoidance, with a window of ten chunks and a byte, and with DATA in flight.
+    fn avoiding() -> Congestion {
+        let mut c = congestion();
+        c.cwnd = 20 * PMDCS;
+        c.on_fast_retransmit();
+        c.cwnd += 1;
+        c.on_entered_flight(PMDCS);
+        c
+    }
+
+    #[test]
+    fn what_was_acknowledged_beyond_a_window_counts_for_the_next() {
+        let mut c = avoiding();
+        c.note_fully_used(1);
+        let before = c.cwnd();
+        c.on_acked(acked(before + PMDCS), false);
+        assert_eq!(c.cwnd(), before + PMDCS);
+        c.on_acked(acked(before - 1), false);
+        assert_eq!(c.cwnd(), before + PMDCS, "one byte of a window is missing");
+        c.on_acked(acked(1), false);
+        assert_eq!(c.cwnd(), before + 2 * PMDCS);
+    }
+
+    #[test]
+    fn while_the_window_is_not_used_no_more_than_one_window_counts_as_acknowledged() {
+        let mut c = avoiding();
+        let before = c.cwnd();
+        for _ in 0..3 {
+            c.on_acked(acked(before + 10), false);
+        }
+        assert_eq!(c.cwnd(), before, "it was not used");
+        c.note_fully_used(1);
+        c.on_acked(acked(1), false);
+        assert_eq!(c.cwnd(), before + PMDCS, "a window and a byte were acknowledged");
+        c.on_acked(acked(before + PMDCS - 2), false);
+        assert_eq!(c.cwnd(), before + PMDCS, "and a byte of that is left");
+        c.on_acked(acked(1), false);
+        assert_eq!(c.cwnd(), before + 2 * PMDCS);
+    }
+
+    /// Whether what was acknowledged until now counts no more once `event` has happened.
+    fn forgets(event: impl FnOnce(&mut Congestion)) -> bool {
+        let mut c = avoiding();
+        c.note_fully_used(1);
+        c.on_acked(acked(c.cwnd() - 1), false);
+        event(&mut c);
+        c.cwnd = 10 * PMDCS + 1;
+        c.ssthresh = 10 * PMDCS;
+        c.flight = PMDCS;
+        let before = c.cwnd();
+        c.on_acked(acked(before - 1), false);
+        c.cwnd() == before
+    }
+
+    #[test]
+    fn congestion_avoidance_counts_anew_after_a_loss_a_time_out_another_control_and_when_all_is_acknowledged()
+     {
+        assert!(!forgets(|_| {}));
+        assert!(forgets(Congestion::on_fast_retransmit));
+        assert!(forgets(Congestion::on_timeout));
+        assert!(forgets(|c| {
+            c.set_control(CongestionControl::Cubic);
+            c.set_control(CongestionControl::Rfc9260);
+        }));
+        assert!(!forgets(|c| c.set_control(CongestionControl::Rfc9260)));
+        assert!(forgets(|c| {
+            c.on_left_flight(PMDCS);
+            c.on_acked(acked(0), false);
+        }));
+    }
+
+    #[test]
+    fn the_curve_begins_anew_after_a_time_in_which_the_window_was_not_used() {
+        let mut c = avoiding();
+        c.set_control(CongestionControl::Cubic);
+        c.note_fully_used(1);
+        let acked_at = |at, oldest| Arrived { now: base() + at, oldest, ..acked(PMDCS) };
+        c.on_acked(acked_at(Duration::ZERO, 1), false);
+        c.on_acked(acked_at(Duration::from_secs(59), 2), false);
+        let before = c.cwnd();
+        c.on_acked(acked_at(Duration::from_secs(60), 1), false);
+        // A minute of the curve would let it grow by all that was acknowledged.
+        assert!(c.cwnd() < before + PMDCS / 2, "{} after {before}", c.cwnd());
+    }
+
     #[test]
     fn another_control_begins_with_the_window_it_finds() {
         let mut c = congestion();

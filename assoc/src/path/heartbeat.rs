@@ -208,3 +208,55 @@ const INFO_LEN: usize = 8 + 4 + 8;
 /// How many HEARTBEATs whose loss does not count may be answered: they follow each other by an RTO or more, and a round trip
 /// that has become longer than four of those is measured by those that count.
 const MOST_INTERIM: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const RTO: Duration = Duration::from_secs(1);
+
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary starting point")]
+    fn base() -> Instant {
+        Instant::now()
+    }
+
+    /// Sends one, whose loss counts or not; its Heartbeat Info.
+    fn sends(heartbeat: &mut Heartbeat, now: Instant, counts: bool) -> Bytes {
+        if counts {
+            heartbeat.request()
+        } else {
+            heartbeat.request_interim()
+        }
+        let mut rng = StdRng::seed_from_u64(heartbeat.interim.sent.len() as u64);
+        heartbeat.make(now, now, RTO, PathId(0), &mut rng).0
+    }
+
+    #[test]
+    fn one_is_answered_once_and_is_not_found_missing_afterwards() {
+        let (mut heartbeat, now) = (Heartbeat::default(), base());
+        let info = sends(&mut heartbeat, now, true);
+        assert!(heartbeat.is_under_way());
+        assert!(heartbeat.take_answer(now + RTO / 2, b"something else").is_none());
+        let answer = heartbeat.take_answer(now + RTO / 2, &info).expect("it is the echo");
+        assert_eq!(answer.trip, RTO / 2);
+        assert!(!heartbeat.is_outstanding() && !heartbeat.is_under_way());
+        assert!(heartbeat.take_answer(now + RTO, &info).is_none(), "a copy says nothing new");
+        assert_eq!(heartbeat.take_lost(now + RTO * 2), None);
+    }
+
+    #[test]
+    fn of_those_sent_in_between_the_last_four_may_be_answered_until_the_path_answers() {
+        let (mut heartbeat, now) = (Heartbeat::default(), base());
+        let infos: Vec<_> =
+            (0..5).map(|round| sends(&mut heartbeat, now + RTO * round, false)).collect();
+        let answered = |heartbeat: &mut Heartbeat, info: &Bytes| {
+            heartbeat.take_answer(now + RTO * 5, info).map(|answer| answer.trip)
+        };
+        let trips: Vec<_> = infos.iter().map(|info| answered(&mut heartbeat, info)).collect();
+        assert_eq!(trips, [None, Some(RTO * 4), Some(RTO * 3), Some(RTO * 2), Some(RTO)]);
+        heartbeat.end_interim();
+        assert!(infos.iter().all(|info| answered(&mut heartbeat, info).is_none()));
+    }
+}

@@ -246,3 +246,23 @@ fn note_loss(paths: &mut Paths, id: PathId) {
         path.record.counts.fast_retransmits += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_left_fast_recovery_by_t3_is_in_it_again_when_its_window_is_cut_again() {
+        let (one, other) = (PathId(0), PathId(1));
+        let mut recovery = Recovery::default();
+        recovery.enter(one, 10, 5);
+        recovery.enter(other, 10, 5);
+        assert!(!recovery.leave(one), "the other one is still in it");
+        assert_eq!([recovery.holds(one), recovery.holds(other)], [false, true]);
+        recovery.enter(one, 20, 15);
+        assert_eq!([recovery.holds(one), recovery.holds(other)], [true, true]);
+        assert_eq!((recovery.exit, recovery.began), (Some(20), 15));
+        assert!(!recovery.leave(other) && recovery.leave(one), "over with the last");
+        assert!(!recovery.holds(one));
+    }
+}

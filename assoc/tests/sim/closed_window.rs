@@ -82,31 +82,33 @@ fn a_window_that_opens_lets_what_was_refused_out_at_once() {
 #[test]
 fn what_may_still_be_on_its_way_when_the_window_opens_is_waited_for_and_costs_nothing() {
     let name = "what_may_still_be_on_its_way_when_the_window_opens_is_waited_for_and_costs_nothing";
-    let mut ladder = single(name);
-    // A round trip of 100 ms.
-    let mut acked = 0;
-    for _ in 0..30 {
-        send(&mut ladder, 1, FULL);
-        wait(&mut ladder, ms(100));
-        acked += 1;
-        acks(&mut ladder, acked, &[]);
+    for detection in [LossDetection::Rfc9260, LossDetection::Rack] {
+        let mut ladder = single_with(name, |options| options.recovery.detection = detection);
+        // A round trip of 100 ms.
+        let mut acked = 0;
+        for _ in 0..30 {
+            send(&mut ladder, 1, FULL);
+            wait(&mut ladder, ms(100));
+            acked += 1;
+            acks(&mut ladder, acked, &[]);
+        }
+        hears_numbers(&mut ladder);
+        let base = acked + grow_after(&mut ladder, acked);
+        send(&mut ladder, 4, FULL);
+        hears_numbers(&mut ladder);
+        let cwnd = ladder.path(z(1)).cwnd;
+        wait(&mut ladder, ms(5));
+        closes(&mut ladder, base, &[]);
+        wait(&mut ladder, ms(5));
+        acks(&mut ladder, base, &[]);
+        assert!(hears_numbers(&mut ladder).is_empty(), "it may arrive yet");
+        // The first was refused, the others were not.
+        for last in 2..=4 {
+            acks(&mut ladder, base, &[(2, last)]);
+        }
+        assert_eq!(hears_numbers(&mut ladder), [base + 1]);
+        assert_eq!(ladder.path(z(1)).cwnd, cwnd);
     }
-    hears_numbers(&mut ladder);
-    let base = acked + grow_after(&mut ladder, acked);
-    send(&mut ladder, 4, FULL);
-    hears_numbers(&mut ladder);
-    let cwnd = ladder.path(z(1)).cwnd;
-    wait(&mut ladder, ms(5));
-    closes(&mut ladder, base, &[]);
-    wait(&mut ladder, ms(5));
-    acks(&mut ladder, base, &[]);
-    assert!(hears_numbers(&mut ladder).is_empty(), "it may arrive yet");
-    // The first was refused, the others were not.
-    for last in 2..=4 {
-        acks(&mut ladder, base, &[(2, last)]);
-    }
-    assert_eq!(hears_numbers(&mut ladder), [base + 1]);
-    assert_eq!(ladder.path(z(1)).cwnd, cwnd);
 }
 
 /// Widens the window after `acked` chunks, however little of it is left; how many more were acknowledged.
@@ -195,6 +197,67 @@ fn probes_that_are_answered_forget_those_that_were_lost() {
     }
     assert_eq!(ladder.state(), AssociationState::Established);
     assert_eq!(ladder.path(z(1)).state, PathState::Active);
+}
+
+/// After how many seconds A sends chunk 2 again, for some probes that Z refuses.
+fn refused_after(ladder: &mut Ladder, probes: usize) -> Vec<u64> {
+    let mut after = Vec::new();
+    for _ in 0..probes {
+        let began = ladder.network.elapsed();
+        let heard = ladder.hears_within(secs(100));
+        assert_eq!(numbers(ladder, &[heard]).len(), 1);
+        after.push((ladder.network.elapsed() - began).as_secs());
+        let acked = ladder.network.endpoint(ladder.ours).view(ladder.id()).unwrap().statistics();
+        let count = acked.messages_sent as u32 - 1;
+        closes(ladder, count, &[]);
+    }
+    after
+}
+
+#[test]
+fn probing_begins_anew_when_a_probe_was_taken_and_when_the_window_closes_again() {
+    let name = "probing_begins_anew_when_a_probe_was_taken_and_when_the_window_closes_again";
+    for taken in [true, false] {
+        let mut ladder = single_with(name, silent);
+        send(&mut ladder, 2, 1_000);
+        ladder.hears_all();
+        closes(&mut ladder, 1, &[]);
+        assert_eq!(refused_after(&mut ladder, 3), [1, 2, 4]);
+        if taken {
+            // Z takes the probe, and has no room for what follows.
+            let heard = ladder.hears_within(secs(10));
+            assert_eq!(numbers(&ladder, &[heard]), [2]);
+            closes(&mut ladder, 2, &[]);
+        } else {
+            // The window opens, and closes again behind what it had room for.
+            acks(&mut ladder, 1, &[]);
+            assert_eq!(hears_numbers(&mut ladder), [2]);
+            closes(&mut ladder, 2, &[]);
+        }
+        send(&mut ladder, 1, 1_000);
+        assert!(hears_numbers(&mut ladder).is_empty());
+        assert_eq!(refused_after(&mut ladder, 2), [1, 2], "{taken}");
+    }
+}
+
+#[test]
+fn t3_of_a_probe_that_was_refused_says_nothing_of_what_is_sent_when_the_window_opens() {
+    let name = "t3_of_a_probe_that_was_refused_says_nothing_of_what_is_sent_when_the_window_opens";
+    let mut ladder = single_with(name, silent);
+    send(&mut ladder, 2, 1_000);
+    ladder.hears_all();
+    closes(&mut ladder, 1, &[]);
+    let probe = ladder.hears_within(secs(2));
+    assert_eq!(numbers(&ladder, &[probe]), [2]);
+    closes(&mut ladder, 1, &[]);
+    wait(&mut ladder, ms(600));
+    acks(&mut ladder, 1, &[]);
+    assert_eq!(hears_numbers(&mut ladder), [2]);
+    // RFC 9260, 6.3.2 (R1): it has a whole RTO, which is a second, to be acknowledged in.
+    wait(&mut ladder, ms(900));
+    assert_eq!((hears_numbers(&mut ladder), t3_expiries(&ladder)), (vec![], 0));
+    wait(&mut ladder, ms(200));
+    assert_eq!((hears_numbers(&mut ladder), t3_expiries(&ladder)), (vec![2], 1));
 }
 
 #[test]

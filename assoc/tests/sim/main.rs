@@ -34,6 +34,7 @@ mod open;
 mod options;
 mod out_of_the_blue;
 mod own_addresses;
+mod path_ends;
 mod pmtu;
 mod race;
 mod recovery;

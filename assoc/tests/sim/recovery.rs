@@ -143,6 +143,31 @@ fn what_was_only_overtaken_is_waited_for_longer_from_then_on() {
 }
 
 #[test]
+fn a_retransmission_that_is_lost_as_well_cuts_the_window_once_more() {
+    let name = "a_retransmission_that_is_lost_as_well_cuts_the_window_once_more";
+    let mut ladder = single_with(name, |options| {
+        rack(options);
+        options.max_burst = 100;
+    });
+    let base = grow(&mut ladder, 32 * PMDCS, FULL);
+    send(&mut ladder, 100, FULL);
+    let out = hears_after(&mut ladder, base).len() as u16;
+    let before = ladder.path(z(1));
+    acks(&mut ladder, base, &[(2, 4)]);
+    assert_eq!(hears_after(&mut ladder, base)[0], 1);
+    let cut = ladder.path(z(1));
+    assert_eq!((cut.cwnd, cut.counts.fast_retransmits), (cut.ssthresh, 1));
+    assert!(cut.cwnd <= before.cwnd / 2 + PMDCS);
+    // New chunks follow 1, and arrive before it. RFC 5681, 4.3: one more sign of congestion, in the same recovery.
+    acks(&mut ladder, base, &[(2, out)]);
+    assert!(hears_after(&mut ladder, base).contains(&(u32::from(out) + 1)));
+    acks(&mut ladder, base, &[(2, out + 1)]);
+    assert_eq!(hears_after(&mut ladder, base)[0], 1);
+    let again = ladder.path(z(1));
+    assert_eq!((again.cwnd, again.counts.fast_retransmits), (cut.cwnd / 2, 2));
+}
+
+#[test]
 fn a_paced_window_leaves_over_the_round_trip_and_not_in_one_burst() {
     let name = "a_paced_window_leaves_over_the_round_trip_and_not_in_one_burst";
     let mut ladder = single_with(name, |options| options.recovery = CUBIC);

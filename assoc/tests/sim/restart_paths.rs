@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use usctp_assoc::sim::{Heard, Ladder, a, z};
-use usctp_assoc::{ActiveReason, AddressChange, AssociationState, Event, PathState, RemovedReason};
+use usctp_assoc::{
+    ActiveReason, AddressChange, AssociationState, Event, PathState, RecoveryOptions, RemovedReason,
+};
 use usctp_chunk::{Abort, Cause, Chunk, ChunkType, VerificationTag};
 
-use crate::rfc::{double, request_heartbeat};
+use crate::rfc::{
+    FULL, double, double_with, hears_numbers, request_heartbeat, send, set_primary, wait,
+};
+use crate::rfc::{acks, chunks, t3_expiries};
 use crate::world::{config, ms};
 
 const NEW_TAG: VerificationTag = VerificationTag(0x0ace_0ace);
@@ -170,4 +175,80 @@ fn an_address_that_the_set_up_ignored_does_not_keep_the_peer_from_restarting() {
     };
     let added: Vec<_> = added.iter().filter_map(|parameter| parameter.ok()?.ip()).collect();
     assert_eq!(added, [peers[1]]);
+}
+
+#[test]
+fn after_a_restart_an_address_that_failed_is_active_and_nothing_is_held_against_it() {
+    let name = "after_a_restart_an_address_that_failed_is_active_and_nothing_is_held_against_it";
+    let mut ladder = double_with(name, |options| options.heartbeat.interval = None);
+    let fresh = ladder.path(z(1)).rto;
+    ladder.sends("to a peer that has crashed");
+    wait(&mut ladder, fresh * 4);
+    ladder.hears_all();
+    let failed = ladder.path(z(1));
+    assert_eq!(failed.state, PathState::PotentiallyFailed);
+    assert!(failed.errors > 0 && failed.rto > fresh);
+    restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    for peer in [z(1), z(2)] {
+        let path = ladder.path(peer);
+        assert_eq!((path.state, path.errors, path.rto), (PathState::Active, 0, fresh), "{peer}");
+    }
+    ladder.sends("to the new one");
+    ladder.expects(z(1), &[ChunkType::DATA]);
+}
+
+#[test]
+fn t3_begins_anew_with_the_first_data_after_a_restart() {
+    // RFC 9260, 6.3.2 (R1): the time-out of what the old peer was sent says nothing of what the new one is.
+    let mut ladder = double("t3_begins_anew_with_the_first_data_after_a_restart");
+    let rto = ladder.path(z(1)).rto;
+    ladder.sends("to a peer that has crashed");
+    wait(&mut ladder, rto * 9 / 10);
+    ladder.hears_all();
+    restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    ladder.sends("to the new one");
+    ladder.expects(z(1), &[ChunkType::DATA]);
+    wait(&mut ladder, rto * 9 / 10);
+    assert_eq!((hears_numbers(&mut ladder), t3_expiries(&ladder)), (vec![], 0));
+    wait(&mut ladder, rto / 5);
+    assert_eq!(t3_expiries(&ladder), 1);
+}
+
+#[test]
+fn the_first_packet_after_a_restart_is_not_held_back_for_what_the_old_peer_was_sent() {
+    let name = "the_first_packet_after_a_restart_is_not_held_back_for_what_the_old_peer_was_sent";
+    let mut ladder = double_with(name, |options| {
+        options.recovery = RecoveryOptions { pacing: true, ..RecoveryOptions::default() };
+    });
+    send(&mut ladder, 1, FULL);
+    wait(&mut ladder, ms(900));
+    acks(&mut ladder, 1, &[]);
+    ladder.hears_all();
+    send(&mut ladder, 10, FULL);
+    let paced = hears_numbers(&mut ladder).len();
+    assert!(paced < 4, "{paced} left at once: the window is spread over the round trip");
+    let heard = restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    assert!(!chunks(&heard).is_empty(), "what waited goes with COOKIE ACK, or behind it");
+}
+
+#[test]
+fn after_a_restart_packets_leave_from_the_address_that_the_new_init_came_to_and_no_old_one() {
+    let name = "after_a_restart_packets_leave_from_the_address_that_the_new_init_came_to";
+    let mut ladder = Ladder::with(name, config(|_| {}), &[a(1), a(2)], &[z(1), z(2)]);
+    // The set-up went over a(2), and so does what is sent to z(1) afterwards.
+    ladder.towards = a(2);
+    ladder.establishes(&[z(1), z(2)]);
+    ladder.towards = a(1);
+    let heard = restarts(&mut ladder, z(2), &[z(1), z(2)]);
+    assert_eq!((heard[0].source, heard[0].destination), (a(1), z(2)));
+    ladder.sends("by the new way");
+    assert_eq!(ladder.expects(z(2), &[ChunkType::DATA]).source, a(1));
+    set_primary(&mut ladder, z(1));
+    ladder.sends("by the way that routing has");
+    assert_eq!(ladder.expects(z(1), &[ChunkType::DATA]).source, a(1));
+    // And where the new INIT came to another address than the way out would have.
+    let mut ladder = double(name);
+    ladder.towards = a(2);
+    let heard = restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    assert_eq!((heard[0].source, heard[0].destination), (a(2), z(1)));
 }

@@ -148,6 +148,22 @@ fn a_fast_retransmission_leaves_at_once_in_one_packet_with_nothing_new() {
 }
 
 #[test]
+fn of_all_that_was_lost_one_packet_leaves_whatever_the_window_says() {
+    let name = "of_all_that_was_lost_one_packet_leaves_whatever_the_window_says";
+    let (mut ladder, acked, _) = in_use(name, FULL);
+    // 1 to 4 are missing. RFC 9260, 7.2.4 (3): as many as fit one packet, and the others when cwnd has room (6.1, B).
+    acks(&mut ladder, acked, &[(5, 5)]);
+    acks(&mut ladder, acked, &[(5, 6)]);
+    hears_numbers(&mut ladder);
+    acks(&mut ladder, acked, &[(5, 7)]);
+    assert_eq!(hears_numbers(&mut ladder), [acked + 1]);
+    let path = ladder.path(z(1));
+    assert!(path.flight > path.cwnd + PMDCS, "{path:?}");
+    acks(&mut ladder, acked, &[(5, 8)]);
+    assert!(hears_numbers(&mut ladder).is_empty());
+}
+
+#[test]
 fn fast_recovery_cuts_the_window_once_and_no_chunk_is_fast_retransmitted_twice() {
     let name = "fast_recovery_cuts_the_window_once_and_no_chunk_is_fast_retransmitted_twice";
     let (mut ladder, acked, count) = in_use(name, FULL);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use usctp_assoc::sim::{Ladder, z};
-use usctp_assoc::{Association, Message};
+use usctp_assoc::{Association, Message, PathState};
 use usctp_chunk::{Chunk, ChunkType};
 
 use crate::rfc::{
-    PMDCS, WIDE, acks, double, double_with, hears_numbers, numbers, request_heartbeat, sack, send,
-    set_primary, single, single_with, t3_expiries, wait,
+    FULL, PMDCS, WIDE, acks, double, double_with, hears_numbers, numbers, request_heartbeat, sack,
+    send, set_primary, single, single_with, t3_expiries, wait,
 };
 use crate::world::{ms, secs};
 
@@ -244,4 +244,31 @@ fn messages_go_to_the_primary_path() {
         });
         ladder.expects(primary, &[ChunkType::DATA]);
     }
+}
+
+#[test]
+fn when_a_path_returns_what_is_out_for_longer_than_the_rto_is_late_and_the_rest_has_a_whole_one() {
+    let name = "when_a_path_returns_what_is_out_for_longer_than_the_rto_is_late";
+    let mut ladder = single_with(name, |options| options.heartbeat.interval = Some(secs(1)));
+    while ladder.path(z(1)).state != PathState::PotentiallyFailed {
+        wait(&mut ladder, ms(100));
+    }
+    assert!(ladder.path(z(1)).rto >= secs(2), "it is backed off");
+    send(&mut ladder, 1, FULL);
+    wait(&mut ladder, ms(500));
+    send(&mut ladder, 1, FULL);
+    wait(&mut ladder, ms(700));
+    assert_eq!(hears_numbers(&mut ladder), [1, 2]);
+    request_heartbeat(&mut ladder, z(1));
+    let heartbeat = ladder.hears();
+    let Chunk::Heartbeat(asked) = heartbeat.only() else { panic!("{heartbeat:?}") };
+    ladder.says(z(1), &[Chunk::HeartbeatAck(asked.clone())]);
+    let path = ladder.path(z(1));
+    // RFC 9260, 6.3.1 (C7): the round trip ends the back-off. 1 has been out for 1.2 s, 2 for 0.7 s.
+    assert_eq!((path.state, path.rto), (PathState::Active, secs(1)));
+    assert_eq!((path.cwnd, path.flight), (PMDCS, PMDCS), "6.3.3 (E1) for what is late");
+    wait(&mut ladder, ms(250));
+    assert!(hears_numbers(&mut ladder).is_empty(), "one packet at a time");
+    wait(&mut ladder, ms(100));
+    assert_eq!(hears_numbers(&mut ladder), [1], "an RTO after 2 was sent");
 }
