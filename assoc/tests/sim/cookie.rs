@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, PEER_PORT, PORT, a, z};
 use usctp_assoc::{AssociationState, Event};
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, ChunkType, CommonHeader, PacketBuilder, VerificationTag,
+    Abort, Cause, Causes, Chunk, ChunkType, CommonHeader, PacketBuilder, Parameter, VerificationTag,
 };
 
 use crate::world::{config, secs};
@@ -270,4 +270,40 @@ fn a_cookie_beside_an_abort_that_nobody_believes_opens_nothing() {
     ladder.says(z(1), &[echo, Chunk::Abort(abort)]);
     assert!(ladder.hears_all().is_empty());
     assert_eq!(ladder.events(), events);
+}
+
+#[test]
+fn the_cookie_of_before_a_restart_opens_nothing_for_as_long_as_it_may_live() {
+    let name = "the_cookie_of_before_a_restart_opens_nothing_for_as_long_as_it_may_live";
+    let config = config(|options| options.heartbeat.interval = None);
+    let lifetime = config.cookie.lifetime;
+    let mut ladder = Ladder::with(name, config, &[a(1)], &[z(1)]);
+    ladder.network.listen(ladder.ours, true);
+    // RFC 9260, 5.2.6 (3): Z asks for a longer life, and gets twice as long a one at the most.
+    let Chunk::Init(mut init) = ladder.init(&[]) else { unreachable!() };
+    let increment_ms = u32::try_from(lifetime.as_millis() * 3).unwrap();
+    init.parameters = [Parameter::CookiePreservative { increment_ms }].into_iter().collect();
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[Chunk::Init(init)]);
+    let old = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    let tag = old.init().initiate_tag;
+    ladder.network.run_for(lifetime / 10);
+    ladder.says(z(1), &[Chunk::CookieEcho(old.cookie())]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ACK]);
+    ladder.id = ladder.network.newest(ladder.ours);
+    ladder.peer_tag = VerificationTag(0x0ace_0ace);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[])]);
+    let new = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(new.cookie())]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ACK]);
+    let abort = Chunk::Abort(Abort { tag_reflected: false, causes: Causes::default() });
+    ladder.says(z(1), &[abort]);
+    assert_eq!(ladder.state(), AssociationState::Closed);
+    ladder.hears_all();
+    let before = associations(&ladder);
+    for _ in 0..3 {
+        ladder.network.run_for(lifetime / 2);
+        ladder.says_with_tag(tag, z(1), &[Chunk::CookieEcho(old.cookie())]);
+        assert_eq!(associations(&ladder), before, "after {:?}", ladder.network.elapsed());
+        assert!(ladder.hears_all().iter().all(|heard| heard.chunks[0] != Chunk::CookieAck));
+    }
 }

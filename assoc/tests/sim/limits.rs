@@ -239,7 +239,8 @@ fn every_option_is_taken_up_to_its_ends_and_refused_one_beyond() {
         assert!(!fits || of(range.end() + 1) == Err(name), "{name}");
     }
     let day = 24 * 3600;
-    let times: [(&str, Set<Duration>, Duration, Duration); 9] = [
+    let failed_interval: Set<Duration> = |o, t| o.heartbeat.failed_interval = Some(t);
+    let times: [(&str, Set<Duration>, Duration, Duration); 10] = [
         ("rto.initial", |o, t| (o.rto.initial, o.rto.min) = (t, t.min(o.rto.min)), ms(1), secs(60)),
         ("rto.max", |o, t| (o.rto.initial, o.rto.min, o.rto.max) = (t, t, t), ms(1), secs(3600)),
         ("rto.min", |o, t| o.rto.min = t, ms(1), secs(1)),
@@ -247,6 +248,7 @@ fn every_option_is_taken_up_to_its_ends_and_refused_one_beyond() {
         ("cookie.lifetime", |o, t| o.cookie.lifetime = t, secs(1), secs(600)),
         ("cookie.key_lifetime", |o, t| o.cookie.key_lifetime = t, secs(60), secs(day)),
         ("heartbeat.interval", |o, t| o.heartbeat.interval = Some(t), Duration::ZERO, secs(day)),
+        ("heartbeat.failed_interval", failed_interval, ms(10), secs(day)),
         ("pmtud.probe_timer", |o, t| o.pmtud.probe_timer = t, secs(1), secs(3600)),
         ("pmtud.raise_timer", |o, t| o.pmtud.raise_timer = t, secs(1), secs(day)),
     ];

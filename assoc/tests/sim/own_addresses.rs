@@ -9,6 +9,7 @@ use usctp_assoc::{
     Event, IgnoredReason, LostReason, Message, MovedOn, PathState, PrimaryReason, RemovedReason,
     Transmit, out_of_the_blue,
 };
+use usctp_chunk::{Chunk, CommonHeader, Heartbeat, PacketBuilder, VerificationTag};
 
 use crate::world::{ms, secs};
 
@@ -365,4 +366,41 @@ fn a_third_host_that_has_an_unconfirmed_address_of_the_peer_cannot_end_the_assoc
     assert_eq!(hosts.paths(a, id), [(ip("10.0.0.2"), PathState::Active)], "after {elapsed:?}");
     let disowned = AddressChange::Removed(RemovedReason::Disowned);
     assert_eq!(hosts.told(a, "10.1.0.1"), [AddressChange::Unconfirmed, disowned]);
+}
+
+#[test]
+fn a_packet_of_ours_for_a_peer_elsewhere_that_comes_back_to_us_is_not_answered() {
+    // A raw socket hears what this host sends to itself; both ends have the same port, so that it seems to be for us.
+    let mut hosts = Hosts::new(&[&["10.0.0.1"], &["10.0.0.2", BRIDGE]]);
+    let (a, z) = (hosts.bind(0, 5000, &[]), hosts.bind(1, 5000, &[]));
+    let id = hosts.connect(a, z, &["10.0.0.2", BRIDGE]);
+    hosts.run_for(secs(1));
+    let packet = |source_port| {
+        let verification_tag = VerificationTag(0x0bad_cafe);
+        let header = CommonHeader { source_port, destination_port: 5000, verification_tag };
+        let mut bytes = BytesMut::new();
+        let mut builder = PacketBuilder::new(&mut bytes, header, 1_000);
+        assert!(builder.push(&Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"where?")))));
+        builder.finish();
+        bytes.freeze()
+    };
+    let answered = |hosts: &mut Hosts, source: &str, destination: &str, payload: Bytes| {
+        let (source, destination) = (ip(source), ip(destination));
+        let datagram = Datagram {
+            source,
+            destination,
+            udp_port: None,
+            zone: 0,
+            ecn: usctp_assoc::Ecn::NotEct,
+            payload,
+        };
+        let now = hosts.now;
+        hosts.at(a).handle_datagram(now, datagram);
+        hosts.at(a).poll_transmit(now, &mut BytesMut::new()).is_some()
+    };
+    assert_eq!(hosts.state(a, id), AssociationState::Established);
+    assert!(!answered(&mut hosts, "10.0.0.1", BRIDGE, packet(5000)));
+    // What another host or another port sends is out of the blue.
+    assert!(answered(&mut hosts, "10.0.0.9", "10.0.0.1", packet(5000)));
+    assert!(answered(&mut hosts, "10.0.0.1", BRIDGE, packet(5001)));
 }

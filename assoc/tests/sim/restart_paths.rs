@@ -252,3 +252,16 @@ fn after_a_restart_packets_leave_from_the_address_that_the_new_init_came_to_and_
     let heard = restarts(&mut ladder, z(1), &[z(1), z(2)]);
     assert_eq!((heard[0].source, heard[0].destination), (a(2), z(1)));
 }
+
+#[test]
+fn a_cookie_is_of_the_association_that_its_init_came_to_wherever_it_comes_from_itself() {
+    let name = "a_cookie_is_of_the_association_that_its_init_came_to_wherever_it_comes_from_itself";
+    let mut ladder = Ladder::new(name);
+    ladder.establishes(&[z(1), z(2)]);
+    let init_ack = begins_anew(&mut ladder, z(2), &[z(1), z(2)]);
+    // RFC 9260, 5.2.4: z(4) is no address of the association, and the cookie has those that count.
+    ladder.says(z(4), &[Chunk::CookieEcho(init_ack.cookie())]);
+    assert!(ladder.events().contains(&Event::Restart));
+    assert_eq!(ladder.network.endpoint(ladder.ours).associations().count(), 1);
+    assert_eq!(ladder.expects(z(2), &[ChunkType::COOKIE_ACK]).header.verification_tag, NEW_TAG);
+}

@@ -148,3 +148,36 @@ fn the_owner_of_an_address_that_a_peer_only_claims_takes_it_away_and_may_open_it
     ladder.says_with_tag(VerificationTag::ZERO, z(3), &[init]);
     ladder.expects(z(3), &[ChunkType::INIT_ACK]);
 }
+
+#[test]
+fn addresses_that_a_peer_only_claims_are_taken_up_to_the_limits_and_none_beyond() {
+    let name = "addresses_that_a_peer_only_claims_are_taken_up_to_the_limits_and_none_beyond";
+    let listed: Vec<_> = (1..=6).map(z).collect();
+    for (addresses, unproved) in [(8, 1), (8, 2), (8, 9), (3, 9), (4, 1), (3, 1), (1, 1)] {
+        let limited = || {
+            config(|options| {
+                options.limits.peer_addresses = addresses;
+                options.limits.unproved_addresses = unproved;
+            })
+        };
+        // The source of an INIT is proved by the cookie.
+        let mut ladder = Ladder::with(name, limited(), &[a(1)], &listed);
+        ladder.network.listen(ladder.ours, true);
+        ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&listed)]);
+        let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+        ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+        ladder.id = ladder.network.newest(ladder.ours);
+        let count = 6.min(addresses).min(1 + unproved);
+        assert_eq!(ladder.paths().len(), count, "{addresses}, {unproved}: INIT");
+        // Two of those of an INIT ACK are the application's own.
+        if addresses < 2 {
+            continue;
+        }
+        let mut ladder = Ladder::with(name, limited(), &[a(1)], &listed);
+        ladder.connectx(&listed[..2]);
+        ladder.expects(z(1), &[ChunkType::INIT]);
+        ladder.says(z(1), &[ladder.init_ack(&listed)]);
+        let count = 6.min(addresses).min(2 + unproved);
+        assert_eq!(ladder.paths().len(), count, "{addresses}, {unproved}: INIT ACK");
+    }
+}
