@@ -141,7 +141,11 @@ mod tests {
         assert_eq!(parts.each_ref().map(|part| part.pressure()), [Pressure::Spent; 2]);
         accounts[0].note(59_000);
         assert_eq!(whole.held(), 100_000, "little is not noted");
+        accounts[0].give_back(GRAIN - 1_000);
+        assert_eq!(whole.held(), 100_000 - GRAIN, "what is noted at last is all of it");
         accounts[0].note(10_000);
+        assert_eq!(whole.held(), 50_000);
+        assert_eq!((whole.limit(), parts[0].limit()), (100_000, 80_000));
         drop(accounts);
         assert_eq!((parts[0].held(), whole.held()), (0, 0));
     }

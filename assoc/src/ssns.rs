@@ -99,4 +99,17 @@ mod tests {
         ssns.set(StreamId(u16::MAX), Ssn::new(1));
         assert!(ssns.memory() < 4_500, "{}", ssns.memory());
     }
+
+    #[test]
+    fn what_it_takes_is_the_pages_in_use_and_the_way_to_them() {
+        let mut ssns = NextSsns::default();
+        assert_eq!(ssns.memory(), 0);
+        ssns.set(StreamId(u16::MAX), Ssn::new(1));
+        for stream in [0, 1, 127] {
+            ssns.take(StreamId(stream));
+        }
+        assert_eq!(ssns.memory(), 4_096 + 2 * 256);
+        ssns.clear();
+        assert_eq!(ssns.memory(), 0);
+    }
 }

@@ -100,6 +100,36 @@ mod tests {
 
     const SEGMENT: usize = 1_468;
 
+    #[test]
+    fn only_a_loss_below_the_old_maximum_leaves_room_to_others() {
+        let mut cubic = Cubic::default();
+        // RFC 9438, 4.7: W_max is (1 + beta) / 2 of cwnd then, and cwnd where it has come that far again.
+        for (cwnd, left, w_max) in [
+            (100_000, 70_000, 100_000.0),
+            (100_000, 70_000, 100_000.0),
+            (80_000, 56_000, 68_000.0),
+            (70_000, 49_000, 70_000.0),
+        ] {
+            assert_eq!(cubic.on_loss(cwnd), left);
+            assert!((cubic.w_max.unwrap() - w_max).abs() < 0.01, "{cwnd}: {:?}", cubic.w_max);
+        }
+    }
+
+    #[test]
+    fn aimd_grows_by_a_segment_for_each_window_once_it_is_back_where_the_loss_was() {
+        let cwnd = 10 * SEGMENT;
+        let step = |prior: usize| {
+            let mut cubic = Cubic { prior: prior as f64, ..Cubic::default() };
+            let acked =
+                Arrived { now: base(), rtt: Duration::from_millis(1), bytes: cwnd, oldest: 1 };
+            cubic.growth(acked, cwnd, SEGMENT);
+            (cubic.epoch.unwrap().w_est - cwnd as f64) / SEGMENT as f64
+        };
+        // RFC 9438, 4.3: alpha is 3 (1 - beta) / (1 + beta) until W_est reaches cwnd_prior.
+        assert!((step(cwnd) - 1.0).abs() < 0.001);
+        assert!((step(cwnd + 1) - 0.9 / 1.7).abs() < 0.001);
+    }
+
     /// The window after each second of acknowledgements, a tenth of it at a time.
     fn run(cubic: &mut Cubic, mut cwnd: usize, seconds: usize) -> Vec<usize> {
         let mut now = base();
