@@ -8,10 +8,12 @@
 
 mod support;
 
-use std::process::ExitCode;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::ours::{SOON, program};
 use support::peer::Peer;
 use support::suite::{Outcome, Suite};
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     suite.in_lab("sigterm_ends_it_within_the_bound_if_a_peer_takes_nothing_more", |lab| {
         ends(lab, Silence::TakesNothing)
     });
+    suite.in_lab("sigterm_ends_it_within_the_bound_if_nobody_reads_what_it_prints", unread);
     suite.run()
 }
 
@@ -42,6 +45,33 @@ enum Silence {
 }
 
 const PORT: &str = "3868";
+
+fn unread(lab: &Lab) -> Outcome<()> {
+    let hosts = Topology::new(lab, Family::V4, 1)?;
+    let mut listen = Command::new(program());
+    listen.args(["listen", "--port", PORT, "--close-within", "1"]);
+    listen.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut listener = hosts.theirs.start(listen)?;
+    let mut said = BufReader::new(listener.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("listening")));
+    let address = hosts.their_addresses(0)[0].ip().to_string();
+    let words = ["connect", "--port", PORT, &address, "--json", "--count", "100000000"];
+    let client = Peer::start(&hosts.ours, program(), &words)?;
+    client.wait_for("that it is connected", SOON, |text| text.contains("\"comm_up\""))?;
+    // Many times what the pipe holds has come by then.
+    std::thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(listener.id().try_into()?), Signal::SIGTERM)?;
+    let asked = Instant::now();
+    while listener.try_wait()?.is_none() {
+        if asked.elapsed() > SOON {
+            listener.kill()?;
+            return Err("it does not end".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(listener.wait()?.code(), Some(130));
+    Ok(())
+}
 
 fn ends(lab: &Lab, silence: Silence) -> Outcome<()> {
     let hosts = Topology::new(lab, Family::V4, 1)?;

@@ -23,6 +23,9 @@ pub(crate) struct Interrupter {
 /// How long associations may take to close if no option says it.
 pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a command may take to hear that it is to abort them. One that writes to a pipe that nobody reads hears nothing.
+const HEARS_WITHIN: Duration = Duration::from_secs(1);
+
 impl Interrupter {
     fn new(close_within: Duration) -> (Self, UnboundedReceiver<()>) {
         let (requests, asked) = unbounded();
@@ -38,7 +41,10 @@ impl Interrupter {
             let insist = move || {
                 thread::sleep(close_within);
                 // If nobody is to be asked any more, all is well.
-                let _ = requests.unbounded_send(());
+                if requests.unbounded_send(()).is_ok() {
+                    thread::sleep(HEARS_WITHIN);
+                    end_unless_heard(&requests);
+                }
             };
             // Without the thread, the second request is the user's.
             let _ = thread::Builder::new().name("insist".to_owned()).spawn(insist);
@@ -47,8 +53,20 @@ impl Interrupter {
     }
 }
 
+/// Ends the process if requests still wait to be heard.
+fn end_unless_heard(requests: &UnboundedSender<()>) {
+    if !requests.is_closed() && requests.len() > 0 {
+        end();
+    }
+}
+
+fn end() -> ! {
+    watch::give_back_terminal();
+    std::process::exit(Status::Interrupted as i32);
+}
+
 /// Each Ctrl-C or SIGTERM is an item; the third ends the process at once. Another item follows the first one after
-/// `close_within`.
+/// `close_within`, and the process ends if nobody has taken it a second later.
 pub(crate) fn interrupts(close_within: Duration) -> Result<UnboundedReceiver<()>, Failure> {
     Ok(interrupts_and_interrupter(close_within)?.1)
 }
@@ -64,8 +82,7 @@ pub(crate) fn interrupts_and_interrupter(
     let wait = move || {
         for (count, _) in signals.forever().enumerate() {
             if count >= 2 || !signalled.interrupt() {
-                watch::give_back_terminal();
-                std::process::exit(Status::Interrupted as i32);
+                end();
             }
         }
     };
