@@ -232,11 +232,33 @@ impl Links {
     /// # Errors
     /// What `ppoll` says; none is expected of open descriptors.
     pub fn wait(&self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        self.wait_for_some(wake, timeout, !0)
+    }
+
+    /// The same, with INITs left where they are if they have sockets of their own.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_past_inits(
+        &self,
+        wake: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Ready> {
+        self.wait_for_some(wake, timeout, !(INITS_V4 | INITS_V6))
+    }
+
+    fn wait_for_some(
+        &self,
+        wake: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+        heeded: u16,
+    ) -> io::Result<Ready> {
         // The caller's descriptor comes first, the open sockets follow; `bits` says which is which.
         let mut polled: [_; SOCKETS + 1] = array::from_fn(|_| PollFd::new(wake, PollFlags::POLLIN));
         let mut bits = [0_u16; SOCKETS + 1];
         let mut used = 1;
         for (position, socket) in (0_u16..).zip(self.sockets()) {
+            let socket = socket.filter(|_| heeded & 1 << position != 0);
             let (Some(fd), Some(slot), Some(bit)) =
                 (socket, polled.get_mut(used), bits.get_mut(used))
             else {

@@ -207,9 +207,9 @@ impl SharedEndpoint {
         Some(message)
     }
 
-    /// Packets that arrived for this endpoint.
-    pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) {
-        self.with(|inner, now| inner.receive(now, datagrams));
+    /// Packets that arrived for this endpoint; whether there were more INITs among them than it answers.
+    pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) -> bool {
+        self.with(|inner, now| inner.receive(now, datagrams))
     }
 
     /// What the network says about packets of this endpoint.

@@ -25,6 +25,8 @@ pub(crate) struct Strangers {
     responder: Option<Responder>,
     asked: Option<Instant>,
     limit: RateLimit,
+    /// Whether the last packet was one beyond the limit.
+    is_spent: bool,
     /// Ports of other processes, and when that was found out.
     others: HashMap<u16, Instant>,
     udp_port: Option<u16>,
@@ -38,6 +40,7 @@ impl Strangers {
             responder: None,
             asked: None,
             limit: RateLimit::new(RATE, now),
+            is_spent: false,
             others: HashMap::new(),
             udp_port,
         }
@@ -66,6 +69,7 @@ impl Strangers {
         datagram: &Datagram,
         out: &mut BytesMut,
     ) -> Option<Transmit> {
+        self.is_spent = false;
         let port = destination_port(datagram)?;
         let carrier = match (datagram.udp_port, self.udp_port) {
             (None, _) if self.responder.is_none() => return None,
@@ -76,7 +80,8 @@ impl Strangers {
         if carrier == Carrier::Ip && self.others.get(&port).is_some_and(believed) {
             return None;
         }
-        if !self.limit.take(now) {
+        self.is_spent = !self.limit.take(now);
+        if self.is_spent {
             return None;
         }
         // A port of this stack counts too: the packet was for an address that its socket is not bound to.
@@ -85,6 +90,11 @@ impl Strangers {
             return None;
         }
         usctp_assoc::out_of_the_blue(datagram, out)
+    }
+
+    /// Whether the last packet was left without an answer because there were too many.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
 use usctp_assoc::{Datagram, PathNotice};
@@ -25,7 +25,14 @@ pub(super) struct Turn {
     due: Vec<u16>,
     strangers: Strangers,
     answers: Batch,
+    /// Until when INITs are left to the kernel, because more came than are answered.
+    inits_due: Option<Instant>,
 }
+
+/// How long INITs are left to the kernel once more came than are answered. It drops those that find their buffer full
+/// before it has copied anything or woken anybody, which a flood of them would do for each. A batch is read every so
+/// often: several times as many as are answered, so that those for other ports are among them.
+const INIT_PAUSE: Duration = Duration::from_millis(2);
 
 impl Turn {
     pub(super) fn new(strangers: Strangers) -> Self {
@@ -36,6 +43,7 @@ impl Turn {
             due: Vec::new(),
             strangers,
             answers: Batch::default(),
+            inits_due: None,
         }
     }
 
@@ -78,10 +86,15 @@ impl Turn {
     ) -> io::Result<Ready> {
         let now = Instant::now();
         self.claim_role(driver, now);
+        self.inits_due = self.inits_due.filter(|due| now < *due);
+        let limit = [limit, self.inits_due].into_iter().flatten().min();
         let until = driver.lock_schedule().fall_asleep(limit);
         let until = if may_sleep() { until } else { Some(now) };
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        let ready = driver.links.wait(bell.as_fd(), timeout);
+        let ready = match self.inits_due {
+            None => driver.links.wait(bell.as_fd(), timeout),
+            Some(_) => driver.links.wait_past_inits(bell.as_fd(), timeout),
+        };
         driver.lock_schedule().wake_up();
         let ready = ready?;
         if ready.woken {
@@ -112,6 +125,7 @@ impl Turn {
     fn deliver(&mut self, driver: &Driver) {
         // Sorting keeps the order within a port, but for INITs: packets of associations do not wait for them.
         self.datagrams.sort_by_key(|datagram| (destination_port(datagram), has_no_tag(datagram)));
+        let mut has_left_inits = false;
         let mut datagrams = self.datagrams.drain(..).peekable();
         while let Some(first) = datagrams.next() {
             let port = destination_port(&first);
@@ -123,15 +137,19 @@ impl Turn {
                 }
                 let Batch { bytes, transmits } = &mut self.answers;
                 transmits.extend(self.strangers.answer(Instant::now(), &first, bytes));
+                has_left_inits |= has_no_tag(&first) && self.strangers.is_spent();
                 continue;
             };
             let same = |next: &Datagram| {
                 destination_port(next) == port && endpoint.accepts(next.destination)
             };
             let rest = std::iter::from_fn(|| datagrams.next_if(same));
-            endpoint.receive(std::iter::once(first).chain(rest));
+            has_left_inits |= endpoint.receive(std::iter::once(first).chain(rest));
         }
         drop(datagrams);
+        if has_left_inits {
+            self.inits_due = Some(Instant::now() + INIT_PAUSE);
+        }
         self.notices.sort_by_key(|notice| notice.quote.source_port);
         let mut notices = self.notices.drain(..).peekable();
         while let Some(first) = notices.next() {

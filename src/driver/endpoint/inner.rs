@@ -114,7 +114,13 @@ impl Inner {
     /// Packets that arrived together. What follows from the first two is taken at once, then each time their number has
     /// doubled: so the packets of a small window get the SACKs that let it grow, one for every second packet (RFC 9260,
     /// 6.2), and those of a large batch, which would otherwise cost as much as what they acknowledge, get six for 64.
-    pub(super) fn receive(&mut self, now: Instant, datagrams: impl Iterator<Item = Datagram>) {
+    /// Whether there were more INITs among them than are answered.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        datagrams: impl Iterator<Item = Datagram>,
+    ) -> bool {
+        let left_before = self.endpoint.counters().inits_dropped;
         for (datagram, count) in datagrams.zip(1_usize..) {
             tracing::trace!(port = self.endpoint.port(), source = %datagram.source,
                 bytes = datagram.payload.len(), "received");
@@ -126,6 +132,7 @@ impl Inner {
             }
         }
         self.drain(now);
+        self.endpoint.counters().inits_dropped != left_before
     }
 
     /// What the network, or this host, says about a packet.
