@@ -262,7 +262,6 @@ fn renew(now: Instant, first: PathId, paths: &mut Paths) -> Vec<(PathId, PathSta
     for path in paths.iter_mut() {
         path.rto = Rto::new(&path.settings.rto);
         path.pacer = Pacer::default();
-        path.t3.stop();
         path.record = Record { counts: path.record.counts, ..Record::default() };
         path.confirmed |= path.id == first;
         if path.confirmed && path.state != PathState::Active {

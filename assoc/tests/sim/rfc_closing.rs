@@ -5,7 +5,7 @@ use usctp_assoc::sim::{Heard, Ladder, z};
 use usctp_assoc::{Association, AssociationState, Event, LostReason, Message, SendError};
 use usctp_chunk::{Cause, Chunk, ChunkType, Shutdown, Tsn};
 
-use crate::rfc::{acks, data, sacks, single, single_with, wait};
+use crate::rfc::{acks, data, sacks, send, single, single_with, wait};
 use crate::world::{HOUR, ms, secs};
 
 const SHUTDOWN: [ChunkType; 1] = [ChunkType::SHUTDOWN];
@@ -238,4 +238,21 @@ fn a_shutdown_complete_ends_shutdown_ack_sent_for_good() {
     assert_eq!(ladder.state(), AssociationState::Closed);
     assert_eq!(ladder.events().last(), Some(&Event::ShutdownComplete));
     ladder.silence(HOUR);
+}
+
+#[test]
+fn a_shutdown_that_acknowledges_shows_that_the_path_works_and_that_nothing_is_left_to_send() {
+    let name =
+        "a_shutdown_that_acknowledges_shows_that_the_path_works_and_that_nothing_is_left_to_send";
+    let mut ladder = single_with(name, |options| options.heartbeat.interval = None);
+    send(&mut ladder, 1, 100);
+    wait(&mut ladder, secs(2));
+    ladder.hears_all();
+    assert_eq!(ladder.path(z(1)).errors, 1, "T3-rtx expired");
+    send(&mut ladder, 1, 100);
+    ladder.says(z(1), &[ladder.shutdown(1)]);
+    assert_eq!(ladder.path(z(1)).errors, 0, "RFC 9260, 8.2");
+    assert!(!ladder.events().contains(&Event::SenderDry));
+    ladder.says(z(1), &[ladder.shutdown(2)]);
+    assert!(ladder.events().contains(&Event::SenderDry));
 }
