@@ -13,7 +13,7 @@ pub(crate) struct Closing {
     pub(crate) path: PathId,
     pub(crate) due: bool,
     t2: Timer,
-    /// How often it was sent since the peer was last heard of.
+    /// How often it was sent again since the peer was last heard of.
     attempts: u16,
 }
 
@@ -31,15 +31,21 @@ impl Closing {
         }
     }
 
-    /// A packet of the peer came: it gets time to send what it has left, and DATA is answered at once, where it
-    /// came from (RFC 9260, 6.4 and 9.2).
-    pub(crate) fn on_packet(&mut self, now: Instant, data_from: Option<PathId>, ctx: &mut Context) {
+    /// A packet of the peer came: it is at work, and gets time for what it has left (RFC 9260, 9.2). Its HEARTBEATs may come long
+    /// before its DATA does, as while it finds out what its paths take. What bounds that is T5-shutdown-guard.
+    pub(crate) fn on_packet(&mut self, ctx: &mut Context) {
         self.attempts = 0;
         ctx.paths.forget_errors();
-        if let Some(path) = data_from {
-            self.due = true;
-            self.path = path;
-        }
+    }
+
+    /// It had DATA, which is answered at once, where it came from (RFC 9260, 6.4 and 9.2), so that T2-shutdown begins anew.
+    ///
+    /// RFC 9260, 9.2, restarts it for "any packet from its peer (i.e., as the peer sends all of its queued DATA chunks)". One without
+    /// DATA is answered by no SHUTDOWN: HEARTBEATs that come faster than T2-shutdown expires would keep the next one back, and
+    /// the peer, which asks since it heard of no close, from ever hearing of it. Linux and FreeBSD restart it for DATA alone.
+    pub(crate) fn on_data(&mut self, now: Instant, from: Option<PathId>, ctx: &Context) {
+        self.due = true;
+        self.path = from.unwrap_or(self.path);
         if self.t2.is_running() {
             self.restart(now, ctx);
         }

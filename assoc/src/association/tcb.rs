@@ -119,10 +119,12 @@ impl Tcb {
     /// The packet is read: acknowledgements are decided on.
     pub(crate) fn end_of_packet(&mut self, now: Instant, ctx: &mut Context) {
         let had_data = self.receiver.end_of_packet(now, &ctx.config.sack);
-        let answer_to = self.sack_destination(ctx).filter(|_| had_data);
+        let answer_to = self.sack_destination(ctx);
         if let Phase::ShutdownSent(closing) = &mut self.phase {
-            // RFC 9260, 9.2: any packet shows that the peer is at work.
-            closing.on_packet(now, answer_to, ctx);
+            closing.on_packet(ctx);
+            if had_data {
+                closing.on_data(now, answer_to, ctx);
+            }
         }
         self.drive_pmtud(now, ctx);
         // Told once for all packets in a row: a burst of them leaves one event, and needs no longer queue.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use usctp_assoc::sim::{Heard, Ladder, z};
 use usctp_assoc::{Association, AssociationState, Event, LostReason, Message, SendError};
-use usctp_chunk::{Cause, Chunk, ChunkType, Shutdown, Tsn};
+use usctp_chunk::{Cause, Chunk, ChunkType, Heartbeat, Shutdown, Tsn};
 
 use crate::rfc::{acks, data, sacks, send, single, single_with, wait};
 use crate::world::{HOUR, ms, secs};
@@ -139,10 +139,32 @@ fn any_packet_of_the_peer_gives_it_time_to_go_on() {
         for _ in 0..8 {
             ladder.hears_within(secs(100));
         }
-        ladder.says(z(1), &[data(1000 + round, round as u16, "BE", "still at it")]);
+        let packet = match round % 2 {
+            0 => data(1000 + round / 2, round as u16 / 2, "BE", "still at it"),
+            _ => Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"which path works?"))),
+        };
+        ladder.says(z(1), &[packet]);
         ladder.hears_all();
     }
     assert_eq!(ladder.state(), AssociationState::ShutdownSent);
+}
+
+#[test]
+fn heartbeats_of_the_peer_do_not_put_off_the_next_shutdown() {
+    let mut ladder = patient("heartbeats_of_the_peer_do_not_put_off_the_next_shutdown");
+    ladder.shuts_down();
+    let mut sent = vec![ladder.expects(z(1), &SHUTDOWN).at];
+    // Nothing of A's arrives: Z knows of no close, and asks whether A lives.
+    while sent.len() <= 10 {
+        wait(&mut ladder, ms(700));
+        let heartbeat = Chunk::Heartbeat(Heartbeat::new(Bytes::from_static(b"alive?")));
+        ladder.says(z(1), &[heartbeat]);
+        let heard = ladder.hears_all();
+        sent.extend(heard.iter().filter(|heard| cumulative(heard).is_some()).map(|heard| heard.at));
+        assert!(ladder.network.elapsed() < HOUR / 2, "{sent:?}");
+    }
+    let intervals: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(intervals, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60].map(secs));
 }
 
 #[test]
