@@ -63,6 +63,18 @@ impl Named<'_> {
         ctx.addresses_changed = true;
     }
 
+    /// The addresses that it adds to an association, and that may thus not be in the INIT or the cookie of a peer that restarts
+    /// or that opens at the same time (RFC 9260, 5.2.1 and 5.2.2).
+    ///
+    /// An association with such an address would have another peer than the one that began it. So what counts is what that peer
+    /// listed, and not what was made of it: what was left out then, or has been taken out since, such as an address that this
+    /// host had as well, is listed again in good faith when the reason for that is gone.
+    pub(crate) fn added_to(&self, ctx: &Context) -> Vec<IpAddr> {
+        let mut added = self.new_to(ctx);
+        added.retain(|peer| !ctx.paths.has_left_out(*peer));
+        added
+    }
+
     /// The addresses that are no paths yet, without those that are ignored.
     pub(crate) fn new_to(&self, ctx: &Context) -> Vec<IpAddr> {
         let reach = self.reach(ctx);

@@ -53,7 +53,7 @@ impl Association {
         let known = self.ctx.paths.find_in(source, zone).is_some();
         // RFC 9260, 5.2.2: what a new association would not have is not added to this one either.
         let mut new =
-            Named { source, zone, listed: &offer.addresses, own, taken }.new_to(&self.ctx);
+            Named { source, zone, listed: &offer.addresses, own, taken }.added_to(&self.ctx);
         if !known && !new.contains(&source) {
             new.insert(0, source);
         }
@@ -134,7 +134,7 @@ impl Association {
         let State::Open(tcb) = &mut self.state else { return false };
         let (route, named) = (&cookie.route, named(cookie, own, taken));
         let first = self.ctx.paths.find_in(route.peer, route.zone);
-        let Some(first) = first.filter(|_| named.new_to(&self.ctx).is_empty()) else {
+        let Some(first) = first.filter(|_| named.added_to(&self.ctx).is_empty()) else {
             return false;
         };
         if let Phase::ShutdownAckSent(closing) = &mut tcb.phase {
@@ -159,6 +159,8 @@ impl Association {
         let me = &mut self.ctx.me;
         me.answered_at(route.local);
         me.local_tag = cookie.tags.local;
+        // What was left out stays so: it was not looked at whether it is of use now.
+        self.ctx.paths.note_listed(named.listed);
         me.sources = route.sources;
         self.ctx.addresses_changed = true;
         let tcb = Tcb { closes, guard, ..tcb_of(cookie, &mut self.ctx) };

@@ -397,4 +397,5 @@ pub(crate) fn settle_addresses(named: &Named<'_>, ctx: &mut Context) {
         path.record.mark = None;
     }
     named.add_new(&gone, ctx);
+    ctx.paths.note_listed(named.listed);
 }

@@ -25,21 +25,17 @@ impl Endpoint {
         packet: &Packet,
         init: &Init,
     ) -> Option<Reply> {
-        let limits = &self.config.limits;
-        // Its source is proved by the cookie.
-        let most = limits.peer_addresses.min(limits.unproved_addresses + 1);
-        let offer = match PeerOffer::read(init, most) {
+        let mut offer = match self.read_init(init) {
             Ok(offer) => offer,
-            Err(Refusal::Discard) => return self.drop_packet(Dropped::Malformed),
-            Err(Refusal::SmallWindow) => {
-                let cause = Cause::InvalidMandatoryParameter;
+            Err(None) => return self.drop_packet(Dropped::Malformed),
+            Err(Some(cause)) => {
                 return self.refuse(now, refuse_init(datagram, packet, init.initiate_tag, cause));
             }
-            Err(Refusal::Abort(cause)) => {
-                return self.refuse(now, refuse_init(datagram, packet, init.initiate_tag, *cause));
-            }
         };
-        let Some(id) = self.find_by_addresses(datagram, &offer, packet.header.source_port) else {
+        let known = self.find_by_addresses(datagram, &offer, packet.header.source_port);
+        // What the cookie cannot hold is no address of an association, and adds none to one that there is.
+        offer.addresses = fitting(&offer.addresses, self.init_ack_share());
+        let Some(id) = known else {
             if !self.listening || self.addresses.is_unbound(datagram.destination) {
                 // RFC 9260, 8.4 (3)
                 return self.out_of_the_blue(now, datagram, packet);
@@ -78,6 +74,18 @@ impl Endpoint {
     /// Whoever sends INITs and cookies decides how many are refused: answers to them are limited like those to strangers.
     fn refuse(&mut self, now: Instant, refusal: Reply) -> Option<Reply> {
         self.strangers.take(now).then_some(refusal)
+    }
+
+    /// What an INIT offers; or why it is refused, if it is not just discarded.
+    fn read_init(&self, init: &Init) -> Result<PeerOffer, Option<Cause>> {
+        let limits = &self.config.limits;
+        // Its source is proved by the cookie.
+        let most = limits.peer_addresses.min(limits.unproved_addresses + 1);
+        PeerOffer::read(init, most).map_err(|refusal| match refusal {
+            Refusal::Discard => None,
+            Refusal::SmallWindow => Some(Cause::InvalidMandatoryParameter),
+            Refusal::Abort(cause) => Some(*cause),
+        })
     }
 
     /// Acts on a COOKIE ECHO at the head of a packet (RFC 9260, 5.1.5 and 5.2.4).
@@ -239,7 +247,7 @@ impl Endpoint {
                 zone: datagram.zone,
                 sources: own.sources,
             },
-            addresses: fitting(&offer.addresses, self.init_ack_share()),
+            addresses: offer.addresses.clone(),
         };
         let sealed = self.keys.seal(now, &cookie, &mut self.rng);
         let mut extra = vec![Parameter::StateCookie(sealed)];

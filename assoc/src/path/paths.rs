@@ -12,6 +12,8 @@ use crate::wire::zone_of;
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     paths: Vec<Path>,
+    /// Addresses that the peer listed and that are no paths.
+    left_out: Vec<IpAddr>,
     primary: PathId,
     /// Failures of all paths in a row (RFC 9260, section 8.1).
     errors: u16,
@@ -39,6 +41,7 @@ impl Paths {
     pub(crate) fn new(peers: &[IpAddr], state: PathState, config: &Config) -> Self {
         let mut paths = Self {
             paths: Vec::with_capacity(peers.len()),
+            left_out: Vec::new(),
             primary: PathId(0),
             errors: 0,
             next_id: 0,
@@ -64,12 +67,27 @@ impl Paths {
     }
 
     pub(crate) fn remove(&mut self, id: PathId) {
-        self.paths.retain(|path| path.id != id);
+        let Some(at) = self.paths.iter().position(|path| path.id == id) else { return };
+        self.left_out.reserve_exact(1);
+        self.left_out.push(self.paths.remove(at).peer);
+    }
+
+    /// The peer lists these: those of them that are no paths, and no others, are left out.
+    pub(crate) fn note_listed(&mut self, listed: &[IpAddr]) {
+        let no_paths = listed.iter().filter(|peer| self.find(**peer).is_none());
+        self.left_out = no_paths.copied().collect();
+        self.left_out.shrink_to_fit();
+    }
+
+    /// Whether the peer listed an address that is no path, or is none any more.
+    pub(crate) fn has_left_out(&self, peer: IpAddr) -> bool {
+        self.left_out.contains(&peer)
     }
 
     /// Bytes that the paths take, here and in the endpoint's table.
     pub(crate) fn memory(&self) -> usize {
-        self.paths.capacity() * size_of::<Path>() + self.paths.len() * NAME
+        let left_out = self.left_out.capacity() * size_of::<IpAddr>();
+        self.paths.capacity() * size_of::<Path>() + self.paths.len() * NAME + left_out
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -265,3 +265,103 @@ fn a_cookie_is_of_the_association_that_its_init_came_to_wherever_it_comes_from_i
     assert_eq!(ladder.network.endpoint(ladder.ours).associations().count(), 1);
     assert_eq!(ladder.expects(z(2), &[ChunkType::COOKIE_ACK]).header.verification_tag, NEW_TAG);
 }
+
+/// What docker0 has on every host.
+const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1));
+
+/// A, which has a bridge, opens towards Z, whose INIT ACK lists one as well.
+fn opens_with_a_bridge(name: &str) -> Ladder {
+    let (ours, peers) = ([a(1), BRIDGE], [z(1), z(2), BRIDGE]);
+    let mut ladder = Ladder::with(name, config(|_| {}), &ours, &peers);
+    ladder.connectx(&[z(1)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    ladder.says(z(1), &[ladder.init_ack(&[z(1), BRIDGE])]);
+    ladder.expects(z(1), &[ChunkType::COOKIE_ECHO]);
+    assert_eq!(ladder.paths().len(), 1, "that of this host leads to nobody else");
+    ladder
+}
+
+fn has(ladder: &mut Ladder, addresses: &[IpAddr]) {
+    let ours = ladder.ours;
+    ladder.network.change_addresses(ours, addresses);
+}
+
+/// The addresses that A refuses an INIT for.
+fn refused(ladder: &mut Ladder, from: IpAddr, listed: &[IpAddr]) -> Vec<IpAddr> {
+    let init = ladder.init(listed);
+    ladder.says_with_tag(VerificationTag::ZERO, from, &[init]);
+    let refusal = ladder.expects(from, &[ChunkType::ABORT]);
+    let Chunk::Abort(abort) = refusal.only() else { panic!("{refusal:?}") };
+    let Some(Ok(Cause::RestartWithNewAddresses(added))) = abort.causes.iter().next() else {
+        panic!("{:?}", abort.causes)
+    };
+    added.iter().filter_map(|parameter| parameter.ok()?.ip()).collect()
+}
+
+#[test]
+fn an_init_that_lists_what_the_init_ack_listed_adds_no_address_whatever_was_left_out() {
+    let name = "an_init_that_lists_what_the_init_ack_listed_adds_no_address_whatever_was_left_out";
+    let mut ladder = opens_with_a_bridge(name);
+    has(&mut ladder, &[a(1)]);
+    // RFC 9260, 5.2.1: Z opens as well.
+    let init = ladder.init(&[z(1), BRIDGE]);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[init]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    assert_eq!(ladder.state(), AssociationState::Established);
+}
+
+#[test]
+fn a_peer_restarts_with_the_addresses_that_it_listed_whatever_was_left_out_of_them() {
+    let name = "a_peer_restarts_with_the_addresses_that_it_listed_whatever_was_left_out_of_them";
+    let mut ladder = opens_with_a_bridge(name);
+    ladder.says(z(1), &[Chunk::CookieAck]);
+    has(&mut ladder, &[a(1)]);
+    let listed = [z(1), BRIDGE];
+    let heard = restarts(&mut ladder, z(1), &listed);
+    assert_eq!((&heard[0].chunks[0], changes(&ladder)), (&Chunk::CookieAck, vec![]));
+    // And again, since the INIT of the restart has listed it as well.
+    ladder.peer_tag = VerificationTag(1);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&listed)]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    assert_eq!(ladder.hears().chunks[0], Chunk::CookieAck);
+    // What it did not list is refused all the same, and whoever has what was left out.
+    assert_eq!(refused(&mut ladder, z(1), &[z(1), BRIDGE, z(2)]), [z(2)]);
+    assert_eq!(refused(&mut ladder, BRIDGE, &listed), [BRIDGE]);
+}
+
+#[test]
+fn a_peer_restarts_with_an_address_that_was_taken_out_since() {
+    let mut ladder = double("a_peer_restarts_with_an_address_that_was_taken_out_since");
+    // A has it for some time.
+    has(&mut ladder, &[a(1), a(2), z(2)]);
+    assert_eq!(ladder.paths().len(), 1);
+    has(&mut ladder, &[a(1), a(2)]);
+    let heard = restarts(&mut ladder, z(1), &[z(1), z(2)]);
+    assert_eq!((&heard[0].chunks[0], changes(&ladder)), (&Chunk::CookieAck, vec![]));
+    // What counts is the last INIT: Z has no other address from now on.
+    ladder.peer_tag = VerificationTag(1);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[z(1)])]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    assert_eq!(ladder.hears().chunks[0], Chunk::CookieAck);
+    assert_eq!(refused(&mut ladder, z(1), &[z(1), z(2)]), [z(2)]);
+}
+
+#[test]
+fn a_peer_with_more_addresses_than_a_cookie_holds_can_restart() {
+    let name = "a_peer_with_more_addresses_than_a_cookie_holds_can_restart";
+    let all = [z(1), z(2), z(3), z(4)];
+    let small = config(|options| options.path_mtu = 300);
+    let mut ladder = Ladder::with(name, small, &[a(1)], &all);
+    ladder.network.listen(ladder.ours, true);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&all)]);
+    let init_ack = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
+    ladder.id = ladder.network.newest(ladder.ours);
+    ladder.hears_all();
+    assert_eq!(ladder.paths().len(), 2, "as many as the cookie holds");
+    let heard = restarts(&mut ladder, z(1), &all);
+    assert_eq!((&heard[0].chunks[0], changes(&ladder)), (&Chunk::CookieAck, vec![]));
+}
