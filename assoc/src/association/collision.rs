@@ -40,6 +40,12 @@ pub(crate) fn cookie_action(tags: Tags, ties: Ties, cookie: &Cookie) -> CookieAc
 pub(crate) enum InitAction {
     /// (5.2.1) Answered with the tag and the TSN of our own INIT, and these ties.
     AnswerAsOffered(Ties),
+    /// (5.2.1) The same, but not where it came from: as if it had come from this address that the application listed.
+    AnswerAt {
+        peer: IpAddr,
+        udp_port: Option<u16>,
+        zone: u32,
+    },
     /// (5.2.2) Answered with a new tag; the cookie is tied to the association.
     AnswerAnew(Ties),
     /// It adds these addresses, which would let a stranger take the association over.

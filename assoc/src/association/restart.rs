@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::cookie::{Cookie, Route, Ties};
 use crate::event::{ActiveReason, Event, RemovedReason};
 use crate::negotiate::PeerOffer;
-use crate::path::{Heartbeat, Pacer, PathId, PathState, Paths, Record, Rto};
+use crate::path::{Heartbeat, Pacer, Path, PathId, PathState, Paths, Record, Rto};
 use crate::recv::Receiver;
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -59,9 +59,15 @@ impl Association {
         }
         match &mut self.state {
             State::Closed(_) => InitAction::Discard,
-            // RFC 9260, 5.2.1: answered only at an address that the application listed.
+            // RFC 9260, 5.2.1: answered only at an address that the application listed, and that the INIT names; where it came
+            // from if that is one.
             State::CookieWait(_) if known => InitAction::AnswerAsOffered(Ties::default()),
-            State::CookieWait(_) => InitAction::Discard,
+            State::CookieWait(_) => match self.ctx.paths.first_of(&offer.addresses) {
+                Some(&Path { peer, udp_port, zone, .. }) => {
+                    InitAction::AnswerAt { peer, udp_port, zone }
+                }
+                None => InitAction::Discard,
+            },
             State::Open(tcb) => match &mut tcb.phase {
                 Phase::ShutdownAckSent(closing) => {
                     closing.due = true;
@@ -153,14 +159,14 @@ impl Association {
         self.ctx.end_heartbeats(Heartbeat::stop);
         let told = std::mem::take(&mut self.ctx.events);
         named.drop_others(RemovedReason::NotInInit, &mut self.ctx);
+        // What was left out stays so: it was not looked at whether it is of use now.
+        self.ctx.paths.note_listed(named.listed);
         let removed = std::mem::replace(&mut self.ctx.events, told);
         follow(route, first, &mut self.ctx);
         let returned = renew(now, first, &mut self.ctx.paths);
         let me = &mut self.ctx.me;
         me.answered_at(route.local);
         me.local_tag = cookie.tags.local;
-        // What was left out stays so: it was not looked at whether it is of use now.
-        self.ctx.paths.note_listed(named.listed);
         me.sources = route.sources;
         self.ctx.addresses_changed = true;
         let tcb = Tcb { closes, guard, ..tcb_of(cookie, &mut self.ctx) };

@@ -53,6 +53,11 @@ impl Endpoint {
                 let own = association.own_offer()?.clone();
                 self.init_ack(now, datagram, packet, own, &offer, ties)
             }
+            InitAction::AnswerAt { peer, udp_port, zone } => {
+                let own = association.own_offer()?.clone();
+                let datagram = Datagram { source: peer, udp_port, zone, ..datagram.clone() };
+                self.init_ack(now, &datagram, packet, own, &offer, Ties::default())
+            }
             InitAction::AnswerAnew(ties) => {
                 // RFC 9260, 5.2.2: what is not drawn anew is as the association has it.
                 let streams = association.outbound_streams();
@@ -71,11 +76,6 @@ impl Endpoint {
         }
     }
 
-    /// Whoever sends INITs and cookies decides how many are refused: answers to them are limited like those to strangers.
-    fn refuse(&mut self, now: Instant, refusal: Reply) -> Option<Reply> {
-        self.strangers.take(now).then_some(refusal)
-    }
-
     /// What an INIT offers; or why it is refused, if it is not just discarded.
     fn read_init(&self, init: &Init) -> Result<PeerOffer, Option<Cause>> {
         let limits = &self.config.limits;
@@ -86,6 +86,11 @@ impl Endpoint {
             Refusal::SmallWindow => Some(Cause::InvalidMandatoryParameter),
             Refusal::Abort(cause) => Some(*cause),
         })
+    }
+
+    /// Whoever sends INITs and cookies decides how many are refused: answers to them are limited like those to strangers.
+    fn refuse(&mut self, now: Instant, refusal: Reply) -> Option<Reply> {
+        self.strangers.take(now).then_some(refusal)
     }
 
     /// Acts on a COOKIE ECHO at the head of a packet (RFC 9260, 5.1.5 and 5.2.4).

@@ -106,6 +106,12 @@ impl Paths {
         self.paths.iter().find(|path| path.peer == peer).map(|path| path.id)
     }
 
+    /// The first of these addresses that is confirmed.
+    pub(crate) fn first_of(&self, peers: &[IpAddr]) -> Option<&Path> {
+        let mut paths = peers.iter().filter_map(|peer| self.path(self.find(*peer)?));
+        paths.find(|path| path.confirmed)
+    }
+
     /// The path to an address in a zone, which is 0 unless the address is link-local.
     pub(crate) fn find_in(&self, peer: IpAddr, zone: u32) -> Option<PathId> {
         let path = self.find(peer).and_then(|id| self.path(id));
