@@ -59,13 +59,6 @@ impl Pacing {
     }
 }
 
-/// What the sender is told of a SACK that it took in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SackOutcome {
-    /// Something was newly acknowledged.
-    pub(crate) newly_acked: bool,
-}
-
 impl Sender {
     pub(crate) fn new(initial_tsn: Tsn, peer_rwnd: u32, config: &Config) -> Self {
         Self {
@@ -206,52 +199,33 @@ impl Sender {
         false
     }
 
-    /// Takes a SACK in. A report of T3-rtx and congestion control is made to each path it concerns.
-    pub(crate) fn on_sack(
-        &mut self,
-        now: Instant,
-        sack: &Sack,
-        paths: &mut Paths,
-        config: &Config,
-        mut answered: impl FnMut(&mut Paths, PathId),
-    ) -> Result<Option<SackOutcome>, NeverSent> {
-        let mut tallies = std::mem::take(&mut self.tallies);
-        let gaps = sack.gaps.iter();
-        let acked = self.outstanding.on_sack(sack.cumulative_tsn, gaps, paths, &mut tallies);
-        let outcome = match acked {
-            Err(never_sent) => Err(never_sent),
-            Ok(None) => Ok(None),
-            Ok(Some(acked)) => {
-                self.credit_paths(now, &tallies, paths, &mut answered);
-                self.update_window(now, Some(sack.a_rwnd), paths, &mut answered);
-                self.detect_losses(now, acked, &tallies, sack, paths);
-                self.schedule_probes(now, paths);
-                Ok(Some(SackOutcome { newly_acked: tallies.iter().any(|tally| tally.bytes > 0) }))
-            }
-        };
-        self.open_burst(config);
-        self.grant(stretch(&tallies, paths));
-        self.tallies = tallies;
-        outcome
-    }
-
-    /// Takes the Cumulative TSN Ack of a SHUTDOWN in, which says nothing of gaps and of the window.
-    pub(crate) fn on_cumulative(
+    /// Takes a Cumulative TSN Ack in, and the rest of the SACK that it came with. That of a SHUTDOWN comes without one: it
+    /// says nothing of gaps, of the window and of what came twice, and for all else it is an acknowledgement like others.
+    pub(crate) fn on_acknowledgement(
         &mut self,
         now: Instant,
         cumulative: Tsn,
+        sack: Option<&Sack>,
         paths: &mut Paths,
         config: &Config,
         mut answered: impl FnMut(&mut Paths, PathId),
     ) -> Result<(), NeverSent> {
         let mut tallies = std::mem::take(&mut self.tallies);
-        let acked = self.outstanding.on_cumulative(cumulative, paths, &mut tallies);
-        if let Ok(Some(_)) = acked {
+        let acked = match sack {
+            Some(sack) => {
+                self.outstanding.on_sack(cumulative, sack.gaps.iter(), paths, &mut tallies)
+            }
+            None => self.outstanding.on_cumulative(cumulative, paths, &mut tallies),
+        };
+        if let Ok(Some(acked)) = acked {
             self.credit_paths(now, &tallies, paths, &mut answered);
-            self.update_window(now, None, paths, &mut answered);
+            self.update_window(now, sack.map(|sack| sack.a_rwnd), paths, &mut answered);
+            self.detect_losses(now, acked, &tallies, sack, paths);
+            self.schedule_probes(now, paths);
         }
-        self.tallies = tallies;
         self.open_burst(config);
+        self.grant(stretch(&tallies, paths));
+        self.tallies = tallies;
         acked.map(|_| ())
     }
 

@@ -8,8 +8,8 @@ use super::closing::Closing;
 use super::tcb::{Phase, Tcb, abort_chunk};
 use super::{Arrival, Ending, Outcome};
 use crate::context::Context;
-use crate::event::{ActiveReason, Event, LostReason};
-use crate::path::{Heartbeat, Path};
+use crate::event::{Event, LostReason};
+use crate::path::Heartbeat;
 use crate::recv::Missing;
 
 impl Tcb {
@@ -97,41 +97,7 @@ impl Tcb {
                 return Outcome::Continue;
             }
         }
-        // SHUTDOWN acknowledges cumulatively; it says nothing of gaps and of the window.
-        self.acknowledge_by_shutdown(now, shutdown, arrival, ctx)
-    }
-
-    fn acknowledge_by_shutdown(
-        &mut self,
-        now: Instant,
-        shutdown: Shutdown,
-        arrival: &Arrival,
-        ctx: &mut Context,
-    ) -> Outcome {
-        let before = self.sender.cost();
-        let Context { paths, config, .. } = &mut *ctx;
-        let mut live = Vec::new();
-        let acked =
-            self.sender.on_cumulative(now, shutdown.cumulative_tsn, paths, config, |paths, id| {
-                // As with a SACK: what came by another path says little of one that fails.
-                if arrival.path != Some(id) && paths.path(id).is_some_and(Path::is_in_doubt) {
-                    return paths.forget_errors();
-                }
-                live.push(id);
-            });
-        for path in live {
-            ctx.answered(now, path, ActiveReason::DataAcked);
-        }
-        if self.sender.cost() < before {
-            self.on_departed(ctx);
-        }
-        match acked {
-            Ok(_) => Outcome::Continue,
-            Err(_) => {
-                let why = bytes::Bytes::from_static(b"SHUTDOWN acknowledges what was never sent");
-                self.abort(Cause::ProtocolViolation(why), arrival)
-            }
-        }
+        self.on_acknowledgement(now, shutdown.cumulative_tsn, None, arrival, ctx)
     }
 
     pub(super) fn on_shutdown_ack(&mut self, arrival: &Arrival, ctx: &Context) -> Outcome {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use usctp_chunk::{
-    Abort, Cause, Causes, Chunk, ChunkType, DataHead, DecodeError, Heartbeat, RawChunk, Sack,
+    Abort, Cause, Causes, Chunk, ChunkType, DataHead, DecodeError, Heartbeat, RawChunk, Sack, Tsn,
     VerificationTag,
 };
 
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::cookie::Ties;
 use crate::event::{ActiveReason, AddressChange, AssociationState, Event, LostReason};
 use crate::negotiate::Negotiated;
-use crate::path::{Path, PathId, PathState, heartbeat};
+use crate::path::{Path, PathId, PathState, Paths, heartbeat};
 use crate::recv::{Payload, Receiver, Verdict};
 use crate::send::Sender;
 use crate::timer::Timer;
@@ -267,29 +267,44 @@ impl Tcb {
         if !self.sends_data() {
             return Outcome::Continue;
         }
+        self.on_acknowledgement(now, sack.cumulative_tsn, Some(sack), arrival, ctx)
+    }
+
+    /// A SACK came, or the Cumulative TSN Ack of a SHUTDOWN.
+    pub(super) fn on_acknowledgement(
+        &mut self,
+        now: Instant,
+        cumulative: Tsn,
+        sack: Option<&Sack>,
+        arrival: &Arrival,
+        ctx: &mut Context,
+    ) -> Outcome {
+        let before = self.sender.cost();
         let mut returned = Vec::new();
         let Context { paths, config, .. } = &mut *ctx;
-        let outcome = self.sender.on_sack(now, sack, paths, config, |paths, id| {
+        let answered = |paths: &mut Paths, id: PathId| {
+            // What came by another path says little of one that fails.
             if arrival.path != Some(id) && paths.path(id).is_some_and(Path::is_in_doubt) {
                 return paths.forget_errors();
             }
             if let Some(before) = paths.answered(now, id) {
                 returned.push((id, before));
             }
-        });
+        };
+        let acked = self.sender.on_acknowledgement(now, cumulative, sack, paths, config, answered);
         for (id, before) in returned {
             ctx.tell_return(id, before, ActiveReason::DataAcked);
             self.on_path_returned(now, id, ctx);
             // RFC 9260, 8.3: the interval counts again.
             ctx.schedule_heartbeat(now, id);
         }
-        match outcome {
-            Ok(Some(acked)) if acked.newly_acked => self.on_departed(ctx),
-            Ok(_) => {}
-            Err(_) => {
-                let why = Bytes::from_static(b"a SACK acknowledges what was never sent");
-                return self.abort(Cause::ProtocolViolation(why), arrival);
-            }
+        if self.sender.cost() < before {
+            self.on_departed(ctx);
+        }
+        if acked.is_err() {
+            let by = if sack.is_some() { "a SACK" } else { "SHUTDOWN" };
+            let why = format!("{by} acknowledges what was never sent");
+            return self.abort(Cause::ProtocolViolation(why.into()), arrival);
         }
         Outcome::Continue
     }

@@ -74,13 +74,14 @@ impl Sender {
         self.schedule_probes(now, paths);
     }
 
-    /// Takes in what a SACK says of what did not arrive.
+    /// Takes in what an acknowledgement says of what did not arrive. One without a SACK reports nothing missing, but it may end
+    /// Fast Recovery, and where losses are found by time it shows which sendings were overtaken.
     pub(super) fn detect_losses(
         &mut self,
         now: Instant,
         acked: Acked,
         tallies: &[Tally],
-        sack: &Sack,
+        sack: Option<&Sack>,
         paths: &mut Paths,
     ) {
         if acked.has_reneged {
@@ -101,10 +102,10 @@ impl Sender {
             }
         }
         match &mut self.rack {
+            None if sack.is_none() => {}
             None => self.count_misses(acked, tallies, paths),
             Some(rack) => {
-                let duplicates = sack.duplicates.iter();
-                let repaired = rack.on_sack(now, tallies, duplicates, &self.outstanding);
+                let repaired = rack.on_acknowledgement(now, tallies, sack, &self.outstanding);
                 if let Some(path) = repaired.filter(|_| self.recovery.exit.is_none()) {
                     // RFC 8985, 7.4.2: the probe has repaired a loss, which was one all the same.
                     self.cut(path, paths);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use usctp_chunk::Tsn;
+use usctp_chunk::{Sack, Tsn};
 
 use super::outstanding::{Outstanding, Sending, Tally, Transmission};
 use crate::path::{Path, PathId, Paths};
@@ -118,15 +118,16 @@ impl Rack {
         self.of(path).sendings.push_back(Mark { number, order });
     }
 
-    /// Takes in what a SACK acknowledged. Returns the paths where a probe has repaired a loss.
-    pub(super) fn on_sack(
+    /// Takes in what was acknowledged, by a SACK or without one. Returns the paths where a probe has repaired a loss.
+    pub(super) fn on_acknowledgement(
         &mut self,
         now: Instant,
         tallies: &[Tally],
-        duplicates: impl Iterator<Item = Tsn> + Clone,
+        sack: Option<&Sack>,
         outstanding: &Outstanding,
     ) -> Option<PathId> {
-        let twice = duplicates.clone().next().is_some();
+        let duplicates = || sack.into_iter().flat_map(|sack| sack.duplicates.iter());
+        let twice = duplicates().next().is_some();
         for tally in tallies {
             let Some(newest) = tally.newest else { continue };
             let rack = self.of(tally.path);
@@ -139,9 +140,10 @@ impl Rack {
         for rack in &mut self.paths {
             let acked = |probe: &mut Probe| outstanding.is_acked(probe.number);
             let Some(probe) = rack.probe.out.take_if(acked) else { continue };
-            // RFC 8985, 7.4.2: if both the chunk and the probe came, nothing was lost.
+            // RFC 8985, 7.4.2: if both the chunk and the probe came, nothing was lost. Without a SACK nobody knows: the one that
+            // tells of duplicates follows the SHUTDOWN (RFC 9260, 9.2).
             let too_soon = rack.min_rtt.is_some_and(|min| now < probe.sent_at + min);
-            if !too_soon && !duplicates.clone().any(|tsn| tsn == probe.tsn) {
+            if sack.is_some() && !too_soon && !duplicates().any(|tsn| tsn == probe.tsn) {
                 repaired = Some(rack.path);
             }
         }

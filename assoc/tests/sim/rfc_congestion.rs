@@ -1,10 +1,11 @@
 //! cwnd, ssthresh, fast retransmit and recovery (RFC 9260, section 7).
 
-use usctp_assoc::Message;
 use usctp_assoc::sim::{Ladder, a, a6, z, z6};
+use usctp_assoc::{LossDetection, Message};
 
 use crate::rfc::{
-    FULL, PMDCS, acks, alone, double, double_with, grow, hears_numbers, send, single, wait,
+    FULL, PMDCS, acks, alone, double, double_with, grow, hears_numbers, send, single, single_with,
+    wait,
 };
 use crate::world::{config, ms, secs};
 
@@ -259,4 +260,47 @@ fn a_time_out_on_one_path_does_not_end_the_fast_recovery_of_another() {
     }
     assert_eq!(hears_numbers(&mut ladder), [acked + 6]);
     assert_eq!(ladder.path(z(1)).cwnd, cut);
+}
+
+/// Z says by a SHUTDOWN alone that A's first `count` chunks came.
+fn shuts_down(ladder: &mut Ladder, count: u32) {
+    let shutdown = ladder.shutdown(count);
+    ladder.says(z(1), &[shutdown]);
+}
+
+#[test]
+fn a_shutdown_ends_fast_recovery_as_a_sack_does_and_the_window_grows_again() {
+    let name = "a_shutdown_ends_fast_recovery_as_a_sack_does_and_the_window_grows_again";
+    let (mut ladder, acked, count) = in_use(name, FULL);
+    send(&mut ladder, 100, FULL);
+    for last in 2..=4 {
+        acks(&mut ladder, acked, &[(2, last)]);
+    }
+    let cut = ladder.path(z(1)).cwnd;
+    let mut last = acked + u32::from(count);
+    last = hears_numbers(&mut ladder).into_iter().fold(last, u32::max);
+    // RFC 9260, 7.2.4: all that was outstanding when it began. The rest goes out in SHUTDOWN-RECEIVED (9.2).
+    shuts_down(&mut ladder, last);
+    let heard = hears_numbers(&mut ladder);
+    assert!(heard.len() > 5 && ladder.path(z(1)).flight >= cut, "the window is in use");
+    shuts_down(&mut ladder, heard[0]);
+    assert_eq!(ladder.path(z(1)).cwnd, cut + PMDCS);
+}
+
+#[test]
+fn what_was_sent_before_a_chunk_that_a_shutdown_acknowledges_is_lost_by_time() {
+    let name = "what_was_sent_before_a_chunk_that_a_shutdown_acknowledges_is_lost_by_time";
+    let mut ladder = single_with(name, |o| o.recovery.detection = LossDetection::Rack);
+    send(&mut ladder, 3, FULL);
+    assert_eq!(hears_numbers(&mut ladder), [1, 2, 3]);
+    acks(&mut ladder, 3, &[]);
+    send(&mut ladder, 5, 500);
+    assert_eq!(hears_numbers(&mut ladder), [4, 5, 6, 7, 8]);
+    wait(&mut ladder, ms(1));
+    // 4 and 8 are lost; and 4, sent again after 8, arrives.
+    acks(&mut ladder, 3, &[(2, 4)]);
+    assert_eq!(hears_numbers(&mut ladder), [4]);
+    wait(&mut ladder, ms(1));
+    shuts_down(&mut ladder, 7);
+    assert_eq!(hears_numbers(&mut ladder), [8], "RFC 8985, 6.2");
 }
