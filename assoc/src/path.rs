@@ -217,7 +217,7 @@ impl Path {
         self.udp_port = port;
         let changes = self.headers_below() != before;
         if changes {
-            self.congestion.set_pmdcs(self.chunk_limit());
+            self.congestion.set_pmdcs(self.chunk_limit(), self.peer);
         }
         changes
     }
@@ -244,7 +244,7 @@ impl Path {
 
     /// What was in flight belongs to the past: congestion control begins anew (RFC 9260, 5.2.4, A).
     pub(crate) fn forget_flight(&mut self) {
-        self.congestion.set_pmdcs(self.chunk_limit());
+        self.congestion.set_pmdcs(self.chunk_limit(), self.peer);
         self.congestion = self.congestion.anew(self.peer);
         self.record.probe = None;
         self.t3.stop();

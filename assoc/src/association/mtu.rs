@@ -10,7 +10,7 @@ use super::tcb::Tcb;
 use super::{Association, State};
 use crate::context::Context;
 use crate::error::PathMtuError;
-use crate::event::{ActiveReason, Event};
+use crate::event::{ActiveReason, Event, MtuReason};
 use crate::path::{COMMON_HEADER, PathId, PathState, heartbeat};
 use crate::wire::Transmit;
 
@@ -165,12 +165,16 @@ impl Tcb {
 }
 
 impl Context {
-    /// The congestion control and the application learn of another MTU; the window stays what it was (RFC 8899, 3, 7).
+    /// The congestion control and the application learn of another MTU.
     /// Whether there is another one.
     fn adopt_mtu(&mut self, id: PathId) -> bool {
         let Some(path) = self.paths.path_mut(id) else { return false };
         let Some(reason) = path.plpmtud.take_change() else { return false };
-        path.congestion.set_pmdcs(path.chunk_limit());
+        let pmdcs = path.chunk_limit();
+        match reason {
+            MtuReason::Link => path.congestion.start_with(pmdcs, path.peer),
+            _ => path.congestion.set_pmdcs(pmdcs, path.peer),
+        }
         let (peer, mtu) = (path.peer, path.plpmtud.mtu());
         self.tell(Event::PathMtuChange { peer, mtu, reason });
         true

@@ -32,10 +32,9 @@ pub(crate) struct Congestion {
 
 impl Congestion {
     pub(crate) fn new(pmdcs: usize, peer: IpAddr, control: CongestionControl) -> Self {
-        // RFC 9260, 7.2.1: the initial window; ssthresh is arbitrarily high.
-        let floor = if peer.is_ipv4() { 4404 } else { 4344 };
         Self {
-            cwnd: (4 * pmdcs).min(floor.max(2 * pmdcs)),
+            cwnd: initial_window(pmdcs, peer),
+            // RFC 9260, 7.2.1: arbitrarily high.
             ssthresh: usize::MAX / 2,
             partial_bytes_acked: 0,
             flight: 0,
@@ -69,8 +68,22 @@ impl Congestion {
     }
 
     /// The path's greatest DATA chunk has changed with its MTU.
-    pub(crate) fn set_pmdcs(&mut self, pmdcs: usize) {
+    ///
+    /// RFC 9260, 7.2.1: until data is transmitted, cwnd is the initial window of what PMDCS is by then, so it falls with that. It
+    /// does not rise with it: what the discovery finds MUST NOT increase the window (RFC 8899, 3, 7).
+    pub(crate) fn set_pmdcs(&mut self, pmdcs: usize, peer: IpAddr) {
         self.pmdcs = pmdcs;
+        if self.used_at.is_none() {
+            self.cwnd = self.cwnd.min(initial_window(pmdcs, peer));
+        }
+    }
+
+    /// That is not a change: the path starts with it, as with the MTU of a link that the system tells of.
+    pub(crate) fn start_with(&mut self, pmdcs: usize, peer: IpAddr) {
+        self.set_pmdcs(pmdcs, peer);
+        if self.used_at.is_none() {
+            self.cwnd = initial_window(pmdcs, peer);
+        }
     }
 
     pub(crate) fn pmdcs(&self) -> usize {
@@ -210,6 +223,12 @@ impl Congestion {
     }
 }
 
+/// RFC 9260, 7.2.1.
+fn initial_window(pmdcs: usize, peer: IpAddr) -> usize {
+    let floor = if peer.is_ipv4() { 4404 } else { 4344 };
+    (4 * pmdcs).min(floor.max(2 * pmdcs))
+}
+
 fn cubic_if(control: CongestionControl) -> Option<Cubic> {
     (control == CongestionControl::Cubic).then(Cubic::default)
 }
@@ -248,6 +267,24 @@ mod tests {
                 .cwnd(),
             18_000
         );
+    }
+
+    #[test]
+    fn the_window_is_the_initial_one_of_the_mtu_with_which_the_first_data_is_sent_and_never_grows_with_it()
+     {
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut c = congestion();
+        c.set_pmdcs(500, peer);
+        assert_eq!(c.cwnd(), 2000);
+        c.set_pmdcs(PMDCS, peer);
+        assert_eq!(c.cwnd(), 2000, "RFC 8899, 3, 7");
+        c.start_with(9000, peer);
+        assert_eq!(c.cwnd(), 18_000);
+        c.set_pmdcs(500, peer);
+        send(&mut c, base(), 100);
+        c.set_pmdcs(100, peer);
+        c.start_with(9000, peer);
+        assert_eq!(c.cwnd(), 2000, "it was in use");
     }
 
     #[test]

@@ -344,4 +344,7 @@ fn a_link_that_takes_more_is_used_from_the_next_packet_on() {
         association.learn_link_mtu(now, z(2), 9000);
     });
     assert_eq!(ladder.path(z(1)).mtu, 1500);
+    ladder.network.with(ours, id, |association, now| association.learn_link_mtu(now, z(1), 9000));
+    // RFC 9260, 7.2.1: with the initial window of what the path starts with.
+    assert_eq!((ladder.path(z(1)).mtu, ladder.path(z(1)).cwnd), (9000, 2 * 8968));
 }

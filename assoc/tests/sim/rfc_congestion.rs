@@ -1,7 +1,7 @@
 //! cwnd, ssthresh, fast retransmit and recovery (RFC 9260, section 7).
 
 use usctp_assoc::sim::{Ladder, a, a6, z, z6};
-use usctp_assoc::{LossDetection, Message};
+use usctp_assoc::{Association, LossDetection, Message};
 
 use crate::rfc::{
     FULL, PMDCS, acks, alone, double, double_with, grow, hears_numbers, send, single, single_with,
@@ -21,6 +21,26 @@ fn the_initial_window_depends_on_the_mtu_and_the_family() {
         assert_eq!((ladder.path(z(1)).cwnd, ladder.path(z6(1)).cwnd), (v4, v6), "{mtu}");
         assert!(ladder.path(z(1)).ssthresh > 1 << 30);
     }
+}
+
+#[test]
+fn an_mtu_that_falls_before_the_first_message_takes_the_initial_window_along() {
+    let name = "an_mtu_that_falls_before_the_first_message_takes_the_initial_window_along";
+    let mut ladder = double(name);
+    let (ours, id) = (ladder.ours, ladder.id());
+    let set = |ladder: &mut Ladder, peer, mtu| {
+        let set = |a: &mut Association, now| a.set_path_mtu(now, peer, Some(mtu));
+        ladder.network.with(ours, id, set).unwrap();
+        ladder.path(peer).cwnd
+    };
+    // RFC 9260, 7.2.1: "before data transmission".
+    assert_eq!(set(&mut ladder, z(1), 512), 4 * 480);
+    assert_eq!(set(&mut ladder, z(1), 1_500), 4 * 480, "RFC 8899, 3, 7: but it does not rise");
+    assert_eq!(ladder.path(z(2)).cwnd, 4404);
+    // Of a path in use it is what the path has shown to take.
+    send(&mut ladder, 1, 100);
+    acks(&mut ladder, 1, &[]);
+    assert_eq!(set(&mut ladder, z(1), 296), 4 * 480);
 }
 
 #[test]
