@@ -7,6 +7,7 @@
 //! byte; a run that panics prints its seed and leaves a pcap file behind.
 
 mod answers;
+mod calm;
 mod host;
 mod invariant;
 mod ladder;

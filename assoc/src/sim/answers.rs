@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use usctp_chunk::{Checksum, ChunkType, Packet, VerificationTag};
 
+use super::calm::Link;
 use crate::{Association, Event, LostReason, PathStatus};
 
 /// What one side of an association heard, and knows to have been heard.
@@ -22,6 +23,20 @@ pub(super) struct Answers {
     failures: BTreeMap<IpAddr, u64>,
     /// SHUTDOWN or SHUTDOWN ACK was sent: from now on it is their answers that count.
     closing: bool,
+}
+
+/// What a packet carries through the network that is not in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    /// The number of what it answers.
+    pub(super) number: u64,
+    /// Its place in the chain of answers.
+    pub(super) link: Link,
+}
+
+impl Mark {
+    /// That of a packet of a host without an endpoint.
+    pub(super) const NONE: Self = Self { number: 0, link: Link::FIRST };
 }
 
 /// The chunks of a packet that matter here.

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use usctp_chunk::StreamId;
 
 use super::answers::Answers;
+use super::calm::Calm;
 use super::invariant::Watch;
 use super::ledger::Ledger;
 use super::network::{Arrived, Letterbox};
@@ -55,6 +56,7 @@ pub(super) struct Member {
     /// Whether messages are received as soon as they are there.
     pub(super) eager: bool,
     pub(super) watch: Watch,
+    pub(super) calm: Calm,
     /// What came and was not looked at yet.
     pub(super) letterbox: Letterbox,
     /// Until when the host is not served at all.
@@ -115,6 +117,7 @@ impl Member {
             applications: BTreeMap::new(),
             eager: true,
             watch: Watch::default(),
+            calm: Calm::default(),
             letterbox: Letterbox::default(),
             asleep: None,
             dead: false,

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::queue::{Happening, Queue};
+use super::answers::Mark;
 use super::epoch;
 use super::host::{Application, Host, HostId, Member, Node};
 use super::invariant::ip_overhead;
@@ -200,7 +201,8 @@ impl Network {
     /// The invariants: messages arrive once, unaltered, in order on their stream; the flight stays within what cwnd
     /// permits; a deadline exists while anything is outstanding; memory stays within its budget; states follow each
     /// other as RFC 9260 draws them; DATA goes to confirmed addresses only; every packet decodes, has a good checksum,
-    /// fits the MTU, encodes to itself and carries the right tag; INIT, INIT ACK and SHUTDOWN COMPLETE travel alone.
+    /// fits the MTU, encodes to itself and carries the right tag; INIT, INIT ACK and SHUTDOWN COMPLETE travel alone; packets
+    /// without DATA do not answer each other without end, and no address is asked more often than its RTO allows.
     ///
     /// # Panics
     /// If an invariant does not hold.
@@ -285,15 +287,20 @@ impl Network {
 
     fn hold(&self, host: HostId, verdict: Result<(), String>) {
         if let Err(fault) = verdict {
-            panic!("at {:?}, host {}: {fault}", self.elapsed(), self.host(host).name);
+            self.fails(host, &fault);
         }
     }
 
-    /// Puts a packet on the link it takes, with the number of what it answers. A packet without a source takes the first link to its destination that it may.
-    fn put(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, number: u64) {
+    fn fails(&self, host: HostId, fault: &str) -> ! {
+        panic!("at {:?}, host {}: {fault}", self.elapsed(), self.host(host).name);
+    }
+
+    /// Puts a packet on the link it takes, with what it carries unseen. A packet without a source takes the first link
+    /// to its destination that it may.
+    fn put(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, mark: Mark) {
         let destination = transmit.destination;
         if self.host(host).addresses.contains(&destination) {
-            return self.loop_back(host, transmit, payload, number);
+            return self.loop_back(host, transmit, payload, mark);
         }
         let addresses = match &self.host(host).node {
             Node::Endpoint(member) => member.endpoint.address_set(transmit.sources),
@@ -340,19 +347,19 @@ impl Network {
                         link.map_or(payload.clone(), |l| l.damage(&payload, &mut self.random));
                     let datagram =
                         Datagram { source, destination, udp_port, zone: 0, ecn, payload };
-                    self.queue.push(at, Happening::Arrive(host, datagram, number));
+                    self.queue.push(at, Happening::Arrive(host, datagram, mark));
                 }
             }
         }
     }
 
     /// What a host sends to an address of its own never leaves it, whoever else has the same address.
-    fn loop_back(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, number: u64) {
+    fn loop_back(&mut self, host: HostId, transmit: &Transmit, payload: Bytes, mark: Mark) {
         let destination = transmit.destination;
         let (source, udp_port) = (transmit.source.unwrap_or(destination), transmit.udp_port);
         let datagram =
             Datagram { source, destination, udp_port, zone: 0, ecn: transmit.ecn, payload };
-        self.queue.push(self.now, Happening::Arrive(host, datagram, number));
+        self.queue.push(self.now, Happening::Arrive(host, datagram, mark));
     }
 
     /// The UDP port that an encapsulated packet seems to come from: its host's, or what a translator made of that.

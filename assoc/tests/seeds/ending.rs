@@ -18,7 +18,7 @@ pub(crate) struct Intent {
     /// Who opens: A, Z or both.
     pub(crate) openers: [bool; 2],
     /// Who closes, and when; with an ABORT if `aborts`.
-    closers: [bool; 2],
+    pub(crate) closers: [bool; 2],
     pub(crate) close_at: Duration,
     aborts: bool,
 }
@@ -45,7 +45,8 @@ impl Run {
     pub(crate) fn opens(&mut self, side: usize) {
         let host = self.hosts()[side];
         let port = self.ports[1 - side];
-        let peers: Vec<_> = self.addresses[1 - side].iter().map(|ip| (*ip, port).into()).collect();
+        let peers = self.addresses[1 - side].iter().map(|ip| (*ip, port).into());
+        let peers: Vec<_> = peers.take(if self.lists_one { 1 } else { usize::MAX }).collect();
         // Refused only where the peer was faster, or where an association with it is left from before.
         let opened = self.network.connectx(host, &peers, ConnectOptions::default());
         assert!(opened.is_ok() || self.network.newest(host).is_some(), "{opened:?}");

@@ -24,6 +24,7 @@ impl Run {
         if self.random.random() {
             self.mesh();
         }
+        self.lists_one = self.random.random();
         for side in 0..2 {
             for number in 0..3 {
                 if self.random.random_bool(0.6) {

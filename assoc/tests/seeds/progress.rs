@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use usctp_assoc::Event;
+use usctp_assoc::sim::HostId;
+use usctp_assoc::{AssociationId, AssociationState, Event};
 
 use crate::load::time_to_give_up;
 use crate::run::Run;
@@ -44,11 +45,21 @@ impl Run {
         progress
     }
 
-    /// How long nothing may advance: until an association is given up or its close takes too long, after an outage, a nap,
-    /// or a reader's pause was waited out in vain; and for another round where an answer to a HEARTBEAT came through, which ends the row of failures,
+    /// How long nothing may advance: until an association is given up, after an outage, a nap, or a reader's pause was waited
+    /// out in vain; and for another round where an answer to a HEARTBEAT came through, which ends the row of failures,
     /// while DATA did not.
     pub(crate) fn patience(&self) -> Duration {
         let waits = self.outage + self.nap + self.pause + self.silence;
-        waits + self.config.shutdown_guard() + IDLE + 2 * time_to_give_up(&self.config) + secs(1)
+        waits + IDLE + 2 * time_to_give_up(&self.config) + secs(1)
+    }
+
+    /// The same as things stand: a peer of which something is heard, and that hears nothing of a SHUTDOWN, is given the time of
+    /// T5-shutdown-guard (RFC 9260, 9.2).
+    pub(crate) fn patience_now(&self) -> Duration {
+        let closes = |(host, id): &(HostId, AssociationId)| {
+            self.network.state(*host, *id) == AssociationState::ShutdownSent
+        };
+        let guard = self.known.keys().any(closes).then(|| self.config.shutdown_guard());
+        self.patience() + guard.unwrap_or_default()
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) bridges: [Vec<IpAddr>; 2],
     pub(crate) intent: Intent,
     pub(crate) readers: [Reader; 2],
+    /// Who opens lists one address of the peer only, and learns of the others.
+    pub(crate) lists_one: bool,
     pub(crate) is_stormy: bool,
     pub(crate) has_bursts: bool,
     /// What is still to be done, by time.
@@ -45,6 +47,8 @@ pub(crate) struct Run {
     pub(crate) nap: Duration,
     pub(crate) pause: Duration,
     pub(crate) silence: Duration,
+    /// When a translator changes a port for the last time.
+    pub(crate) rebound_at: Duration,
     /// When a host began anew for the last time.
     pub(crate) rebooted_at: Option<Duration>,
     /// How many addresses were given out since the beginning.
@@ -84,6 +88,7 @@ impl Run {
             bridges: Default::default(),
             intent,
             readers: [Reader::Eager; 2],
+            lists_one: false,
             is_stormy: false,
             has_bursts: false,
             timetable: Vec::new(),
@@ -91,6 +96,7 @@ impl Run {
             nap: Duration::ZERO,
             pause: Duration::ZERO,
             silence: Duration::ZERO,
+            rebound_at: Duration::ZERO,
             rebooted_at: None,
             moved: 0,
             known: BTreeMap::new(),
@@ -147,7 +153,6 @@ impl Run {
                 self.opens(side);
             }
         }
-        let patience = self.patience();
         let mut moved = (self.network.elapsed(), self.progress());
         loop {
             self.direct();
@@ -161,6 +166,7 @@ impl Run {
                 moved = (now, progress);
             }
             let stands = now - moved.0;
+            let patience = self.patience_now();
             assert!(stands <= patience, "nothing advances for {stands:?}: {progress:?}");
             assert!(now < HOUR, "no run takes an hour");
             self.network.run_for(TICK);

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use usctp_assoc::sim::{Heard, Ladder, a, payload, z};
-use usctp_assoc::{ActiveReason, AddressChange, AssociationState, Event, Message, PathState};
+use usctp_assoc::sim::{Heard, Ladder, LinkSettings, a, payload, seed, z};
+use usctp_assoc::{
+    ActiveReason, AddressChange, AssociationState, Event, Message, PathState, PmtudMode,
+};
 use usctp_chunk::{Chunk, ChunkType, Heartbeat, UnknownChunk};
 
-use crate::world::{config, ms, secs};
+use crate::world::{World, config, ms, ports, secs};
 
 fn info(heard: &Heard) -> Option<Bytes> {
     heard.chunks.iter().find_map(|chunk| match chunk {
@@ -70,6 +72,28 @@ fn heartbeats_that_cross_are_answered_and_ask_nothing_new() {
     assert_eq!(kinds.collect::<Vec<_>>(), [ChunkType::HEARTBEAT_ACK]);
     ladder.says(z(3), &[answer(nonce)]);
     assert_eq!(ladder.path(z(3)).state, PathState::Active);
+}
+
+#[test]
+fn a_pair_of_idle_hosts_falls_silent_although_each_has_addresses_that_are_not_confirmed() {
+    let name =
+        "a_pair_of_idle_hosts_falls_silent_although_each_has_addresses_that_are_not_confirmed";
+    for latency in [0, 1, 40] {
+        // The set-up is faster than the other links, so that HEARTBEATs to addresses that it told both sides of cross there.
+        let link = LinkSettings::with_latency(ms(latency));
+        let config = config(|options| options.pmtud.mode = PmtudMode::Off);
+        let mut world = World::new(name, seed(latency), 3, &config, &link);
+        world.network.alter_both(a(1), z(1), |link| link.latency = ms(latency / 4));
+        let peers = ports(&world.theirs[..1]);
+        world.network.connectx(world.a, &peers, Default::default()).unwrap();
+        world.network.run_for(secs(60));
+        let before = world.network.trace().0;
+        world.network.run_for(secs(600));
+        // RFC 9260, 8.3: HB.interval is 30 s, and half an RTO of a second is the least that comes to it.
+        let heartbeats = 2 * 3 * (600_000 / 30_500 + 1);
+        let sent = world.network.trace().0 - before;
+        assert!(sent <= 2 * heartbeats, "{sent} packets in ten minutes");
+    }
 }
 
 #[test]

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use super::Network;
 use crate::sim::HostId;
+use crate::sim::answers::Mark;
 use crate::{Datagram, PathNotice};
 
 pub(super) type Action = Box<dyn FnOnce(&mut Network) + Send>;
 
 pub(super) enum Happening {
-    /// With the host that sent it, and the number of what it answers.
-    Arrive(HostId, Datagram, u64),
+    /// With the host that sent it, and what it carries unseen.
+    Arrive(HostId, Datagram, Mark),
     Notice(HostId, PathNotice),
     /// A host looks at what came for it.
     Wake(HostId),

@@ -10,9 +10,10 @@ use usctp_chunk::Packet;
 use super::queue::Happening;
 use super::{Arrived, Network};
 use crate::sim::HostId;
-use crate::sim::answers::Glance;
+use crate::sim::answers::{Glance, Mark};
+use crate::sim::calm::Link;
 use crate::sim::host::{Member, Node};
-use crate::{AssociationId, Datagram, PathNotice, out_of_the_blue};
+use crate::{AssociationId, Datagram, PathNotice, Transmit, out_of_the_blue};
 
 /// How soon a host looks at what came, and how much of it before it takes out what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +34,7 @@ pub enum Pace {
 /// What waits for a host to look at it.
 #[derive(Debug)]
 enum Input {
-    Datagram(HostId, Datagram, u64),
+    Datagram(HostId, Datagram, Mark),
     Notice(PathNotice),
 }
 
@@ -54,7 +55,7 @@ impl Network {
 
     pub(super) fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrive(sender, datagram, number) => {
+            Happening::Arrive(sender, datagram, mark) => {
                 // Whoever has the address now gets it: the host may have begun anew on the way.
                 let Some(host) = self.owner(sender, datagram.destination) else { return };
                 let at = self.elapsed();
@@ -62,10 +63,10 @@ impl Network {
                     Node::Wire(inbox) => inbox.push_back(Arrived { at, datagram }),
                     Node::Endpoint(member) if member.dead => {}
                     Node::Endpoint(member) if !is_for(member, &datagram) => {
-                        self.wonder(host, &datagram);
+                        self.wonder(host, &datagram, mark);
                     }
                     Node::Endpoint(_) => {
-                        self.comes(host, Input::Datagram(sender, datagram, number));
+                        self.comes(host, Input::Datagram(sender, datagram, mark));
                     }
                 }
             }
@@ -79,10 +80,11 @@ impl Network {
     }
 
     /// A packet came for a port that nobody has on this host: it is answered as a driver does, without any endpoint.
-    fn wonder(&mut self, host: HostId, datagram: &Datagram) {
+    fn wonder(&mut self, host: HostId, datagram: &Datagram, mark: Mark) {
         let mut answer = BytesMut::new();
         if let Some(transmit) = out_of_the_blue(datagram, &mut answer) {
-            self.put(host, &transmit, answer.freeze(), 0);
+            let mark = Mark { number: 0, link: mark.link.next() };
+            self.put(host, &transmit, answer.freeze(), mark);
         }
     }
 
@@ -91,8 +93,8 @@ impl Network {
         let now = self.now;
         if let Some(until) = self.member(host).asleep(now) {
             let again = match input {
-                Input::Datagram(sender, datagram, number) => {
-                    Happening::Arrive(sender, datagram, number)
+                Input::Datagram(sender, datagram, mark) => {
+                    Happening::Arrive(sender, datagram, mark)
                 }
                 Input::Notice(notice) => Happening::Notice(host, notice),
             };
@@ -195,10 +197,12 @@ impl Network {
             self.hold(host, before);
             for (transmit, bytes) in packets {
                 self.judge(host, &transmit, &bytes);
-                let number = self.member_mut(host).sends(&bytes);
-                self.put(host, &transmit, bytes, number);
+                let (number, link) = self.member_mut(host).sends(now, &transmit, &bytes);
+                let link = link.unwrap_or_else(|fault| self.fails(host, &fault));
+                self.put(host, &transmit, bytes, Mark { number, link });
             }
             let member = self.member_mut(host);
+            member.calm.rests();
             member.deadline = member.endpoint.poll_timeout();
             let after =
                 member.watch.after_packets(&member.endpoint, &member.config, now, member.deadline);
@@ -228,8 +232,9 @@ fn is_for(member: &Member, datagram: &Datagram) -> bool {
 impl Member {
     fn take_in(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Datagram(_, datagram, number) => {
-                self.hears(&datagram, number);
+            Input::Datagram(_, datagram, mark) => {
+                self.calm.hears(mark.link);
+                self.hears(&datagram, mark.number);
                 self.endpoint.handle_datagram(now, datagram);
             }
             Input::Notice(notice) => self.endpoint.handle_notice(now, notice),
@@ -249,13 +254,21 @@ impl Member {
         }
     }
 
-    /// Notes what an association says to its peer; the number of what that answers.
-    fn sends(&mut self, payload: &Bytes) -> u64 {
-        let Some(glance) = Glance::at(payload) else { return 0 };
+    /// Notes what an association says to its peer; the number of what that answers, and its place in the chain of answers.
+    fn sends(
+        &mut self,
+        now: Instant,
+        transmit: &Transmit,
+        payload: &Bytes,
+    ) -> (u64, Result<Link, String>) {
+        let link = self.calm.sends(now, transmit.destination, payload, &self.config);
+        let Some(glance) = Glance::at(payload) else { return (0, link) };
         let is_its = |id: &AssociationId| {
             self.endpoint.view(*id).is_some_and(|view| view.peer_tag() == Some(glance.tag))
         };
         let id = self.endpoint.associations().find(is_its);
-        id.map_or(0, |id| self.applications.entry(id).or_default().answers.sends(glance))
+        let number =
+            id.map_or(0, |id| self.applications.entry(id).or_default().answers.sends(glance));
+        (number, link)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Arrived, Network};
+use crate::sim::answers::Mark;
 use crate::sim::host::{Node, Sleep};
 use crate::sim::{Application, HostId, Logged};
 use crate::{
@@ -236,7 +237,7 @@ impl Network {
             fragmentable: false,
             len: payload.len(),
         };
-        self.put(host, &transmit, payload, 0);
+        self.put(host, &transmit, payload, Mark::NONE);
     }
 
     /// Takes the oldest packet that a wire host heard.
