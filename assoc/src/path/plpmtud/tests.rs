@@ -286,6 +286,7 @@ fn small_packets_lost_for_another_reason_cost_a_few_round_trips_and_no_more() {
     for expiry in 1..=4 {
         assert_eq!(bench.pmtud.mtu(), 1500, "{expiry}");
         bench.pmtud.on_t3(bench.now, 200, RTT);
+        assert_eq!(bench.pmtud.mtu() < 200, expiry == 4, "the fourth in a row counts: {expiry}");
         bench.run(RTT * 2);
     }
     bench.run(RTT * 30);
