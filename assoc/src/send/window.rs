@@ -141,6 +141,20 @@ impl Sender {
         number >= self.outstanding.tail() && len > self.rwnd()
     }
 
+    /// Whether a SHUTDOWN that comes now is none that answers the probe in flight: that one is sent at once, and comes within a
+    /// round trip (RFC 9260, 9.2). Others come as T2-shutdown of the peer has it, and say nothing of the probe: taken for its
+    /// answer, they would keep T3-rtx from ever finding that it is lost, as on a path that takes less than its size.
+    fn is_probe_late(&self, now: Instant, paths: &Paths) -> bool {
+        let probe = self.window.probe.out.and_then(|probe| {
+            let sent = self.outstanding.in_flight_at(probe.number)?;
+            (sent.last.order == probe.order).then_some(sent)
+        });
+        probe.is_some_and(|sent| {
+            let round_trip = paths.path(sent.path).map_or(Duration::MAX, Path::round_trip);
+            now.saturating_duration_since(sent.last.sent_at) > round_trip.saturating_mul(2)
+        })
+    }
+
     /// The peer said how large its window is (RFC 9260, 6.2.1, D ii), or acknowledged without saying it.
     pub(super) fn update_window(
         &mut self,
@@ -155,6 +169,9 @@ impl Sender {
         let tail = self.outstanding.tail();
         let closed = self.outstanding.payload(tail).is_some_and(|len| len > self.window.a_rwnd);
         let before = std::mem::replace(&mut self.window.closed, closed);
+        if a_rwnd.is_none() && self.is_probe_late(now, paths) {
+            return;
+        }
         if let Some(Probe { number, order }) = self.window.probe.out.take() {
             if self.outstanding.sending(number, order).is_none() {
                 self.window.probe.refused = 0;

@@ -281,6 +281,28 @@ fn a_shutdown_answers_a_window_probe_as_well() {
 }
 
 #[test]
+fn a_shutdown_that_is_repeated_is_no_answer_to_a_window_probe_that_is_lost() {
+    let name = "a_shutdown_that_is_repeated_is_no_answer_to_a_window_probe_that_is_lost";
+    let mut ladder = single_with(name, |options| {
+        silent(options);
+        options.rto.max = secs(1);
+        options.shutdown_guard = Some(secs(60));
+    });
+    send(&mut ladder, 1, 1_000);
+    wait(&mut ladder, ms(20));
+    acks(&mut ladder, 1, &[]);
+    send(&mut ladder, 1, 1_000);
+    closes(&mut ladder, 1, &[]);
+    wait(&mut ladder, ms(500));
+    // Z repeats its SHUTDOWN, and nothing of A's arrives.
+    for _ in 0..6 {
+        ladder.says(z(1), &[ladder.shutdown(1)]);
+        wait(&mut ladder, secs(1));
+    }
+    assert!(t3_expiries(&ladder) >= 3, "{}", t3_expiries(&ladder));
+}
+
+#[test]
 fn no_tail_loss_probe_goes_into_a_closed_window() {
     let mut ladder = single_with("no_tail_loss_probe_goes_into_a_closed_window", |options| {
         options.recovery = RecoveryOptions { detection: LossDetection::Rack, ..Default::default() };
