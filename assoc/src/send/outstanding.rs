@@ -49,6 +49,7 @@ pub(crate) struct Outstanding {
 #[derive(Debug)]
 struct Sent {
     data: Data,
+    len: u32,
     /// The application's mark of its message.
     context: u32,
     /// Where it went last.
@@ -76,6 +77,13 @@ enum Fate {
     InFlight,
     Gapped,
     Lost,
+}
+
+impl Sent {
+    /// The bytes of its DATA chunk, as [`chunk_len`] counts them.
+    fn len(&self) -> usize {
+        self.len as usize
+    }
 }
 
 /// The outcome of a SACK.
@@ -163,8 +171,12 @@ impl Outstanding {
     ) -> &Data {
         self.transmissions += 1;
         self.cost += cost(data.payload.len());
-        let sent = Sent {
+        let len = chunk_len(&data);
+        self.totals.enter_flight(data.payload.len(), len, self.next_number(), Some(path));
+        self.chunks.push_back(Sent {
             data,
+            // A chunk is shorter than a packet, which is shorter than 2^16 bytes.
+            len: len as u32,
             context,
             path: path.id,
             next: path.id,
@@ -176,9 +188,7 @@ impl Outstanding {
             moved: false,
             withdrawn: false,
             packet: u16::try_from(packet).unwrap_or(u16::MAX),
-        };
-        self.totals.enter(&sent, self.next_number(), Some(path));
-        self.chunks.push_back(sent);
+        });
         &self.chunks.back().expect("it was put there").data
     }
 
@@ -275,7 +285,7 @@ impl Outstanding {
     pub(crate) fn lose_longer(&mut self, path: PathId, limit: usize, paths: &mut Paths) {
         for at in 0..self.chunks.len() {
             let Some(sent) = self.chunks.get_mut(at) else { break };
-            let longer = chunk_len(&sent.data) > limit;
+            let longer = sent.len() > limit;
             if longer && sent.fate == Fate::InFlight && sent.path == path {
                 self.mark_lost(at, path, paths);
             }
@@ -403,8 +413,8 @@ impl Outstanding {
                 self.cut.pop_front();
             }
             if sent.fate != Fate::Gapped {
-                tally(sent, number, paths, tallies);
-                self.totals.leave(sent, number, paths.path_mut(sent.path));
+                let tally = tally(sent, number, paths, tallies);
+                tally.leaves += self.totals.leave(sent, number);
             }
         }
         self.chunks.drain(..count);

@@ -138,7 +138,7 @@ impl Sender {
 
     /// Whether a chunk that is about to leave is a probe.
     pub(super) fn is_window_probe(&self, number: u64, len: usize) -> bool {
-        number >= self.outstanding.tail() && len > self.rwnd()
+        len > self.rwnd() && number >= self.outstanding.tail()
     }
 
     /// Whether a SHUTDOWN that comes now is none that answers the probe in flight: that one is sent at once, and comes within a

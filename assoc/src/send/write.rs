@@ -122,8 +122,9 @@ impl Sender {
             let tsn = self.outstanding.next_tsn();
             let Some((data, context)) = outbox.next_chunk(tsn, len, self.closing) else { break };
             let number = self.outstanding.next_number();
-            let reach = packet.len() + chunk_len(&data);
-            sent += chunk_len(&data);
+            let bytes = chunk_len(&data);
+            let reach = packet.len() + bytes;
+            sent += bytes;
             let probe = self.is_window_probe(number, len);
             let data = self.outstanding.push(now, data, path, context, reach);
             if !packet.push_data(data) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Fate, Sent, chunk_len};
+use super::{Fate, Sent};
 use crate::path::{PathId, Paths, Probe};
 
 /// What a SACK newly acknowledged on one path.
@@ -11,6 +11,8 @@ pub(crate) struct Tally {
     pub(crate) path: PathId,
     /// Bytes of DATA chunks with header and padding.
     pub(crate) bytes: usize,
+    /// Bytes that leave flight, of which the path is told when all are counted.
+    pub(super) leaves: usize,
     /// Those of them that speak for the path: the others had been sent on another one as well, or acknowledged before.
     pub(crate) credited: usize,
     /// Whether the earliest outstanding TSN of the path was among them (RFC 9260, 6.3.2, R3).
@@ -43,8 +45,13 @@ pub(crate) struct Transmission {
 
 /// Notes a newly acknowledged chunk for its path, before it leaves flight.
 #[inline]
-pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<Tally>) {
-    let len = chunk_len(&sent.data);
+pub(super) fn tally<'a>(
+    sent: &Sent,
+    number: u64,
+    paths: &Paths,
+    tallies: &'a mut Vec<Tally>,
+) -> &'a mut Tally {
+    let len = sent.len();
     let tally = tally_for(sent.path, paths, tallies);
     tally.bytes += len;
     tally.oldest = tally.oldest.min(sent.order);
@@ -61,21 +68,20 @@ pub(super) fn tally(sent: &Sent, number: u64, paths: &Paths, tallies: &mut Vec<T
         tally.credited += len;
         tally.largest = tally.largest.max(sent.packet.into());
     }
-    if sent.fate != Fate::InFlight {
-        return;
+    if sent.fate == Fate::InFlight {
+        tally.earliest |= !std::mem::replace(&mut tally.seen, true);
+        if tally.probe.is_some_and(|probe| probe.number == number) {
+            tally.measured_from = tally.probe.take().map(|probe| probe.sent_at);
+        }
     }
-    if !std::mem::replace(&mut tally.seen, true) {
-        tally.earliest = true;
-    }
-    if tally.probe.is_some_and(|probe| probe.number == number) {
-        tally.measured_from = tally.probe.take().map(|probe| probe.sent_at);
-    }
+    tally
 }
 
-/// Ends the measurements that what was acknowledged ended.
-pub(super) fn settle(paths: &mut Paths, tallies: &[Tally]) {
+/// Tells the paths what left flight, and ends the measurements that what was acknowledged ended.
+pub(super) fn settle(paths: &mut Paths, tallies: &mut [Tally]) {
     for tally in tallies {
         let Some(path) = paths.path_mut(tally.path) else { continue };
+        path.congestion.on_left_flight(std::mem::take(&mut tally.leaves));
         path.record.probe = tally.probe;
     }
 }
@@ -92,6 +98,7 @@ pub(super) fn tally_for<'a>(
             tallies.push(Tally {
                 path,
                 bytes: 0,
+                leaves: 0,
                 credited: 0,
                 earliest: false,
                 measured_from: None,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fate, Sent, chunk_len, window_cost};
+use super::{Fate, Sent, window_cost};
 use crate::path::{Path, Paths};
 
 /// Kept up to date whenever a chunk changes its fate, so that no event has to count.
@@ -42,47 +42,55 @@ impl Totals {
         self.fast_until = None;
     }
 
-    /// A chunk that was sent is counted where its fate has it.
+    /// A chunk with so many bytes of payload, and so many with all that congestion control counts, is in flight on a path.
     #[inline]
-    pub(super) fn enter(&mut self, sent: &Sent, number: u64, path: Option<&mut Path>) {
-        match sent.fate {
-            Fate::InFlight => {
-                self.in_flight += window_cost(sent.data.payload.len());
-                if let Some(path) = path {
-                    path.congestion.on_entered_flight(chunk_len(&sent.data));
-                    path.record.earliest = path.record.earliest.min(number);
-                }
-            }
-            Fate::Lost => _ = self.lost.insert(number),
-            Fate::Gapped => {}
+    pub(super) fn enter_flight(
+        &mut self,
+        payload: usize,
+        len: usize,
+        number: u64,
+        path: Option<&mut Path>,
+    ) {
+        self.in_flight += window_cost(payload);
+        if let Some(path) = path {
+            path.congestion.on_entered_flight(len);
+            path.record.earliest = path.record.earliest.min(number);
         }
     }
 
-    /// A chunk leaves the queue, or is about to have another fate.
+    /// A chunk leaves the queue, or is about to have another fate. So many bytes leave flight on its path, which the caller
+    /// has to tell it: once for all that leave together.
     #[inline]
-    pub(super) fn leave(&mut self, sent: &Sent, number: u64, path: Option<&mut Path>) {
+    #[must_use = "they leave flight on the path"]
+    pub(super) fn leave(&mut self, sent: &Sent, number: u64) -> usize {
         match sent.fate {
             Fate::InFlight => {
                 self.in_flight -= window_cost(sent.data.payload.len());
-                if let Some(path) = path {
-                    path.congestion.on_left_flight(chunk_len(&sent.data));
-                }
+                sent.len()
             }
             Fate::Lost => {
                 self.lost.remove(&number);
                 self.drop_idle_mark();
+                0
             }
-            Fate::Gapped => {}
+            Fate::Gapped => 0,
         }
     }
 
     /// A chunk has another fate from now on.
     #[inline]
     pub(super) fn turn(&mut self, sent: &mut Sent, number: u64, fate: Fate, paths: &mut Paths) {
-        let mut path = paths.path_mut(sent.path);
-        self.leave(sent, number, path.as_deref_mut());
+        let left = self.leave(sent, number);
         sent.fate = fate;
-        self.enter(sent, number, path);
+        let mut path = paths.path_mut(sent.path);
+        if let Some(path) = &mut path {
+            path.congestion.on_left_flight(left);
+        }
+        match fate {
+            Fate::InFlight => self.enter_flight(sent.data.payload.len(), sent.len(), number, path),
+            Fate::Lost => _ = self.lost.insert(number),
+            Fate::Gapped => {}
+        }
     }
 
     /// Once all chunks of which one packet might leave are acknowledged or sent, the permission is gone with them.
