@@ -217,12 +217,10 @@ impl Association {
     }
 
     pub(crate) fn take_message(&mut self) -> Option<Received> {
-        let before = self.ctx.inbox.bytes();
-        let message = self.ctx.inbox.pop()?;
+        let (message, cost) = self.ctx.inbox.pop()?;
         self.ctx.statistics.messages_received += 1;
         self.ctx.statistics.bytes_received += message.payload.len() as u64;
-        let taken = before - self.ctx.inbox.bytes();
-        self.ctx.account.give_back(taken);
+        self.ctx.account.give_back(cost);
         if let State::Open(tcb) = &mut self.state {
             tcb.receiver.on_taken(message.payload.len());
         }

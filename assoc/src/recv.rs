@@ -38,6 +38,8 @@ pub(crate) struct Receiver {
 #[derive(Debug)]
 struct Window {
     limit: usize,
+    /// Less room than this is none: no silly windows (RFC 9260, 6.2, and RFC 1122, 4.2.3.3).
+    silly: usize,
     /// How much is spent of what all associations may hold.
     pressure: Pressure,
     /// Bytes of payload that the application has not taken.
@@ -160,13 +162,15 @@ impl Receiver {
         };
         let len = payload.bytes.len();
         let mut before = self.buffered(inbox);
-        if head.tsn.is_before(self.map.highest()) && !self.has_room(head.tsn, before + len, len) {
+        let mut room = self.has_room(head.tsn, before + len, len);
+        if !room && self.map.is_overtaken(head.tsn) {
             // RFC 9260, 6.2: what lies behind makes room for what fills a gap. Refused like that, it would seem to be lost
             // for ever: only what lies beyond all that came is known to find a window closed.
             self.renege();
             before = self.buffered(inbox);
+            room = self.has_room(head.tsn, before + len, len);
         }
-        if !self.has_room(head.tsn, before + len, len) {
+        if !room {
             // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
             if !self.is_stuck(head.tsn, inbox) || self.reassembly.begin_partial_delivery(inbox) {
                 return self.dropped();
@@ -282,7 +286,7 @@ impl Receiver {
     /// the payload to hold it is no concern of the peer's, unless that is as much again as the limit.
     fn has_room(&self, tsn: Tsn, held: usize, len: usize) -> bool {
         let goes_on = || tsn == self.map.cumulative().next();
-        let fills = tsn.is_before(self.map.highest());
+        let fills = self.map.is_overtaken(tsn);
         // Others need the room more than what cannot be delivered yet, and what is not read.
         match self.window.pressure {
             Pressure::None => {}
@@ -293,7 +297,7 @@ impl Receiver {
         let window = &self.window;
         // RFC 9260, 6.2: nothing new while the window is closed.
         let wanted = || window.unread + len <= window.limit && window.is_open();
-        let bearable = || window.bearable(held - len) > 0;
+        let bearable = || window.is_bearable(held - len);
         held <= 2 * window.limit && (fills || bearable() && (window.allowed(len) || wanted()))
     }
 
@@ -312,6 +316,7 @@ impl Window {
         let pressure = Pressure::None;
         Self {
             limit,
+            silly: USUAL_CHUNK.min(limit / 4),
             pressure,
             advertised: limit,
             refused: false,
@@ -348,7 +353,7 @@ impl Window {
     fn of(&self, held: usize) -> usize {
         if self.pressure == Pressure::Spent {
             let left = self.limit.min(LEAST).saturating_sub(held);
-            return if left < USUAL_CHUNK.min(self.limit / 4) { 0 } else { left };
+            return if left < self.silly { 0 } else { left };
         }
         let fresh = if self.is_open() { self.limit - self.unread } else { 0 };
         // RFC 1122, 4.2.2.16: what the peer was allowed to send it may have sent; its edge does not move back,
@@ -359,9 +364,18 @@ impl Window {
 
     /// How much payload can be held beside so much memory, if chunks go on to be as large as they are.
     fn bearable(&self, held: usize) -> usize {
+        self.free(held).saturating_mul(self.mean) / self.mean_cost.max(1)
+    }
+
+    /// Whether that is anything; asked for every chunk, which is not to cost a division.
+    fn is_bearable(&self, held: usize) -> bool {
+        self.free(held).saturating_mul(self.mean) >= self.mean_cost.max(1)
+    }
+
+    /// Memory that may be used beside so much.
+    fn free(&self, held: usize) -> usize {
         let free = (2 * self.limit).saturating_sub(held);
-        let payload = free.saturating_mul(self.mean) / self.mean_cost.max(1);
-        if free < USUAL_CHUNK.min(self.limit / 4) { 0 } else { payload }
+        if free < self.silly { 0 } else { free }
     }
 
     /// Whether the peer was told that so much would be taken.
@@ -371,8 +385,7 @@ impl Window {
 
     /// Whether the window may be opened further.
     fn is_open(&self) -> bool {
-        // RFC 9260, 6.2 and RFC 1122, 4.2.3.3: no silly windows; less than a usual packet is none.
-        self.limit.saturating_sub(self.unread) >= USUAL_CHUNK.min(self.limit / 4)
+        self.limit.saturating_sub(self.unread) >= self.silly
     }
 
     /// RFC 9260, 6.2: a window update goes out when the window opened by a quarter of the buffer, and only

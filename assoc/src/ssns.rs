@@ -21,9 +21,22 @@ impl NextSsns {
         page.and_then(|page| page.get(stream % PAGE)).copied().unwrap_or_default()
     }
 
+    /// Takes this number if it is the next one of its stream. Whether it is.
     #[inline]
+    pub(crate) fn take_if_next(&mut self, stream: StreamId, ssn: Ssn) -> bool {
+        match self.used(stream) {
+            Some(next) if *next == ssn => *next = ssn.next(),
+            None if ssn == Ssn::default() => self.set(stream, ssn.next()),
+            _ => return false,
+        }
+        true
+    }
+
     pub(crate) fn set(&mut self, stream: StreamId, next: Ssn) {
-        if let Some(place) = self.place(stream) {
+        if self.used(stream).is_none() {
+            self.add(usize::from(stream.0) / PAGE);
+        }
+        if let Some(place) = self.used(stream) {
             *place = next;
         }
     }
@@ -31,10 +44,11 @@ impl NextSsns {
     /// The next number of a stream, which is used with that.
     #[inline]
     pub(crate) fn take(&mut self, stream: StreamId) -> Ssn {
-        let Some(place) = self.place(stream) else { return Ssn::default() };
-        let ssn = *place;
-        *place = ssn.next();
-        ssn
+        let Some(next) = self.used(stream) else {
+            self.set(stream, Ssn::default().next());
+            return Ssn::default();
+        };
+        std::mem::replace(next, next.next())
     }
 
     /// Starts all streams anew.
@@ -47,12 +61,10 @@ impl NextSsns {
         self.pages.len() * size_of::<Option<Box<Page>>>() + self.used * size_of::<Page>()
     }
 
+    /// The next number of a stream if there is a page for it.
     #[inline]
-    fn place(&mut self, StreamId(stream): StreamId) -> Option<&mut Ssn> {
+    fn used(&mut self, StreamId(stream): StreamId) -> Option<&mut Ssn> {
         let stream = usize::from(stream);
-        if !matches!(self.pages.get(stream / PAGE), Some(Some(_))) {
-            self.add(stream / PAGE);
-        }
         self.pages.get_mut(stream / PAGE)?.as_mut()?.get_mut(stream % PAGE)
     }
 
@@ -86,11 +98,22 @@ mod tests {
             for (stream, ssn) in steps {
                 prop_assert_eq!(ssns.of(StreamId(stream)).value(), table.get(&stream).copied().unwrap_or(0));
                 ssns.set(StreamId(stream), Ssn::new(ssn));
+                prop_assert!(!ssns.take_if_next(StreamId(stream), Ssn::new(ssn).next()));
                 prop_assert_eq!(ssns.take(StreamId(stream)).value(), ssn);
                 table.insert(stream, ssn.wrapping_add(1));
                 prop_assert_eq!(ssns.of(StreamId(stream)).value(), ssn.wrapping_add(1));
             }
         }
+    }
+
+    #[test]
+    fn a_number_that_is_not_the_next_costs_nothing_and_the_first_of_a_stream_is_0() {
+        let mut ssns = NextSsns::default();
+        assert!(!ssns.take_if_next(StreamId(9), Ssn::new(1)));
+        assert_eq!(ssns.memory(), 0);
+        assert!(ssns.take_if_next(StreamId(9), Ssn::new(0)));
+        assert!(ssns.take_if_next(StreamId(9), Ssn::new(1)));
+        assert_eq!(ssns.of(StreamId(9)), Ssn::new(2));
     }
 
     #[test]

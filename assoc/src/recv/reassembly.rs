@@ -125,24 +125,21 @@ impl Reassembly {
             let piece = Piece { kind, begins: head.flags.beginning, ends: head.flags.ending };
             return self.insert_fragment((index, cumulative), piece, payload, inbox);
         }
-        if self.is_in_turn(kind) {
+        if self.takes_turn(kind) {
             let Kept { bytes, memory } = copies.keep(payload);
             inbox.push(kind.message(bytes, false), memory);
-            if !unordered {
-                self.next.set(kind.stream, ssn.next());
-            }
             return Ok(());
         }
         let tsns = Span { first: index, last: index };
         self.complete(Whole { kind, tsns, payload: payload.hold() }, cumulative, inbox)
     }
 
-    /// Whether a whole message is the next of its stream while nothing waits.
+    /// Whether a whole message is the next of its stream while nothing waits: then its turn is over with that.
     #[inline]
-    fn is_in_turn(&self, kind: Kind) -> bool {
+    fn takes_turn(&mut self, kind: Kind) -> bool {
         self.early.is_empty()
             && self.partial.is_empty()
-            && (kind.unordered || kind.ssn == self.next.of(kind.stream))
+            && (kind.unordered || self.next.take_if_next(kind.stream, kind.ssn))
     }
 
     fn insert_fragment(
@@ -485,7 +482,7 @@ mod tests {
 
     fn delivered(inbox: &mut Inbox) -> Vec<String> {
         std::iter::from_fn(|| inbox.pop())
-            .map(|message| String::from_utf8(message.payload.to_vec()).unwrap())
+            .map(|(message, _)| String::from_utf8(message.payload.to_vec()).unwrap())
             .collect()
     }
 
@@ -536,7 +533,7 @@ mod tests {
         reassembly.take(4, data(4, 0, false, true, "d"), &mut inbox).unwrap();
         reassembly.take(3, data(3, 0, false, false, "c"), &mut inbox).unwrap();
         let parts: Vec<_> = std::iter::from_fn(|| inbox.pop())
-            .map(|m| (String::from_utf8(m.payload.to_vec()).unwrap(), m.more))
+            .map(|(m, _)| (String::from_utf8(m.payload.to_vec()).unwrap(), m.more))
             .collect();
         let expected = [("ab", true), ("cd", false), ("unordered", false), ("next", false)];
         assert_eq!(parts, expected.map(|(text, more)| (text.to_owned(), more)));
@@ -623,7 +620,7 @@ mod tests {
                 let fragment = fragments[at].clone();
                 reassembly.take(at as u64 + 1, fragment, &mut inbox).unwrap();
             }
-            let whole = inbox.pop().unwrap();
+            let (whole, _) = inbox.pop().unwrap();
             assert_eq!(
                 (whole.stream, whole.ppid, &whole.payload[..]),
                 (StreamId(1), Ppid(7), &b"abc"[..])

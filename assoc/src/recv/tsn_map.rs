@@ -55,9 +55,9 @@ impl TsnMap {
         self.ranges.len() * COST_OF_RANGE
     }
 
-    /// The highest TSN that arrived.
-    pub(crate) fn highest(&self) -> Tsn {
-        self.ranges.back().map_or(self.cumulative, |range| range.last)
+    /// Whether something arrived that was sent later than this TSN, which is new.
+    pub(crate) fn is_overtaken(&self, tsn: Tsn) -> bool {
+        self.ranges.back().is_some_and(|range| tsn.is_before(range.last))
     }
 
     pub(crate) fn has_gaps(&self) -> bool {
@@ -240,7 +240,7 @@ mod tests {
         // TSNs 3, 5 and 6, and 8 to 10: the last of them as if 9 had been there.
         map.forget(&[(5, 5), (7, 8), (10, 10), (12, 12)]);
         assert_eq!(gaps(&map), [(2, 2), (4, 4), (11, 11)]);
-        assert_eq!(map.highest(), Tsn::new(11));
+        assert!(map.is_overtaken(Tsn::new(8)) && !map.is_overtaken(Tsn::new(12)));
         assert!(matches!(map.classify(Tsn::new(3)), Arrival::New(5)));
     }
 
