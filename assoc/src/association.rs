@@ -11,9 +11,9 @@ use crate::error::SendError;
 use crate::event::{AssociationId, AssociationState, Event, LostReason, Role};
 use crate::message::{Message, Received};
 use crate::outbox;
-use crate::path::PathId;
+use crate::path::{PathId, Paths};
 use crate::reply::{Reply, Way};
-use crate::wire::{AddressSet, Transmit};
+use crate::wire::{AddressSet, Datagram, Transmit};
 
 mod addresses;
 mod close;
@@ -89,6 +89,12 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// A packet of an association with these paths.
+    pub(crate) fn new(datagram: &Datagram, header: CommonHeader, paths: &Paths) -> Self {
+        let &Datagram { source, destination, udp_port, zone, .. } = datagram;
+        Self { header, source, destination, udp_port, zone, path: paths.find(source) }
+    }
+
     /// The way back.
     pub(crate) fn way(&self) -> Way {
         Way {

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use usctp_chunk::{Checksum, Chunk, ChunkType, Packet, RawChunk, Tsn, VerificationTag};
 
-use crate::association::{Association, is_badly_bundled};
+use crate::association::{Arrival, Association, is_badly_bundled};
 use crate::budget::{Account, Budget, Pressure};
 use crate::config::Config;
 use crate::context::{Context, Identity, Statistics, Tells};
@@ -216,9 +216,10 @@ impl Endpoint {
             }
         }
         while let Some(association) = self.table.first_touched() {
-            if let Some(transmit) = association.poll_transmit(now, out) {
+            let transmit = association.poll_transmit(now, out);
+            if transmit.is_some() {
                 self.counters.packets_sent += 1;
-                return Some(transmit);
+                return transmit;
             }
             self.first_drained(now);
         }
@@ -295,14 +296,13 @@ impl Endpoint {
         first: &RawChunk<'_>,
     ) -> Option<Reply> {
         let header = packet.header;
-        let by_tag = self
-            .table
-            .find_tag(header.verification_tag)
-            .filter(|id| self.table.view(*id).is_some_and(|a| a.port() == header.source_port));
-        // Most packets have a tag of ours and come from where they should: their addresses need not be looked up.
-        let by_address = by_tag
-            .filter(|id| self.table.is_from(*id, datagram, header.source_port))
-            .or_else(|| self.table.find_source(datagram, header.source_port));
+        let named = self.table.find_named(header.verification_tag, datagram, header.source_port);
+        let by_tag = named.map(|(id, _)| id);
+        let by_address = match named {
+            // Most packets have a tag of ours and come from where they should: their addresses need not be looked up.
+            Some((id, true)) => Some(id),
+            _ => self.table.find_source(datagram, header.source_port),
+        };
         let id = match (by_tag, by_address) {
             (Some(tag), Some(address)) if tag == address => tag,
             // INIT ACK may come from an address that nobody listed (5.1.2, D).
@@ -323,11 +323,13 @@ impl Endpoint {
         if by_tag.is_some() && carries_t_bit(first) && !self.reflects(id, packet, first) {
             return self.drop_packet(Dropped::BadTag);
         }
-        let arrival = self.arrival(id, datagram, packet);
         let taken = self.taken_in(id, packet, first);
         let association = self.table.touch(id)?;
+        let arrival = Arrival::new(datagram, packet.header, &association.ctx.paths);
         let reply = association.handle_packet(now, packet, &arrival, &|peer| taken.contains(&peer));
-        self.table.reindex(id);
+        if association.ctx.addresses_changed {
+            self.table.reindex(id);
+        }
         reply
     }
 
@@ -382,22 +384,21 @@ impl Endpoint {
 
     /// The first touched association has nothing more to send: its events are collected.
     fn first_drained(&mut self, now: Instant) {
-        let Some(association) = self.table.first_touched() else { return };
-        let id = association.id();
-        let released = association.ctx.released;
-        association.ctx.events.iter().for_each(|event| self.counters.connects.note(event));
-        let (over, overtaken) = (association.is_over(), association.overtaken());
-        let tag = association.ctx.me.local_tag;
-        if !released && !association.ctx.events.is_empty() {
-            self.events.extend(association.ctx.events.drain(..).map(|event| (id, event)));
-            if association.ctx.events.capacity() > FEW_EVENTS {
-                // As many at once come at the beginning or at the end.
-                association.ctx.events = VecDeque::new();
-            }
-        }
-        self.table.first_drained();
-        if over {
+        let Some(association) = self.table.first_drained() else { return };
+        let (id, released) = (association.id(), association.ctx.released);
+        if association.is_over() {
+            let (tag, overtaken) = (association.ctx.me.local_tag, association.overtaken());
             self.time_wait.insert(now, tag, overtaken, self.config.cookie.lifetime * 2);
+        }
+        let events = &mut association.ctx.events;
+        if !events.is_empty() {
+            events.iter().for_each(|event| self.counters.connects.note(event));
+            let told = events.drain(..).filter(|_| !released);
+            self.events.extend(told.map(|event| (id, event)));
+            if events.capacity() > FEW_EVENTS {
+                // As many at once come at the beginning or at the end.
+                *events = VecDeque::new();
+            }
         }
         if released {
             self.table.remove(id);

@@ -162,11 +162,11 @@ impl Endpoint {
         packet: &Packet,
         cookie: &Cookie,
     ) -> Option<Reply> {
-        let arrival = self.arrival(id, datagram, packet);
         let own = self.own_addresses_of(id, cookie.route.peer);
         let taken = self.taken_by_others(id, cookie.ports.peer, &cookie.addresses);
         let taken = |peer: IpAddr| taken.contains(&peer);
         let association = self.table.touch(id)?;
+        let arrival = Arrival::new(datagram, packet.header, &association.ctx.paths);
         let before = association.ctx.me.local_tag;
         let goes_on = association.on_cookie(now, action, cookie, &arrival, &own, &taken);
         if association.ctx.me.local_tag != before {
@@ -178,8 +178,9 @@ impl Endpoint {
             return None;
         }
         // The path that the packet came by may be another one by now, or none.
-        let arrival = self.arrival(id, datagram, packet);
-        let reply = self.table.touch(id)?.handle_chunks(now, packet, 1, &arrival, &taken);
+        let association = self.table.touch(id)?;
+        let arrival = Arrival::new(datagram, packet.header, &association.ctx.paths);
+        let reply = association.handle_chunks(now, packet, 1, &arrival, &taken);
         self.table.reindex(id);
         reply
     }
@@ -211,8 +212,8 @@ impl Endpoint {
         ctx.me.sources = cookie.route.sources;
         self.table.insert(Association::accepted(ctx, now, cookie, &own, &taken));
         self.counters.accepted += 1;
-        let arrival = self.arrival(id, datagram, packet);
         let association = self.table.touch(id)?;
+        let arrival = Arrival::new(datagram, packet.header, &association.ctx.paths);
         tracing::debug!(association = %id, %peer, "association accepted");
         association.handle_chunks(now, packet, 1, &arrival, &taken)
     }
@@ -327,23 +328,6 @@ impl Endpoint {
         let known = |peer: &IpAddr| self.table.find_address(*peer, 0, port);
         let listed = || offer.addresses.iter().filter(means).find_map(known);
         self.table.find_source(datagram, port).or_else(listed)
-    }
-
-    pub(super) fn arrival(
-        &self,
-        id: AssociationId,
-        datagram: &Datagram,
-        packet: &Packet,
-    ) -> Arrival {
-        let association = self.table.view(id);
-        Arrival {
-            header: packet.header,
-            source: datagram.source,
-            destination: datagram.destination,
-            udp_port: datagram.udp_port,
-            zone: datagram.zone,
-            path: association.and_then(|a| a.ctx.paths.find(datagram.source)),
-        }
     }
 }
 

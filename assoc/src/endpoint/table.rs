@@ -76,16 +76,16 @@ impl Table {
 
     pub(super) fn insert(&mut self, association: Association) {
         let id = association.id();
-        let entry = Entry {
+        let mut entry = Box::new(Entry {
             association,
             tag: None,
             addresses: Vec::new(),
             deadline: None,
             hoard: 0,
             touched: false,
-        };
-        self.entries.insert(id, Box::new(entry));
-        self.index(id);
+        });
+        self.names.index(id, &mut entry);
+        self.entries.insert(id, entry);
     }
 
     pub(super) fn remove(&mut self, id: AssociationId) -> Option<Association> {
@@ -123,10 +123,17 @@ impl Table {
         self.names.by_tag.get(&tag).copied()
     }
 
-    /// Whether an association has the address a packet came from.
-    pub(super) fn is_from(&self, id: AssociationId, datagram: &Datagram, port: u16) -> bool {
+    /// The association with this tag whose peer has this port, and whether it has the address that a packet came from.
+    pub(super) fn find_named(
+        &self,
+        tag: VerificationTag,
+        datagram: &Datagram,
+        port: u16,
+    ) -> Option<(AssociationId, bool)> {
+        let id = self.find_tag(tag)?;
+        let entry = self.entries.get(&id).filter(|entry| entry.association.port() == port)?;
         let source = PeerAddress::new(datagram.source, datagram.source_zone(), port);
-        self.entries.get(&id).is_some_and(|entry| entry.addresses.contains(&source))
+        Some((id, entry.addresses.contains(&source)))
     }
 
     /// The association that has this address of a peer; the zone is 0 unless the address is link-local.
@@ -145,16 +152,15 @@ impl Table {
         self.entries.get_mut(id).map(|entry| &mut entry.association)
     }
 
-    /// The first association was drained: its tag, addresses and deadline are up to date again.
-    pub(super) fn first_drained(&mut self) {
-        let Some(id) = self.touched.pop_front() else { return };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    /// The first association was drained, and is not the first any more: its tag, addresses and deadline are up to date again.
+    pub(super) fn first_drained(&mut self) -> Option<&mut Association> {
+        let id = self.touched.pop_front()?;
+        let entry = self.entries.get_mut(&id)?;
         entry.touched = false;
-        if std::mem::take(&mut entry.association.ctx.addresses_changed) {
-            self.index(id);
-        }
-        self.note_memory(id);
-        self.note_deadline(id);
+        self.names.reindex(id, entry);
+        entry.note_memory(id, &mut self.hoards);
+        entry.note_deadline(id, &mut self.deadlines);
+        Some(&mut entry.association)
     }
 
     /// The association that holds the most behind gaps; it is touched, and counted no more.
@@ -166,27 +172,10 @@ impl Table {
         self.touch(id)
     }
 
-    fn note_memory(&mut self, id: AssociationId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.association.note_memory();
-        let now = entry.association.spare();
-        let now = if now < HOARD { 0 } else { now };
-        if now.abs_diff(entry.hoard) < HOARD {
-            return;
-        }
-        self.hoards.remove(&(entry.hoard, id));
-        entry.hoard = now;
-        if now > 0 {
-            self.hoards.insert((now, id));
-        }
-    }
-
-    /// Whether the addresses of an association changed, which is to be noted before the next packet.
+    /// If the addresses of an association changed, they are noted before the next packet.
     pub(super) fn reindex(&mut self, id: AssociationId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && std::mem::take(&mut entry.association.ctx.addresses_changed)
-        {
-            self.index(id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.names.reindex(id, entry);
         }
     }
 
@@ -203,48 +192,72 @@ impl Table {
         }
         self.touch(id)
     }
+}
+
+impl Entry {
+    fn note_memory(&mut self, id: AssociationId, hoards: &mut BTreeSet<(usize, AssociationId)>) {
+        self.association.note_memory();
+        let now = self.association.spare();
+        let now = if now < HOARD { 0 } else { now };
+        if now.abs_diff(self.hoard) < HOARD {
+            return;
+        }
+        hoards.remove(&(self.hoard, id));
+        self.hoard = now;
+        if now > 0 {
+            hoards.insert((now, id));
+        }
+    }
 
     /// A deadline that moved further away stays noted as it was: the association is then asked early,
     /// finds nothing to do, and is noted anew. That is rarer than the moves.
-    fn note_deadline(&mut self, id: AssociationId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let next = entry.association.next_timeout();
-        match (entry.deadline, next) {
+    fn note_deadline(
+        &mut self,
+        id: AssociationId,
+        deadlines: &mut BTreeSet<(Instant, AssociationId)>,
+    ) {
+        let next = self.association.next_timeout();
+        match (self.deadline, next) {
             (Some(noted), Some(next)) if noted <= next => return,
             (None, None) => return,
             _ => {}
         }
-        if let Some(noted) = entry.deadline {
-            self.deadlines.remove(&(noted, id));
+        if let Some(noted) = self.deadline {
+            deadlines.remove(&(noted, id));
         }
-        entry.deadline = next;
+        self.deadline = next;
         if let Some(next) = next {
-            self.deadlines.insert((next, id));
-        }
-    }
-
-    /// Makes the association found by its present tag and addresses; by none once it is over.
-    fn index(&mut self, id: AssociationId) {
-        let Self { entries, names, .. } = self;
-        let Some(entry) = entries.get_mut(&id) else { return };
-        let (tag, addresses) = found_by(&entry.association);
-        // An address may have been another association's, and be free by now.
-        let found = |address| names.by_address.get(address) == Some(&id);
-        if entry.tag == tag && entry.addresses == addresses && addresses.iter().all(found) {
-            return;
-        }
-        names.forget(id, &entry.addresses, entry.tag);
-        (entry.tag, entry.addresses) = (tag, addresses);
-        if let Some(tag) = tag {
-            names.by_tag.insert(tag, id);
-        }
-        for &address in &entry.addresses {
-            names.by_address.entry(address).or_insert(id);
+            deadlines.insert((next, id));
         }
     }
 }
 
 impl Names {
+    /// The same as [`index`](Self::index) if something changed since.
+    fn reindex(&mut self, id: AssociationId, entry: &mut Entry) {
+        if std::mem::take(&mut entry.association.ctx.addresses_changed) {
+            self.index(id, entry);
+        }
+    }
+
+    /// Makes an association found by its present tag and addresses; by none once it is over.
+    fn index(&mut self, id: AssociationId, entry: &mut Entry) {
+        let (tag, addresses) = found_by(&entry.association);
+        // An address may have been another association's, and be free by now.
+        let found = |address| self.by_address.get(address) == Some(&id);
+        if entry.tag == tag && entry.addresses == addresses && addresses.iter().all(found) {
+            return;
+        }
+        self.forget(id, &entry.addresses, entry.tag);
+        (entry.tag, entry.addresses) = (tag, addresses);
+        if let Some(tag) = tag {
+            self.by_tag.insert(tag, id);
+        }
+        for &address in &entry.addresses {
+            self.by_address.entry(address).or_insert(id);
+        }
+    }
+
     fn forget(
         &mut self,
         id: AssociationId,
