@@ -1,4 +1,5 @@
-//! The CRC32c of a packet (RFC 9260, section 6.8 and appendix A).
+//! The CRC32c of a packet (RFC 9260, section 6.8 and appendix A): the bytes of the register go out with the least
+//! significant one first.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -16,22 +17,27 @@ pub enum Checksum {
     Bad,
 }
 
-/// The four bytes that belong into the checksum field of this packet, whatever is in there now. What is shorter than
-/// the common header is no packet, and has the checksum of an empty one.
-pub(crate) fn crc32c(packet: &[u8]) -> [u8; 4] {
+/// The four bytes that belong into the checksum field of this packet, which holds zeros: all of it in one go.
+pub(crate) fn of_blank(packet: &[u8]) -> [u8; 4] {
+    debug_assert!(packet.get(FIELD).is_some_and(|field| field == [0; 4]), "it is not written yet");
+    crc_fast::crc32_iscsi(packet).to_le_bytes()
+}
+
+/// The same for a packet with whatever in that field. What is shorter than the common header is no packet, and has the
+/// checksum of an empty one.
+fn of_written(packet: &[u8]) -> [u8; 4] {
     let (header, chunks) = packet.split_first_chunk().unwrap_or((&[0; FIELD.end], &[]));
     let &[s0, s1, d0, d1, t0, t1, t2, t3, ..] = header;
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(&[s0, s1, d0, d1, t0, t1, t2, t3, 0, 0, 0, 0]);
     digest.update(chunks);
-    // RFC 9260, appendix A: the bytes of the register go out with the least significant one first.
     (digest.finalize() as u32).to_le_bytes()
 }
 
 /// Compares a packet's checksum field with its CRC32c.
 pub(crate) fn verify(packet: &[u8]) -> Checksum {
     let field = packet.get(FIELD).unwrap_or_default();
-    match crc32c(packet) {
+    match of_written(packet) {
         crc if crc == *field => Checksum::Valid,
         _ if field == [0; 4] => Checksum::Zero,
         _ => Checksum::Bad,

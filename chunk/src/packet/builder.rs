@@ -117,7 +117,7 @@ impl<'a> PacketBuilder<'a> {
     pub fn finish(self) -> usize {
         // The header is behind `start` since `new`, and the buffer was borrowed ever since.
         if let Some(packet) = self.out.get_mut(self.start..) {
-            let crc = checksum::crc32c(packet);
+            let crc = checksum::of_blank(packet);
             if let Some(field) = packet.get_mut(checksum::FIELD) {
                 field.copy_from_slice(&crc);
             }
