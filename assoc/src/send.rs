@@ -147,29 +147,33 @@ impl Sender {
         if let Some((number, to, data)) = self.outstanding.first_lost() {
             let payload = data.payload.len();
             let to = self.turn_aside(to, paths);
-            if !self.window_allows_again(number, payload, now, paths.path(to)?) {
+            let path = paths.path_mut(to)?;
+            if !self.window_allows_again(number, payload, now, path) {
                 return None;
             }
             // RFC 9260, 6.1 (C): what is marked for retransmission goes first, as cwnd allows.
             if self.outstanding.is_fast() {
                 return Some(to);
             }
-            return (self.has_room(now, to, paths) && self.may_leave(now, to, paths)).then_some(to);
+            return (self.has_room(now, path) && self.may_leave(now, path)).then_some(to);
+        }
+        if outbox.is_empty() {
+            return None;
         }
         let to = path_for_new(outbox, paths)?;
         let limit = self.fragment_limit(paths);
         let len = outbox.next_len(limit)?;
-        let room = self.has_room(now, to, paths);
+        let path = paths.path_mut(to)?;
+        let room = self.has_room(now, path);
         if self.waits_for_more(outbox, limit) {
             return None;
         }
-        let open = room && self.window_allows(len, now, paths.path(to)?);
-        (open && self.window_is_tidy() && self.may_leave(now, to, paths)).then_some(to)
+        let open = room && self.window_allows(len, now, path);
+        (open && self.window_is_tidy() && self.may_leave(now, path)).then_some(to)
     }
 
     /// Whether cwnd has room on a path for what is to be sent there.
-    fn has_room(&self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
-        let Some(path) = paths.path_mut(to) else { return false };
+    fn has_room(&self, now: Instant, path: &mut Path) -> bool {
         path.congestion.decay(now, path.rto.current());
         let room = path.congestion.has_room();
         if !room {
@@ -180,8 +184,7 @@ impl Sender {
 
     /// RFC 9260, 6.1 (D): whether a packet may follow those that were just sent: by pacing, or by Max.Burst for what came in,
     /// or where only the application sends, by Max.Burst and time.
-    fn may_leave(&mut self, now: Instant, to: PathId, paths: &mut Paths) -> bool {
-        let Some(path) = paths.path_mut(to) else { return false };
+    fn may_leave(&mut self, now: Instant, path: &mut Path) -> bool {
         let at = match (self.pacing.wanted, self.burst) {
             (true, _) => path.pacer.waits_until(now),
             (false, Some(packets)) => return packets > 0,

@@ -39,6 +39,11 @@ impl Timer {
 }
 
 /// The earliest of several deadlines.
+#[inline]
 pub(crate) fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
-    deadlines.into_iter().flatten().min()
+    let sooner = |one: Option<Instant>, other: Option<Instant>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    deadlines.into_iter().fold(None, sooner)
 }

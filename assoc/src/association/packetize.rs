@@ -210,8 +210,10 @@ impl Tcb {
     /// RFC 9260, 5.4: COOKIE ACK takes a nonce along to an address that is not confirmed. It may have been called off since, as
     /// when the association closes. No other answer does: two hosts that ask with each answer would never hear the end of it.
     fn ask_with_answer(&self, to: PathId, ctx: &mut Context) {
-        let acknowledges = self.control.acknowledges_cookie_at() == Some(to);
-        if let Some(path) = ctx.paths.path_mut(to).filter(|path| acknowledges && !path.confirmed) {
+        if self.control.acknowledges_cookie_at() != Some(to) {
+            return;
+        }
+        if let Some(path) = ctx.paths.path_mut(to).filter(|path| !path.confirmed) {
             path.heartbeat.request();
         }
     }
@@ -246,11 +248,10 @@ impl Tcb {
         packet: &mut PacketBuilder<'_>,
         ctx: &mut Context,
     ) {
-        let here = self.sack_destination(ctx) == Some(to);
         let wanted = if with_data {
             self.receiver.sack_is_pending()
         } else {
-            self.receiver.sack_is_due() && here
+            self.receiver.sack_is_due() && self.sack_destination(ctx) == Some(to)
         };
         if !wanted {
             return;

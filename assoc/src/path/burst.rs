@@ -24,6 +24,10 @@ impl Burst {
         congestion: &Congestion,
         round_trip: Duration,
     ) -> Option<Instant> {
+        // It only becomes less with time.
+        if self.bytes < most {
+            return None;
+        }
         let left = self.left(now, congestion, round_trip);
         if left < most {
             return None;
@@ -50,6 +54,10 @@ impl Burst {
 
     fn left(&self, now: Instant, congestion: &Congestion, round_trip: Duration) -> usize {
         let Some(at) = self.at.filter(|_| congestion.flight() > 0) else { return 0 };
+        // Most packets leave together with the one before them.
+        if at == now {
+            return self.bytes;
+        }
         let trips = now.saturating_duration_since(at).as_secs_f64()
             / round_trip.max(LEAST_ROUND_TRIP).as_secs_f64();
         self.bytes.saturating_sub((congestion.cwnd() as f64 * trips) as usize)

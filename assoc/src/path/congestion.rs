@@ -207,11 +207,11 @@ impl Congestion {
             return;
         }
         let idle = now.saturating_duration_since(used_at);
-        // Sixteen halvings bring any window to its floor.
-        let halvings = (idle.as_nanos() / rto.as_nanos()).min(16);
-        if halvings == 0 {
+        if idle < rto {
             return;
         }
+        // Sixteen halvings bring any window to its floor.
+        let halvings = (idle.as_nanos() / rto.as_nanos()).min(16);
         self.used_at = Some(now);
         let floor = 4 * self.pmdcs;
         if self.cwnd > floor && !std::mem::replace(&mut self.decayed, true) {

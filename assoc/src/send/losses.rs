@@ -187,7 +187,7 @@ impl Sender {
 
     /// A packet with DATA left: when the next one may, and when its fate is asked for.
     pub(super) fn packet_left(&mut self, now: Instant, to: PathId, len: usize, paths: &mut Paths) {
-        let calm = self.is_calm();
+        let calm = self.rack.is_some() && self.is_calm();
         let Some(path) = paths.path_mut(to) else { return };
         if !path.congestion.has_room() {
             path.congestion.note_fully_used(self.outstanding.transmissions());
@@ -203,7 +203,7 @@ impl Sender {
     }
 
     pub(super) fn schedule_probes(&mut self, now: Instant, paths: &Paths) {
-        let calm = self.is_calm();
+        let calm = self.rack.is_some() && self.is_calm();
         if let Some(rack) = &mut self.rack {
             for path in paths.iter() {
                 rack.schedule_probe(now, path, calm);
