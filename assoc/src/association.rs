@@ -222,6 +222,7 @@ impl Association {
         self.take_message()
     }
 
+    #[inline]
     pub(crate) fn take_message(&mut self) -> Option<Received> {
         let (message, cost) = self.ctx.inbox.pop()?;
         self.ctx.statistics.messages_received += 1;

@@ -158,6 +158,7 @@ impl Association {
         matches!(&self.state, State::Open(tcb) if tcb.control.has_answered())
     }
 
+    #[inline]
     fn on_raw_chunk(
         &mut self,
         now: Instant,
@@ -171,6 +172,20 @@ impl Association {
             State::Open(tcb) if raw.kind == ChunkType::DATA => {
                 tcb.on_data_chunk(packet.bytes(), raw, arrival, &mut self.ctx)
             }
+            _ => self.on_other_chunk(now, raw, arrival, taken),
+        }
+    }
+
+    /// Apart from DATA, so that the loop over that stays small.
+    #[inline(never)]
+    fn on_other_chunk(
+        &mut self,
+        now: Instant,
+        raw: &RawChunk<'_>,
+        arrival: &Arrival,
+        taken: &dyn Fn(IpAddr) -> bool,
+    ) -> Result<Outcome, DecodeError> {
+        match &mut self.state {
             // Nothing is looked at in what was not agreed on.
             State::Open(tcb) if !is_known(raw.kind) => {
                 Ok(tcb.on_unrecognized(raw, arrival, &self.ctx))

@@ -131,7 +131,7 @@ impl Rack {
         for tally in tallies {
             let Some(newest) = tally.newest else { continue };
             let rack = self.of(tally.path);
-            rack.note_delivered(now, newest, tally.oldest_original);
+            rack.note_delivered(now, newest, tally.oldest_original());
             if twice {
                 rack.window.widen(newest.order, outstanding.transmissions());
             }

@@ -25,12 +25,19 @@ pub(crate) struct Tally {
     pub(crate) newest: Option<Transmission>,
     /// The earliest transmission among them.
     pub(crate) oldest: u64,
-    /// The earliest transmission of what was sent once.
-    pub(crate) oldest_original: Option<u64>,
+    /// The earliest transmission of what was sent once, as far as there is any.
+    oldest_original: u64,
     /// Whether something in flight on the path was passed on the way from the lower edge of the queue.
     pub(super) seen: bool,
     /// The chunk that measures the round trip of the path.
     probe: Option<Probe>,
+}
+
+impl Tally {
+    /// The earliest transmission of what was sent once.
+    pub(crate) fn oldest_original(&self) -> Option<u64> {
+        (self.oldest_original < u64::MAX).then_some(self.oldest_original)
+    }
 }
 
 /// One sending of a chunk.
@@ -60,8 +67,7 @@ pub(super) fn tally<'a>(
         tally.newest = Some(Transmission { order, sent_at, again });
     }
     if !sent.again {
-        let oldest = tally.oldest_original.map_or(sent.order, |oldest| oldest.min(sent.order));
-        tally.oldest_original = Some(oldest);
+        tally.oldest_original = tally.oldest_original.min(sent.order);
     }
     // RFC 9260, 8.2: an ambiguous acknowledgement is not credited to the path; 7.2.1: nor is one that was credited before.
     if !sent.moved && !sent.withdrawn {
@@ -105,7 +111,7 @@ pub(super) fn tally_for<'a>(
                 largest: 0,
                 newest: None,
                 oldest: u64::MAX,
-                oldest_original: None,
+                oldest_original: u64::MAX,
                 seen: false,
                 probe: paths.path(path).and_then(|path| path.record.probe),
             });
