@@ -104,9 +104,14 @@ impl Account {
     pub(crate) fn note(&mut self, held: usize) {
         self.held = held;
         if held.abs_diff(self.noted) >= GRAIN {
-            self.budget.change(self.noted, held);
-            self.noted = held;
+            self.tell();
         }
+    }
+
+    #[cold]
+    fn tell(&mut self) {
+        self.budget.change(self.noted, self.held);
+        self.noted = self.held;
     }
 
     /// Notes that so much is held no more.

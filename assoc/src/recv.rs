@@ -162,20 +162,11 @@ impl Receiver {
         };
         let len = payload.bytes.len();
         let mut before = self.buffered(inbox);
-        let mut room = self.has_room(head.tsn, before + len, len);
-        if !room && self.map.is_overtaken(head.tsn) {
-            // RFC 9260, 6.2: what lies behind makes room for what fills a gap. Refused like that, it would seem to be lost
-            // for ever: only what lies beyond all that came is known to find a window closed.
-            self.renege();
-            before = self.buffered(inbox);
-            room = self.has_room(head.tsn, before + len, len);
-        }
-        if !room {
-            // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
-            if !self.is_stuck(head.tsn, inbox) || self.reassembly.begin_partial_delivery(inbox) {
-                return self.dropped();
+        if !self.has_room(head.tsn, before + len, len) {
+            if let Some(refusal) = self.refuse(head.tsn, len, inbox) {
+                return refusal;
             }
-            return Verdict::OutOfResource;
+            before = self.buffered(inbox);
         }
         let had_gaps = self.map.has_gaps();
         self.map.record(head.tsn);
@@ -272,6 +263,25 @@ impl Receiver {
         self.ack.on_timeout(now);
     }
 
+    /// What becomes of a chunk for which there is no room; `None` if room could be made.
+    #[cold]
+    fn refuse(&mut self, tsn: Tsn, len: usize, inbox: &mut Inbox) -> Option<Verdict> {
+        if self.map.is_overtaken(tsn) {
+            // RFC 9260, 6.2: what lies behind makes room for what fills a gap. Refused like that, it would seem to be lost
+            // for ever: only what lies beyond all that came is known to find a window closed.
+            self.renege();
+            if self.has_room(tsn, self.buffered(inbox) + len, len) {
+                return None;
+            }
+        }
+        // RFC 9260, 6.9: part of a message that is too large makes room for the rest of it.
+        if !self.is_stuck(tsn, inbox) || self.reassembly.begin_partial_delivery(inbox) {
+            return Some(self.dropped());
+        }
+        Some(Verdict::OutOfResource)
+    }
+
+    #[cold]
     fn dropped(&mut self) -> Verdict {
         // RFC 9260, 6.2: a chunk that finds no room is answered at once.
         self.ack.note(Urgency::Immediate);

@@ -35,6 +35,14 @@ struct WindowProbe {
     out: Option<Probe>,
 }
 
+impl WindowProbe {
+    /// The window is open: probing begins anew when it is closed again. What is out is awaited still.
+    fn end(&mut self) {
+        (self.due, self.refused) = (false, 0);
+        self.wait.stop();
+    }
+}
+
 /// A sending of a chunk: its number, and its place among all transmissions.
 #[derive(Debug, Clone, Copy)]
 struct Probe {
@@ -113,7 +121,7 @@ impl Sender {
     /// RFC 9260, 6.1 (A): whether the peer's window has room for a chunk with `len` bytes of payload, or a probe of it is due.
     pub(super) fn window_allows(&mut self, len: usize, now: Instant, path: &Path) -> bool {
         if len <= self.rwnd() {
-            self.window.probe = WindowProbe { out: self.window.probe.out, ..Default::default() };
+            self.window.probe.end();
             return true;
         }
         // Only when nothing is in flight.

@@ -69,8 +69,7 @@ impl Totals {
                 sent.len()
             }
             Fate::Lost => {
-                self.lost.remove(&number);
-                self.drop_idle_mark();
+                self.unmark(number);
                 0
             }
             Fate::Gapped => 0,
@@ -93,8 +92,11 @@ impl Totals {
         }
     }
 
-    /// Once all chunks of which one packet might leave are acknowledged or sent, the permission is gone with them.
-    fn drop_idle_mark(&mut self) {
+    /// A chunk is no longer marked for retransmission. Once all are acknowledged or sent of which one packet might leave, the
+    /// permission is gone with them.
+    #[cold]
+    fn unmark(&mut self, number: u64) {
+        self.lost.remove(&number);
         let first = self.lost.first();
         self.fast_until = self.fast_until.filter(|until| first.is_some_and(|first| first <= until));
     }
