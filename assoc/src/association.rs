@@ -430,15 +430,14 @@ impl Association {
     }
 
     fn judge(&self, message: &Message) -> Result<(), SendError> {
-        let state = self.state();
-        use AssociationState::{CookieEchoed, CookieWait, Established};
-        if !matches!(state, CookieWait | CookieEchoed | Established) {
-            return Err(SendError::NotOpen { state });
-        }
+        let streams = match &self.state {
+            State::CookieWait(wait) => wait.setup.offer.outbound_streams,
+            State::Open(tcb) if tcb.takes_messages() => tcb.negotiated.outbound_streams,
+            _ => return Err(SendError::NotOpen { state: self.state() }),
+        };
         if message.payload.is_empty() {
             return Err(SendError::Empty);
         }
-        let streams = self.outbound_streams();
         let StreamId(stream) = message.stream;
         if stream >= streams {
             return Err(SendError::NoSuchStream { stream, streams });

@@ -294,6 +294,7 @@ impl Receiver {
     /// What the peer was allowed to send is taken, and what fills a gap, because nothing behind the gap can be delivered
     /// before; the peer has counted such a chunk against the window already when it sent it first. What it costs beside
     /// the payload to hold it is no concern of the peer's, unless that is as much again as the limit.
+    #[inline]
     fn has_room(&self, tsn: Tsn, held: usize, len: usize) -> bool {
         let goes_on = || tsn == self.map.cumulative().next();
         let fills = self.map.is_overtaken(tsn);
@@ -346,8 +347,8 @@ impl Window {
         self.unread += len;
         self.come += len;
         self.total += len as u64;
-        self.mean = (self.mean * 7 + len).div_ceil(8);
-        self.mean_cost = (self.mean_cost * 7 + cost.max(len)).div_ceil(8);
+        self.mean = moved(self.mean, len);
+        self.mean_cost = moved(self.mean_cost, cost.max(len));
     }
 
     fn advertise(&mut self, window: usize) {
@@ -404,6 +405,11 @@ impl Window {
         let quarter = self.limit / 4;
         self.taken >= quarter + self.excess && self.advertised < 2 * quarter
     }
+}
+
+/// A running mean after one more value: an eighth of the way, rounded up.
+fn moved(mean: usize, value: usize) -> usize {
+    (mean * 7 + value + 7) >> 3
 }
 
 const USUAL_CHUNK: usize = 1400;

@@ -347,6 +347,7 @@ impl<'a> Company<'a> {
         for raw in packet.chunks().flatten() {
             count += 1;
             match raw.kind {
+                ChunkType::DATA => {}
                 ChunkType::ABORT => abort = abort.or(Some(raw)),
                 kind => lone |= stands_alone(kind),
             }

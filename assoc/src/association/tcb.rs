@@ -79,6 +79,11 @@ impl Tcb {
         }
     }
 
+    /// Whether the application may hand messages over.
+    pub(crate) fn takes_messages(&self) -> bool {
+        matches!(self.phase, Phase::CookieEchoed(_) | Phase::Established)
+    }
+
     /// Whether messages may be sent, as far as the phase goes.
     pub(crate) fn sends_data(&self) -> bool {
         matches!(

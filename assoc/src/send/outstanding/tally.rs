@@ -34,6 +34,25 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Once a path and SACK, and never inlined into what each chunk goes through.
+    #[cold]
+    fn new(path: PathId, paths: &Paths) -> Self {
+        Self {
+            path,
+            bytes: 0,
+            leaves: 0,
+            credited: 0,
+            earliest: false,
+            measured_from: None,
+            largest: 0,
+            newest: None,
+            oldest: u64::MAX,
+            oldest_original: u64::MAX,
+            seen: false,
+            probe: paths.path(path).and_then(|path| path.record.probe),
+        }
+    }
+
     /// The earliest transmission of what was sent once.
     pub(crate) fn oldest_original(&self) -> Option<u64> {
         (self.oldest_original < u64::MAX).then_some(self.oldest_original)
@@ -101,20 +120,7 @@ pub(super) fn tally_for<'a>(
     let at = match tallies.iter().position(|tally| tally.path == path) {
         Some(at) => at,
         None => {
-            tallies.push(Tally {
-                path,
-                bytes: 0,
-                leaves: 0,
-                credited: 0,
-                earliest: false,
-                measured_from: None,
-                largest: 0,
-                newest: None,
-                oldest: u64::MAX,
-                oldest_original: u64::MAX,
-                seen: false,
-                probe: paths.path(path).and_then(|path| path.record.probe),
-            });
+            tallies.push(Tally::new(path, paths));
             tallies.len() - 1
         }
     };
