@@ -110,7 +110,9 @@ impl Sender {
             if self.setting_up && !outbox.next_is_whole(limit) {
                 break;
             }
-            if !self.window_allows(len, now, path) || !self.window_is_tidy() {
+            // That probing is over where the window is open was noted when the path was chosen.
+            let closed = len > self.rwnd() && !self.window_allows(len, now, path);
+            if closed || !self.window_is_tidy() {
                 break;
             }
             if !outbox.next_goes_along(wanted, now) {
