@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use usctp::address::{self, Wildcard};
 use usctp::link::{LinkError, Links};
 use usctp::port::{self, Carrier, Port, Responder};
+use usctp::{Options, Stack};
 
 use self::namespace::{in_namespace, ip};
 
@@ -94,6 +95,28 @@ fn one_process_answers_what_is_out_of_the_blue() {
         assert!(Responder::claim().is_none());
         drop(responder);
         soon("the role is free", || Responder::claim().is_some());
+    });
+}
+
+#[test]
+fn when_the_process_that_answers_for_ports_of_nobody_ends_an_idle_one_takes_its_place() {
+    in_namespace(|| {
+        if port::kernel_speaks_sctp() {
+            println!("SKIPPED: the kernel speaks SCTP, so nobody has the role");
+            return;
+        }
+        let first = Stack::builder().raw().open().unwrap();
+        soon("the role is taken", || Responder::claim().is_none());
+        let second = Stack::builder().raw().open().unwrap();
+        let _idle = second.bind(5001, &[], Options::default()).unwrap();
+        // It asks when it first goes to sleep, and then every 10 s. Nothing that comes wakes it: it hears its own port only.
+        std::thread::sleep(Duration::from_millis(500));
+        drop(first);
+        let end = Instant::now() + Duration::from_secs(25);
+        while Responder::claim().is_some() {
+            assert!(Instant::now() < end, "nobody answers");
+            std::thread::sleep(Duration::from_millis(500));
+        }
     });
 }
 

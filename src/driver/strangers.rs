@@ -62,6 +62,13 @@ impl Strangers {
         self.responder.is_some()
     }
 
+    /// When the role is to be asked for next, if another process has it. Whoever has nothing to do has to wake up for that,
+    /// or nobody would answer once that process has ended.
+    pub(crate) fn claim_due(&self) -> Option<Instant> {
+        let may_get_it = self.hears_ip && self.responder.is_none();
+        self.asked.filter(|_| may_get_it).map(|asked| asked + RETRY)
+    }
+
     /// The answer to a packet that belongs to none of the stack's endpoints, appended to `out`; most get none.
     pub(crate) fn answer(
         &mut self,

@@ -87,7 +87,8 @@ impl Turn {
         let now = Instant::now();
         self.claim_role(driver, now);
         self.inits_due = self.inits_due.filter(|due| now < *due);
-        let limit = [limit, self.inits_due].into_iter().flatten().min();
+        let limits = [limit, self.inits_due, self.strangers.claim_due()];
+        let limit = limits.into_iter().flatten().min();
         let until = driver.lock_schedule().fall_asleep(limit);
         let until = if may_sleep() { until } else { Some(now) };
         let timeout = until.map(|until| until.saturating_duration_since(now));
