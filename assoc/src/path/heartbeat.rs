@@ -225,9 +225,9 @@ mod tests {
     /// Sends one, whose loss counts or not; its Heartbeat Info.
     fn sends(heartbeat: &mut Heartbeat, now: Instant, counts: bool) -> Bytes {
         if counts {
-            heartbeat.request()
+            heartbeat.request();
         } else {
-            heartbeat.request_interim()
+            heartbeat.request_interim();
         }
         let mut rng = StdRng::seed_from_u64(heartbeat.interim.sent.len() as u64);
         heartbeat.make(now, now, RTO, PathId(0), &mut rng).0

@@ -55,7 +55,7 @@ impl Interrupter {
 
 /// Ends the process if requests still wait to be heard.
 fn end_unless_heard(requests: &UnboundedSender<()>) {
-    if !requests.is_closed() && requests.len() > 0 {
+    if !requests.is_closed() && !requests.is_empty() {
         end();
     }
 }
