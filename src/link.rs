@@ -283,7 +283,8 @@ impl Links {
     }
 
     /// Takes one batch from every link that is ready, at most 64 system-call messages each, without
-    /// waiting. A link that has more is ready again at the next [`wait`](Self::wait).
+    /// waiting; with INITs over raw IP more, so that nothing is left that came before them. A link that has more is ready
+    /// again at the next [`wait`](Self::wait).
     pub fn receive(
         &self,
         inbox: &mut Inbox,
@@ -292,10 +293,11 @@ impl Links {
         notices: &mut Vec<PathNotice>,
     ) {
         let before = datagrams.len();
-        for (bit, raw) in [(RAW_V4, &self.raw_v4), (RAW_V6, &self.raw_v6)] {
-            if let (true, Some(raw)) = (ready.has(bit), raw) {
-                let Inbox { slots, arrived, .. } = inbox;
-                report(raw.receive(slots, arrived, &self.counters, datagrams), "raw IP");
+        for (inits, others, raw) in
+            [(INITS_V4, RAW_V4, &self.raw_v4), (INITS_V6, RAW_V6, &self.raw_v6)]
+        {
+            if let Some(raw) = raw {
+                self.receive_raw(raw, inbox, (ready.has(inits), ready.has(others)), datagrams);
             }
         }
         for (bit, icmp) in [(ICMP_V4, &self.icmp_v4), (ICMP_V6, &self.icmp_v6)] {
@@ -313,14 +315,6 @@ impl Links {
                 }
             }
         }
-        // What belongs to associations comes first.
-        for (bit, raw) in [(INITS_V4, &self.raw_v4), (INITS_V6, &self.raw_v6)] {
-            if let (true, Some(raw)) = (ready.has(bit), raw) {
-                let Inbox { init_slots, arrived, .. } = inbox;
-                let result = raw.receive_inits(init_slots, arrived, &self.counters, datagrams);
-                report(result, "raw IP, INITs");
-            }
-        }
         let fresh = datagrams.get(before..).unwrap_or_default();
         // What reflects our tag may come from this host itself, of whose new address the kernel has told by now.
         let asks = ready.has(WATCH) || fresh.iter().any(reflects_tag);
@@ -330,6 +324,36 @@ impl Links {
         self.counters.received.add(fresh.len());
         if let Some(capture) = &self.capture {
             capture.received(fresh, self.udp_port());
+        }
+    }
+
+    /// What a peer sent before an INIT, such as the end of the association of before, is taken with it, whenever it came: else the
+    /// INIT would meet that association, and be lost (RFC 9260, 9.2). So INITs are taken first, and then all that is there.
+    /// Whoever hands them on puts what belongs to associations first.
+    fn receive_raw(
+        &self,
+        raw: &RawLink,
+        inbox: &mut Inbox,
+        (has_inits, has_others): (bool, bool),
+        datagrams: &mut Vec<Datagram>,
+    ) {
+        let Inbox { slots, init_slots, arrived, .. } = inbox;
+        if has_inits {
+            let result = raw.receive_inits(init_slots, arrived, &self.counters, datagrams);
+            report(result, "raw IP, INITs");
+        }
+        let batches = match (has_inits, has_others) {
+            (true, _) => BATCHES_WITH_INITS,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
+        for _ in 0..batches {
+            let result = raw.receive(slots, arrived, &self.counters, datagrams);
+            let may_have_more = matches!(result, Ok(true));
+            report(result.map(drop), "raw IP");
+            if !may_have_more {
+                break;
+            }
         }
     }
 
@@ -457,6 +481,9 @@ impl Links {
         }
     }
 }
+
+/// Batches that are taken with INITs at most: a thousand packets, if there are as many.
+const BATCHES_WITH_INITS: usize = 16;
 
 /// Sockets that `Links` can hold.
 const SOCKETS: usize = 9;

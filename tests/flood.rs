@@ -92,6 +92,22 @@ fn other_packets_can_be_waited_for_while_inits_stay_where_they_are() {
 }
 
 #[test]
+fn what_came_before_an_init_is_taken_with_it() {
+    in_namespace(|| {
+        let links = open();
+        links.accept_ports(&[PORT], false).unwrap();
+        let never = EventFd::new().unwrap();
+        let (mut inbox, mut datagrams) = (Inbox::new(), Vec::new());
+        send(&links, &packet(0), 1);
+        let ready = links.wait(never.as_fd(), Some(SOON)).unwrap();
+        // The INIT was seen to wait before the other socket had anything; and they are more than one batch.
+        send(&links, &packet(7), 100);
+        links.receive(&mut inbox, ready, &mut datagrams, &mut Vec::new());
+        assert_eq!(datagrams.len(), 101);
+    });
+}
+
+#[test]
 fn inits_beyond_the_limit_are_left_to_the_kernel_for_a_while_and_associations_go_on() {
     in_namespace(|| {
         let [server, client] = [(); 2].map(|()| Stack::builder().raw().open().unwrap());

@@ -214,7 +214,7 @@ pub struct LimitOptions {
     /// left out. Each is sent HEARTBEATs, although it may belong to somebody else. Default 16.
     pub unproved_addresses: usize,
     /// INITs that are looked at in one second, and at once after a pause, 1 to 1,000,000: further ones are dropped and
-    /// counted, so that a flood of them leaves time for associations. Default 10,000.
+    /// counted, so that a flood of them leaves time for associations. Default 20,000.
     pub inits_per_second: u32,
     /// Bytes that peers may make the endpoint hold, with all its associations, at least 65,536: see [`Budget`](crate::Budget)
     /// for what counts, and what is refused or thrown away first. Default 256 MiB.
@@ -254,7 +254,7 @@ impl Default for Options {
                 associations: 100_000,
                 peer_addresses: 64,
                 unproved_addresses: 16,
-                inits_per_second: 10_000,
+                inits_per_second: 20_000,
                 memory: 256 << 20,
             },
             path_mtu: 1500,

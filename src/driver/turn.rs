@@ -31,7 +31,7 @@ pub(super) struct Turn {
 
 /// How long INITs are left to the kernel once more came than are answered. It drops those that find their buffer full
 /// before it has copied anything or woken anybody, which a flood of them would do for each. A batch is read every so
-/// often: several times as many as are answered, so that those for other ports are among them.
+/// often: more than are answered by default, so that those for other ports are among them.
 const INIT_PAUSE: Duration = Duration::from_millis(2);
 
 impl Turn {

@@ -90,14 +90,14 @@ impl RawLink {
         self.inits.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes one batch from the socket.
+    /// Takes one batch from the socket. Whether there may be more.
     pub(super) fn receive(
         &self,
         slots: &mut Slots,
         arrived: &mut Vec<Arrived>,
         counters: &Counters,
         datagrams: &mut Vec<Datagram>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.receive_from(self.fd.as_fd(), slots, arrived, counters, datagrams)
     }
 
@@ -109,10 +109,10 @@ impl RawLink {
         counters: &Counters,
         datagrams: &mut Vec<Datagram>,
     ) -> io::Result<()> {
-        match self.inits() {
-            Some(fd) => self.receive_from(fd, slots, arrived, counters, datagrams),
-            None => Ok(()),
+        if let Some(fd) = self.inits() {
+            self.receive_from(fd, slots, arrived, counters, datagrams)?;
         }
+        Ok(())
     }
 
     fn receive_from(
@@ -122,9 +122,10 @@ impl RawLink {
         arrived: &mut Vec<Arrived>,
         counters: &Counters,
         datagrams: &mut Vec<Datagram>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         arrived.clear();
         let (offered, overflow) = slots.offer();
+        let most = offered.len();
         let named = self.family == Family::V6;
         sys::receive_batch(fd, offered, overflow, Slots::OVERFLOW, named, arrived)?;
         for (index, arrived) in arrived.iter().enumerate() {
@@ -135,7 +136,7 @@ impl RawLink {
         }
         let longest = arrived.iter().map(|arrived| arrived.len).max().unwrap_or(0);
         slots.adapt(arrived.len(), longest);
-        Ok(())
+        Ok(arrived.len() == most)
     }
 
     /// Sends packets from the front; the number is how many the kernel took.
