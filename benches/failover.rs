@@ -144,21 +144,27 @@ impl Run {
         threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
     }
 
+    /// A Linux kernel sends from both of its addresses to a receiver of ours.
+    fn linux_sends(self) -> Outcome<(Guest, Wires, Ours, Peer)> {
+        let guest = Guest::boot()??;
+        guest.enter()?;
+        guest.run(&self.settings())?;
+        let wires = Wires(Family::V4);
+        let receiver = receiver(&wires)?;
+        let command = format!(
+            "peer.py send {PORT} {} {} --local {} --local {} --messages 1000000 --length {LENGTH} --interval 0.01",
+            wires.ours(1),
+            wires.ours(2),
+            wires.theirs(1),
+            wires.theirs(2),
+        );
+        let sending = guest.start(&command)?;
+        Ok((guest, wires, receiver, sending))
+    }
+
     fn measure(self, lab: &Lab, usrsctp: &Path) -> Outcome<Measured> {
         if matches!(self.sender, Sender::Linux) {
-            let guest = Guest::boot()??;
-            guest.enter()?;
-            guest.run(&self.settings())?;
-            let wires = Wires(Family::V4);
-            let receiver = receiver(&wires)?;
-            let command = format!(
-                "peer.py send {PORT} {} {} --local {} --local {} --messages 1000000 --length {LENGTH} --interval 0.01",
-                wires.ours(1),
-                wires.ours(2),
-                wires.theirs(1),
-                wires.theirs(2),
-            );
-            let sending = guest.start(&command)?;
+            let (guest, wires, receiver, sending) = self.linux_sends()?;
             let measured = self.cut_and_watch(receiver, wires.ours(2), || guest.cut(1));
             drop(sending);
             return measured;
@@ -283,19 +289,7 @@ fn in_turn(lab: &Arc<Lab>) -> Outcome<()> {
 impl Run {
     fn cut_in_turn(self, lab: &Lab) -> Outcome<Duration> {
         if matches!(self.sender, Sender::Linux) {
-            let guest = Guest::boot()??;
-            guest.enter()?;
-            guest.run(&self.settings())?;
-            let wires = Wires(Family::V4);
-            let receiver = receiver(&wires)?;
-            let command = format!(
-                "peer.py send {PORT} {} {} --local {} --local {} --messages 1000000 --length {LENGTH} --interval 0.01",
-                wires.ours(1),
-                wires.ours(2),
-                wires.theirs(1),
-                wires.theirs(2),
-            );
-            let _sending = guest.start(&command)?;
+            let (guest, _wires, receiver, _sending) = self.linux_sends()?;
             return silence_of_turns(&receiver, |link, cut| match cut {
                 true => guest.cut(link),
                 false => guest.restore(link),
