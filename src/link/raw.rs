@@ -21,8 +21,8 @@ use crate::link::LinkError;
 pub(super) struct RawLink {
     fd: OwnedFd,
     family: Family,
-    /// A second socket, for INITs: however many come, they fill no buffer that packets of associations wait in, and are
-    /// read after those.
+    /// A second socket, for INITs: however many come, they fill no buffer that packets of associations wait in, and can be
+    /// left where they are.
     ///
     /// It has to be there in any case. Linux passes over a raw socket whose receive buffer is full, and
     /// when no other one of the protocol has room it tells the sender "protocol unreachable", which would end
