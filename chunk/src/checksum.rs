@@ -1,8 +1,6 @@
 //! The CRC32c of a packet (RFC 9260, section 6.8 and appendix A): the bytes of the register go out with the least
 //! significant one first.
 
-use crc_fast::{CrcAlgorithm, Digest};
-
 /// Where the checksum stands in the common header.
 pub(crate) const FIELD: std::ops::Range<usize> = 8..12;
 
@@ -20,7 +18,7 @@ pub enum Checksum {
 /// The four bytes that belong into the checksum field of this packet, which holds zeros: all of it in one go.
 pub(crate) fn of_blank(packet: &[u8]) -> [u8; 4] {
     debug_assert!(packet.get(FIELD).is_some_and(|field| field == [0; 4]), "it is not written yet");
-    crc_fast::crc32_iscsi(packet).to_le_bytes()
+    crc32c::crc32c(packet).to_le_bytes()
 }
 
 /// The same for a packet with whatever in that field. What is shorter than the common header is no packet, and has the
@@ -28,10 +26,8 @@ pub(crate) fn of_blank(packet: &[u8]) -> [u8; 4] {
 fn of_written(packet: &[u8]) -> [u8; 4] {
     let (header, chunks) = packet.split_first_chunk().unwrap_or((&[0; FIELD.end], &[]));
     let &[s0, s1, d0, d1, t0, t1, t2, t3, ..] = header;
-    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-    digest.update(&[s0, s1, d0, d1, t0, t1, t2, t3, 0, 0, 0, 0]);
-    digest.update(chunks);
-    (digest.finalize() as u32).to_le_bytes()
+    let blank = crc32c::crc32c(&[s0, s1, d0, d1, t0, t1, t2, t3, 0, 0, 0, 0]);
+    crc32c::crc32c_append(blank, chunks).to_le_bytes()
 }
 
 /// Compares a packet's checksum field with its CRC32c.

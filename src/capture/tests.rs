@@ -59,17 +59,10 @@ fn heartbeat(pad: usize) -> Vec<u8> {
     packet.extend(hex("0001"));
     packet.extend(u16::try_from(4 + pad).unwrap().to_be_bytes());
     packet.resize(packet.len() + pad, 0xa5);
-    let sum = crc32c(&packet).to_le_bytes();
+    let sum = crc32c::crc32c(&packet).to_le_bytes();
     packet[8..12].copy_from_slice(&sum);
     packet.resize(packet.len().next_multiple_of(4), 0);
     packet
-}
-
-/// CRC32c bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
-    })
 }
 
 /// Both families, raw and encapsulated, both directions, several lengths.
