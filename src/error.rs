@@ -218,20 +218,20 @@ impl fmt::Display for Told<'_> {
                 write!(f, "{peer} refused: its host does not speak SCTP")
             }
             LostReason::Refused { peer, cause: Some(cause), .. } => {
-                write!(f, "{peer} refused: {cause:?}")
+                write!(f, "{peer} refused: {cause}")
             }
             LostReason::Refused { peer, .. } => write!(f, "{peer} refused"),
             LostReason::PeerAborted { reason, .. } if !reason.is_empty() => {
                 write!(f, "the peer aborted the association: {}", reason.escape_ascii())
             }
             LostReason::PeerAborted { cause: Some(cause), .. } => {
-                write!(f, "the peer aborted the association: {cause:?}")
+                write!(f, "the peer aborted the association: {cause}")
             }
             LostReason::PeerAborted { .. } => f.write_str("the peer aborted the association"),
             LostReason::LocalAbort => f.write_str("the association was aborted on this side"),
             LostReason::TooManyRetransmissions => f.write_str("the peer no longer answers"),
             LostReason::PeerViolation(cause) => {
-                write!(f, "the peer broke the protocol: {cause:?}")
+                write!(f, "the peer broke the protocol: {cause}")
             }
             LostReason::OwnAddress { peer } => {
                 write!(f, "{peer}, the peer's last address, is one of this host now")
@@ -239,5 +239,32 @@ impl fmt::Display for Told<'_> {
             LostReason::ShutdownTimeout => f.write_str("the graceful close took too long"),
             other => write!(f, "the association was lost: {other:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use usctp_assoc::AssociationState;
+    use usctp_chunk::CauseCode;
+
+    use super::*;
+
+    #[test]
+    fn reasons_name_what_the_rfc_names_and_give_the_number() {
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        let refused =
+            |code| LostReason::Refused { peer, cause: Some(CauseCode(code)), no_sctp: false };
+        let aborted = LostReason::PeerAborted { cause: Some(CauseCode(9)), reason: Bytes::new() };
+        let told = |reason| Error::Lost(reason).to_string();
+        let restart = "192.0.2.1 refused: Restart of an Association with New Addresses (11)";
+        assert_eq!(told(refused(11)), restart);
+        assert_eq!(told(refused(777)), "192.0.2.1 refused: unknown (777)");
+        assert_eq!(told(aborted), "the peer aborted the association: No User Data (9)");
+        let violation = LostReason::PeerViolation(CauseCode(13));
+        assert_eq!(told(violation), "the peer broke the protocol: Protocol Violation (13)");
+        let closing = Error::Send(SendError::NotOpen { state: AssociationState::ShutdownSent });
+        let text = "the association takes no more messages: it is SHUTDOWN-SENT";
+        assert_eq!(closing.to_string(), text);
     }
 }

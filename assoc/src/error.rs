@@ -87,7 +87,7 @@ pub enum ConnectError {
     },
     /// An address is already a peer address of an association of this endpoint.
     #[error(
-        "peer address {index} ({address}) already belongs to association {association} ({state:?})"
+        "peer address {index} ({address}) already belongs to association {association} ({state})"
     )]
     InUse {
         /// The address at fault.
@@ -203,7 +203,7 @@ pub enum SendError {
     #[error("the send buffer is full")]
     WouldBlock,
     /// The association is closing or closed.
-    #[error("the association takes no more messages: it is {state:?}")]
+    #[error("the association takes no more messages: it is {state}")]
     NotOpen {
         /// The association's state.
         state: AssociationState,

@@ -40,6 +40,22 @@ pub enum AssociationState {
     ShutdownAckSent,
 }
 
+/// The name that RFC 9260, section 4, gives to the state: `SHUTDOWN-SENT`.
+impl fmt::Display for AssociationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "CLOSED",
+            Self::CookieWait => "COOKIE-WAIT",
+            Self::CookieEchoed => "COOKIE-ECHOED",
+            Self::Established => "ESTABLISHED",
+            Self::ShutdownPending => "SHUTDOWN-PENDING",
+            Self::ShutdownSent => "SHUTDOWN-SENT",
+            Self::ShutdownReceived => "SHUTDOWN-RECEIVED",
+            Self::ShutdownAckSent => "SHUTDOWN-ACK-SENT",
+        })
+    }
+}
+
 impl AssociationState {
     /// Whether the handshake is over and the association has not ended: both tags are known to both sides.
     pub fn is_synchronized(self) -> bool {
@@ -302,4 +318,15 @@ pub enum LostReason {
     /// The graceful close, of this side or of the peer, did not end in time, and the peer was sent an ABORT
     /// ([`Options::shutdown_guard`](crate::Options::shutdown_guard): T5-shutdown-guard, RFC 9260, section 9.2).
     ShutdownTimeout,
+}
+
+impl LostReason {
+    /// The error cause that the peer gave with its ABORT, or that it was given with ours.
+    pub fn cause(&self) -> Option<CauseCode> {
+        match self {
+            Self::Refused { cause, .. } | Self::PeerAborted { cause, .. } => *cause,
+            Self::PeerViolation(cause) => Some(*cause),
+            _ => None,
+        }
+    }
 }

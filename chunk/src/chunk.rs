@@ -55,6 +55,13 @@ macro_rules! chunk_types {
                 }
             }
         }
+
+        /// The name and the number: `HEARTBEAT (4)`, or `unknown (77)`.
+        impl std::fmt::Display for ChunkType {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{} ({})", self.name().unwrap_or("unknown"), self.0)
+            }
+        }
     };
 }
 

@@ -243,6 +243,13 @@ macro_rules! tlv_table {
             }
         }
 
+        /// The name and the number: `No User Data (9)`, or `unknown (99)`.
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{} ({})", self.name().unwrap_or("unknown"), self.0)
+            }
+        }
+
         impl $crate::table::Kind for $kind {
             type Value = $value;
 
