@@ -29,8 +29,13 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_usctp"))
-            .args(arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usctp"));
+        command.args(arguments);
+        Self::start_command(command)
+    }
+
+    fn start_command(mut command: Command) -> Self {
+        let mut child = command
             .arg("--json")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -54,8 +59,18 @@ impl Running {
 
     /// A listener that can be connected to.
     fn listen(udp: u16, arguments: &[&str]) -> Self {
+        Self::listen_from(udp, arguments, |words| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_usctp"));
+            command.args(words);
+            command
+        })
+    }
+
+    /// The same, by whatever runs the program with these words.
+    fn listen_from(udp: u16, arguments: &[&str], run: impl FnOnce(&[&str]) -> Command) -> Self {
         let udp = format!("--udp={udp}");
-        let running = Self::start(&[&["listen", &udp, "--local", "127.0.0.1"], arguments].concat());
+        let words = [&["listen", &udp, "--local", "127.0.0.1"], arguments].concat();
+        let running = Self::start_command(run(&words));
         let listening = running.event("listening");
         assert_eq!(listening["transport"], "udp");
         assert_eq!(listening["addresses"], serde_json::json!(["127.0.0.1"]));
@@ -82,9 +97,13 @@ impl Running {
     }
 
     fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-INT", &id]).status().expect("kill is there");
-        assert!(status.success());
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.expect("kill is there").success());
     }
 
     /// The exit status, and what was printed until then.
@@ -257,6 +276,82 @@ fn an_interrupt_closes_gracefully_on_either_side() {
     assert_eq!(server.end().0, Some(130));
     client.event("closed");
     let _ = client.end();
+}
+
+#[test]
+fn who_is_told_to_end_by_sigterm_or_sighup_and_closes_gracefully_ends_with_0() {
+    for signal in ["TERM", "HUP"] {
+        let udp = free_port();
+        let server = Running::listen(udp, &["--port", "7"]);
+        let mut client = connect(udp, &["--port", "7", "127.0.0.1"]);
+        client.event("comm_up");
+        let stdin = client.stdin.take();
+        client.signal(signal);
+        let (status, lines) = client.end();
+        drop(stdin);
+        assert_eq!(status, Some(0), "{signal}: {lines:?}");
+        assert_eq!(last(&lines, "closed")["event"], "closed");
+        server.event("closed");
+        let client = connect(udp, &["--port", "7", "127.0.0.1"]);
+        client.event("comm_up");
+        server.signal(signal);
+        assert_eq!(server.end().0, Some(0), "{signal}");
+        client.event("closed");
+        let _ = client.end();
+    }
+}
+
+#[test]
+fn where_hangups_were_ignored_from_the_beginning_none_ends_it() {
+    let udp = free_port();
+    let server = Running::listen_from(udp, &["--port", "7"], |words| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_usctp")])
+            .args(words);
+        shell
+    });
+    server.signal("HUP");
+    let client = connect(udp, &["--port", "7", "127.0.0.1"]);
+    client.event("comm_up");
+    assert_eq!(client.end().0, Some(0));
+    server.signal("TERM");
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[test]
+fn the_closing_line_counts_what_was_received_and_what_was_sent_apart() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7", "--mode", "discard"]);
+    let words = ["--port", "7", "127.0.0.1", "--count", "30", "--size", "10"];
+    let (status, lines) = connect(udp, &words).end();
+    assert_eq!(status, Some(0), "{lines:?}");
+    let counts = |line: &Value| {
+        ["messages", "bytes", "messages_sent", "bytes_sent"].map(|field| line[field].as_u64())
+    };
+    let numbers = |all: [u64; 4]| all.map(Some);
+    assert_eq!(counts(&last(&lines, "closed")), numbers([0, 0, 30, 300]));
+    assert_eq!(counts(&server.event("closed")), numbers([30, 300, 0, 0]));
+}
+
+#[test]
+fn a_host_is_named_and_a_local_port_chosen() {
+    let udp = free_port();
+    let server = Running::listen(udp, &["--port", "7"]);
+    // Of the addresses of the name, those that the local address can reach.
+    let client = connect(udp, &["--port", "7", "localhost", "--local-port", "40000"]);
+    assert_eq!(client.event("tried")["address"], "127.0.0.1");
+    assert_eq!(client.event("comm_up")["local_port"], 40_000);
+    let up = server.event("comm_up");
+    assert_eq!(up["peer"], serde_json::json!(["127.0.0.1"]));
+    assert_eq!(up["peer_port"], 40_000);
+    assert_eq!(client.end().0, Some(0));
+    for (wrong, text) in [("no-such-host.invalid", "no-such-host.invalid"), ("10.0.0.256", "host")]
+    {
+        let output = usctp(&["connect", "--udp", "--port", "7", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(text), "{output:?}");
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The command line: every command with its options.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use usctp::{CongestionControl, LossDetection};
+
+use crate::peer::Peer;
 
 /// SCTP (RFC 9260) in user space: multi-homed associations over raw IP or UDP
 #[derive(Debug, Parser)]
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
 const EXIT_STATUS: &str = "\
 Exit status: 0 done; 1 failed; 2 wrong usage or bad address; 3 refused; 4 timed out;
 5 no permission for raw sockets (then: --udp, or setcap cap_net_raw+ep);
-6 address or port in use; 130 interrupted
+6 address or port in use; 130 interrupted (by SIGTERM or SIGHUP: 0 if all closed gracefully)
 
 To begin with: usctp demo. Each command has examples: usctp connect --help";
 
@@ -172,12 +173,15 @@ pub(crate) enum ListenMode {
 /// What `connect` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectOptions {
-    /// The peer's addresses, tried in this order
+    /// The peer's addresses, tried in this order; a host name stands for all that it has
     #[arg(required = true, value_name = "ADDR")]
-    pub(crate) addresses: Vec<PeerAddress>,
+    pub(crate) addresses: Vec<Peer>,
     /// The peer's SCTP port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
+    /// The local SCTP port [default: one that is free]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) local_port: Option<u16>,
     /// How long the association may take to come up
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(crate) timeout: Option<std::time::Duration>,
@@ -215,9 +219,9 @@ pub(crate) struct ConnectOptions {
 /// What `ping` takes.
 #[derive(Debug, Args)]
 pub(crate) struct PingOptions {
-    /// The peer's addresses, tried in this order; all that it has are pinged
+    /// The peer's addresses or host names, tried in this order; all that it has are pinged
     #[arg(required = true, value_name = "ADDR")]
-    pub(crate) addresses: Vec<PeerAddress>,
+    pub(crate) addresses: Vec<Peer>,
     /// The peer's SCTP port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
@@ -227,6 +231,9 @@ pub(crate) struct PingOptions {
     /// Time from one HEARTBEAT to the next on each path
     #[arg(long, value_name = "SECS", default_value = "1", value_parser = seconds)]
     pub(crate) interval: std::time::Duration,
+    /// The local SCTP port [default: one that is free]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) local_port: Option<u16>,
     /// How long the association may take to come up
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(crate) timeout: Option<std::time::Duration>,
@@ -298,9 +305,9 @@ pub(crate) struct DecodeOptions {
 /// What `perf` takes.
 #[derive(Debug, Args)]
 pub(crate) struct PerfOptions {
-    /// The server's addresses, tried in this order
+    /// The server's addresses, tried in this order; a host name stands for all that it has
     #[arg(required_unless_present = "server", conflicts_with = "server", value_name = "ADDR")]
-    pub(crate) addresses: Vec<PeerAddress>,
+    pub(crate) addresses: Vec<Peer>,
     /// Serve: count what clients send, answer what they want answered
     #[arg(
         long,
@@ -310,6 +317,14 @@ pub(crate) struct PerfOptions {
     /// The server's SCTP port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
+    /// The local SCTP port of a client [default: one that is free]; with --parallel, the first of as many
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "server",
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub(crate) local_port: Option<u16>,
     /// How long to measure [default: 10, or as long as --bytes takes]
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(crate) time: Option<std::time::Duration>,
@@ -414,58 +429,6 @@ pub(crate) enum PerfMode {
     Setup,
 }
 
-/// An address of a peer, with its zone if it is link-local (`fe80::1%eth0`; RFC 4007, section 11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PeerAddress {
-    address: IpAddr,
-    zone: u32,
-}
-
-impl PeerAddress {
-    /// The address with the port that all addresses of the peer share.
-    pub(crate) fn with_port(self, port: u16) -> SocketAddr {
-        match self.address {
-            IpAddr::V4(address) => (address, port).into(),
-            IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.zone).into(),
-        }
-    }
-}
-
-impl fmt::Display for PeerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)?;
-        match self.zone {
-            0 => Ok(()),
-            zone => write!(f, "%{zone}"),
-        }
-    }
-}
-
-impl std::str::FromStr for PeerAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, zone) = match text.split_once('%') {
-            Some((address, zone)) => (address, interface_index(zone)?),
-            None => (text, 0),
-        };
-        match address.parse() {
-            Ok(IpAddr::V4(_)) if zone != 0 => Err("an IPv4 address has no zone".to_owned()),
-            Ok(address) => Ok(Self { address, zone }),
-            Err(_) => Err("an IPv4 or IPv6 address without port or brackets is needed".to_owned()),
-        }
-    }
-}
-
-/// The index of an interface given by its name or by the index itself.
-fn interface_index(zone: &str) -> Result<u32, String> {
-    if let Ok(index) = zone.parse() {
-        return Ok(index);
-    }
-    // Not by /sys, which shows the interfaces of whoever mounted it.
-    nix::net::if_::if_nametoindex(zone).map_err(|_| format!("there is no interface {zone}"))
-}
-
 fn percentage(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(percent) if (0.0..100.0).contains(&percent) => Ok(percent),
@@ -518,10 +481,10 @@ mod tests {
                 _ => None,
             }
         };
-        let peer: PeerAddress = "192.0.2.1".parse().unwrap();
-        assert_eq!(parse(&["192.0.2.1"]), Some((None, vec![peer])));
-        assert_eq!(parse(&["--udp", "192.0.2.1"]), Some((Some(9899), vec![peer])));
-        assert_eq!(parse(&["--udp=5000", "192.0.2.1"]), Some((Some(5000), vec![peer])));
+        let peers = vec!["192.0.2.1".parse::<Peer>().unwrap()];
+        assert_eq!(parse(&["192.0.2.1"]), Some((None, peers.clone())));
+        assert_eq!(parse(&["--udp", "192.0.2.1"]), Some((Some(9899), peers.clone())));
+        assert_eq!(parse(&["--udp=5000", "192.0.2.1"]), Some((Some(5000), peers)));
         assert_eq!(parse(&["--udp=0", "192.0.2.1"]), None);
     }
 
@@ -563,15 +526,5 @@ mod tests {
         // A server sends answers.
         assert_eq!(parse(&[&["--server"], &all[1..]].concat()), Some(told));
         assert_eq!(parse(&["192.0.2.1", "--recovery", "cubic"]), None);
-    }
-
-    #[test]
-    fn link_local_addresses_keep_their_zone() {
-        let address: PeerAddress = "fe80::1%3".parse().unwrap();
-        assert_eq!(address.with_port(9).to_string(), "[fe80::1%3]:9");
-        for wrong in ["fe80::1%", "fe80::1%no such", "fe80::1%../lo", "10.0.0.1%2", "[::1]", "a:1"]
-        {
-            assert!(wrong.parse::<PeerAddress>().is_err(), "{wrong}");
-        }
     }
 }

@@ -1,40 +1,38 @@
 //! `usctp connect`: an association to a list of addresses; lines of standard input become messages.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc::{Receiver, UnboundedReceiver};
+use futures::channel::mpsc::Receiver;
 use futures::executor::block_on;
 use futures::future::{self, FutureExt};
 use futures::stream::StreamExt;
 use usctp::{Association, Bytes, Error, Event, Message};
 
 use crate::args::{ConnectOptions, MessageOptions, OnRefused};
-use crate::events::{Line, Reporter};
+use crate::events::{Closed, Line, Reporter, Tally};
 use crate::exit::Failure;
+use crate::interrupt::Interrupts;
 use crate::watch::Watch;
-use crate::{input, interrupt, network};
+use crate::{input, interrupt, network, peer};
 
 /// Connects, sends, receives, closes.
 pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
     if options.watch {
         Watch::check()?;
     }
+    let peers = peer::resolve(&options.addresses, options.port, &options.network.local)?;
     let stack = network::open(&options.network)?;
     let (quit, interrupts) = interrupt::interrupts_and_interrupter(options.network.close_within)?;
     let mut endpoint = network::endpoint_options(&options.network);
     if options.watch {
         endpoint.heartbeat.interval = Some(Duration::from_secs(1));
     }
-    let peers: Vec<SocketAddr> =
-        options.addresses.iter().map(|address| address.with_port(options.port)).collect();
-    let socket = match options.network.local.as_slice() {
-        [] => stack.bind_towards(0, &peers, endpoint)?,
-        local => stack.bind(0, local, endpoint)?,
-    };
+    let socket =
+        network::bind_towards(&stack, options.local_port, &peers, &options.network, endpoint)?;
     // Detached, so that one loop takes the events of the set-up and of what follows it.
     let association = Arc::new(socket.connectx(&peers, connect_options(options))?.detach());
     let watch = match options.watch {
@@ -48,7 +46,8 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
         Some(watch) => Reporter::with_log(watch.log()),
         None => Reporter::new(options.network.json),
     };
-    let client = Client { options, association: &association, reporter: &reporter };
+    let client =
+        Client { options, association: &association, reporter: &reporter, sent: Cell::default() };
     block_on(client.talk(interrupts))
 }
 
@@ -73,6 +72,7 @@ struct Client<'a> {
     options: &'a ConnectOptions,
     association: &'a Association,
     reporter: &'a Reporter,
+    sent: Cell<Tally>,
 }
 
 /// How sending ended.
@@ -85,8 +85,7 @@ enum Sent {
 
 impl Client<'_> {
     /// Everything from the first INIT on.
-    async fn talk(&self, mut interrupts: UnboundedReceiver<()>) -> Result<(), Failure> {
-        let mut interrupted = 0_u32;
+    async fn talk(&self, mut interrupts: Interrupts) -> Result<(), Failure> {
         {
             let mut up = pin!(self.until_up().fuse());
             futures::select! {
@@ -100,7 +99,7 @@ impl Client<'_> {
         let mut sending = pin!(self.send_all().fuse());
         let mut receiving = pin!(future::try_join(self.events(), self.messages()).fuse());
         let mut failure = None;
-        let (end, (messages, bytes)) = loop {
+        let (end, received) = loop {
             futures::select! {
                 ended = receiving => break ended?,
                 sent = sending => match sent {
@@ -113,21 +112,18 @@ impl Client<'_> {
                         self.start_shutdown();
                     }
                 },
-                _ = interrupts.select_next_some() => {
-                    interrupted += 1;
-                    match interrupted {
-                        1 => self.start_shutdown(),
-                        _ => self.association.abort("interrupted"),
-                    }
-                }
+                times = interrupts.select_next_some() => match times {
+                    1 => self.start_shutdown(),
+                    _ => self.association.abort("interrupted"),
+                },
             }
         };
         if !matches!(end, Error::Lost(_)) {
-            let association = self.association.id().0;
-            self.reporter.tell(&Line::Closed { association, messages, bytes })?;
+            let closed = Closed::new(self.association.id(), received, self.sent.get());
+            self.reporter.tell(&Line::Closed(closed))?;
         }
+        interrupts.end()?;
         match (failure, end) {
-            _ if interrupted > 0 => Err(Failure::interrupted()),
             (Some(failure), _) => Err(failure),
             (None, end @ Error::Lost(_)) => Err(end.into()),
             (None, _) => Ok(()),
@@ -163,9 +159,9 @@ impl Client<'_> {
         Ok(self.reporter.event(self.association, event)?)
     }
 
-    /// Writes all messages; how many there were, and their bytes.
-    async fn messages(&self) -> Result<(u64, u64), Failure> {
-        let (mut count, mut bytes) = (0, 0);
+    /// Writes all messages; how many there were.
+    async fn messages(&self) -> Result<Tally, Failure> {
+        let mut received = Tally::default();
         loop {
             let message = match self.association.try_recv() {
                 Err(Error::WouldBlock) => {
@@ -176,12 +172,11 @@ impl Client<'_> {
             };
             // What ended it is told by the events.
             let Ok(Some(message)) = message else { break };
-            count += 1;
-            bytes += message.payload.len() as u64;
+            received.add(message.payload.len());
             self.reporter.message(self.association.id(), &message, self.options.message.binary)?;
         }
         self.reporter.flush()?;
-        Ok((count, bytes))
+        Ok(received)
     }
 
     /// Sends standard input, or the messages asked for.
@@ -222,10 +217,16 @@ impl Client<'_> {
     }
 
     async fn send(&self, options: &MessageOptions, payload: Bytes) -> Result<Sent, Failure> {
+        let bytes = payload.len();
         let mut message = Message::new(options.stream, payload).ppid(options.ppid);
         message.unordered = options.unordered;
         match self.association.send_async(message).await {
-            Ok(()) => Ok(Sent::All),
+            Ok(()) => {
+                let mut sent = self.sent.get();
+                sent.add(bytes);
+                self.sent.set(sent);
+                Ok(Sent::All)
+            }
             Err(Error::Send(usctp::SendError::NotOpen { .. })) => Ok(Sent::Ended),
             Err(error) if error.is_closed() || matches!(error, Error::Lost(_)) => Ok(Sent::Ended),
             Err(error) => Err(error.into()),

@@ -10,7 +10,6 @@ mod stage;
 mod story;
 mod transfer;
 
-use futures::channel::mpsc::UnboundedReceiver;
 use usctp::lab::Lab;
 
 use self::conductor::Conductor;
@@ -20,7 +19,7 @@ use self::stage::Stage;
 use self::story::{Happening, Story};
 use crate::args::DemoOptions;
 use crate::exit::{Failure, Status};
-use crate::interrupt;
+use crate::interrupt::{self, Interrupts};
 
 /// Builds the hosts, runs the transfer and tells what happened.
 pub(crate) fn run(options: &DemoOptions) -> Result<(), Failure> {
@@ -50,7 +49,7 @@ fn play(
     stage: impl Stage + Sync,
     options: &DemoOptions,
     mut story: Story,
-    interrupts: UnboundedReceiver<()>,
+    interrupts: Interrupts,
 ) -> Result<(), Failure> {
     if let Some(file) = &options.pcap {
         // Tried here, so that a file that must not be written is not taken for sockets that must not be opened.

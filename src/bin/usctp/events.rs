@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use usctp::{
     ActiveReason, AddressChange, Association, AssociationId, Error, Event, FailureReason,
-    IgnoredReason, MovedOn, MtuReason, PathState, PrimaryReason, Received, RemovedReason,
+    IgnoredReason, LostReason, MovedOn, MtuReason, PathState, PrimaryReason, Received,
+    RemovedReason,
 };
 
 use crate::output::{Output, json_line, standard_output, write_escaped};
@@ -43,9 +44,9 @@ pub(crate) enum Line {
     Primary { association: u64, address: IpAddr, reason: &'static str },
     PathMtu { association: u64, address: IpAddr, mtu: usize, reason: &'static str },
     Restart { association: u64 },
-    RemoteError { association: u64, cause: String },
-    CommLost { association: u64, reason: String },
-    Closed { association: u64, messages: u64, bytes: u64 },
+    RemoteError { association: u64, cause: String, cause_code: u16 },
+    CommLost(CommLost),
+    Closed(Closed),
 }
 
 /// An association is established.
@@ -53,9 +54,54 @@ pub(crate) enum Line {
 pub(crate) struct CommUp {
     association: u64,
     peer: Vec<IpAddr>,
+    peer_port: u16,
+    local_port: u16,
     streams_in: u16,
     streams_out: u16,
     primary: IpAddr,
+}
+
+/// An association was lost.
+#[derive(Debug, Serialize)]
+pub(crate) struct CommLost {
+    association: u64,
+    reason: String,
+    kind: &'static str,
+    /// The error cause of the ABORT, if it was by one and had one.
+    cause: Option<String>,
+    cause_code: Option<u16>,
+}
+
+/// An association was closed gracefully.
+#[derive(Debug, Serialize)]
+pub(crate) struct Closed {
+    pub(crate) association: u64,
+    #[serde(flatten)]
+    pub(crate) received: Tally,
+    pub(crate) messages_sent: u64,
+    pub(crate) bytes_sent: u64,
+}
+
+/// How many messages passed one way, and how many bytes they had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Tally {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    /// One more, of so many bytes.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Closed {
+    pub(crate) fn new(association: AssociationId, received: Tally, sent: Tally) -> Self {
+        let Tally { messages, bytes } = sent;
+        Self { association: association.0, received, messages_sent: messages, bytes_sent: bytes }
+    }
 }
 
 /// A message as a line; its data is large, so it is written without a copy in between.
@@ -197,16 +243,21 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
             Some(Line::CommUp(CommUp {
                 association: id,
                 peer: association.paths().iter().map(|path| path.peer).collect(),
+                peer_port: association.peer_port(),
+                local_port: association.local_port(),
                 streams_in: inbound_streams,
                 streams_out: outbound_streams,
                 primary,
             }))
         }
         Event::Restart => Some(Line::Restart { association: id }),
-        Event::CommLost(ref reason) => {
-            let reason = Error::Lost(reason.clone()).to_string();
-            Some(Line::CommLost { association: id, reason })
-        }
+        Event::CommLost(ref reason) => Some(Line::CommLost(CommLost {
+            association: id,
+            reason: Error::Lost(reason.clone()).to_string(),
+            kind: lost_kind(reason),
+            cause: reason.cause().map(cause_name),
+            cause_code: reason.cause().map(|cause| cause.0),
+        })),
         Event::PeerAddressChange { peer, change } => match change {
             AddressChange::Unconfirmed => path(peer, "unconfirmed", "learned"),
             AddressChange::Active(reason) => path(peer, "active", active_reason(reason)),
@@ -241,7 +292,9 @@ fn line(association: &Association, event: &Event) -> Option<Line> {
             };
             Some(Line::PathMtu { association: id, address: peer, mtu, reason })
         }
-        Event::RemoteError(code) => Some(Line::RemoteError { association: id, cause: cause(code) }),
+        Event::RemoteError(code) => {
+            Some(Line::RemoteError { association: id, cause: cause_name(code), cause_code: code.0 })
+        }
         _ => None,
     }
 }
@@ -253,6 +306,23 @@ fn active_reason(reason: ActiveReason) -> &'static str {
         ActiveReason::HeartbeatAcked => "HEARTBEAT acknowledged",
         ActiveReason::DataAcked => "DATA acknowledged",
         ActiveReason::Restarted => "peer restarted",
+    }
+}
+
+/// How an association was lost, in a word for programs.
+fn lost_kind(reason: &LostReason) -> &'static str {
+    match reason {
+        LostReason::SetupTimeout => "setup_timeout",
+        LostReason::Deadline => "deadline",
+        LostReason::Unreachable => "unreachable",
+        LostReason::Refused { .. } => "refused",
+        LostReason::PeerAborted { .. } => "peer_aborted",
+        LostReason::LocalAbort => "local_abort",
+        LostReason::TooManyRetransmissions => "too_many_retransmissions",
+        LostReason::PeerViolation(_) => "peer_violation",
+        LostReason::OwnAddress { .. } => "own_address",
+        LostReason::ShutdownTimeout => "shutdown_timeout",
+        _ => "other",
     }
 }
 
@@ -296,7 +366,7 @@ pub(crate) fn state_name(state: PathState) -> &'static str {
     }
 }
 
-fn cause(code: usctp::CauseCode) -> String {
+fn cause_name(code: usctp::CauseCode) -> String {
     code.name().map_or_else(|| format!("error cause {}", code.0), str::to_owned)
 }
 
@@ -340,16 +410,18 @@ impl fmt::Display for Line {
             Self::Restart { association } => {
                 write!(f, "association {association}: the peer restarted")
             }
-            Self::RemoteError { association, cause } => {
-                write!(f, "association {association}: the peer reports {cause}")
+            Self::RemoteError { association, cause, cause_code } => {
+                write!(f, "association {association}: the peer reports {cause} ({cause_code})")
             }
-            Self::CommLost { association, reason } => {
-                write!(f, "association {association} is lost: {reason}")
+            Self::CommLost(lost) => {
+                write!(f, "association {} is lost: {}", lost.association, lost.reason)
             }
-            Self::Closed { association, messages, bytes } => {
+            Self::Closed(closed) => {
+                let Tally { messages, bytes } = closed.received;
                 write!(
                     f,
-                    "association {association} closed after {messages} messages, {bytes} bytes"
+                    "association {} closed; received {messages} messages, {bytes} bytes; sent {} messages, {} bytes",
+                    closed.association, closed.messages_sent, closed.bytes_sent
                 )
             }
         }
@@ -389,21 +461,42 @@ mod tests {
         let up = Line::CommUp(CommUp {
             association: 1,
             peer: vec![address],
+            peer_port: 7,
+            local_port: 40_000,
             streams_in: 2,
             streams_out: 3,
             primary: address,
         });
         let expected = serde_json::json!({
-            "event": "comm_up", "association": 1, "peer": ["192.0.2.1"], "streams_in": 2,
-            "streams_out": 3, "primary": "192.0.2.1", "at_ms": 12.5
+            "event": "comm_up", "association": 1, "peer": ["192.0.2.1"], "peer_port": 7,
+            "local_port": 40_000, "streams_in": 2, "streams_out": 3, "primary": "192.0.2.1", "at_ms": 12.5
         });
         assert_eq!(json(&up), expected);
         let moved = json(&Line::MovedOn { address, reason: "timeout" });
         assert_eq!(moved["event"], "moved_on");
         assert_eq!(moved["address"], "192.0.2.1");
-        let lost = json(&Line::CommLost { association: 4, reason: "gone".to_owned() });
-        assert_eq!(lost["event"], "comm_lost");
-        let closed = json(&Line::Closed { association: 4, messages: 5, bytes: 6 });
-        assert_eq!((&closed["messages"], &closed["bytes"]), (&5.into(), &6.into()));
+        let lost = Line::CommLost(CommLost {
+            association: 4,
+            reason: "gone".to_owned(),
+            kind: "refused",
+            cause: Some("No User Data".to_owned()),
+            cause_code: Some(9),
+        });
+        let expected = serde_json::json!({
+            "event": "comm_lost", "association": 4, "reason": "gone", "kind": "refused",
+            "cause": "No User Data", "cause_code": 9, "at_ms": 12.5
+        });
+        assert_eq!(json(&lost), expected);
+        let (mut received, mut sent) = (Tally::default(), Tally::default());
+        received.add(6);
+        (0..2).for_each(|_| sent.add(5));
+        let closed = Line::Closed(Closed::new(AssociationId(4), received, sent));
+        let expected = serde_json::json!({
+            "event": "closed", "association": 4, "messages": 1, "bytes": 6, "messages_sent": 2,
+            "bytes_sent": 10, "at_ms": 12.5
+        });
+        assert_eq!(json(&closed), expected);
+        let text = "association 4 closed; received 1 messages, 6 bytes; sent 2 messages, 10 bytes";
+        assert_eq!(closed.to_string(), text);
     }
 }

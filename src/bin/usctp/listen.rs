@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedReceiver;
 use futures::executor::block_on;
 use futures::future::{self, Either, FutureExt, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use usctp::{Association, AssociationId, Error, Message, Socket};
 
 use crate::args::{ListenMode, ListenOptions};
-use crate::events::{Line, Reporter};
+use crate::events::{Closed, Line, Reporter, Tally};
 use crate::exit::Failure;
+use crate::interrupt::Interrupts;
 use crate::{interrupt, network};
 
 /// Serves until interrupted, or until as many associations have ended as asked for.
@@ -53,31 +53,31 @@ struct Listener<'a> {
 enum Input {
     Accepted(Result<Association, Error>),
     Ended(Result<AssociationId, Failure>),
-    Interrupted,
+    Interrupted(u32),
 }
 
 impl Listener<'_> {
-    async fn serve(mut self, mut interrupts: UnboundedReceiver<()>) -> Result<(), Failure> {
+    async fn serve(mut self, mut interrupts: Interrupts) -> Result<(), Failure> {
         let mut interrupted = 0_u32;
         loop {
             let accepting = interrupted == 0 && self.left != Some(0);
             if !accepting && self.associations.is_empty() {
-                return if interrupted == 0 { Ok(()) } else { Err(Failure::interrupted()) };
+                return interrupts.end();
             }
             match self.input(accepting, &mut interrupts).await {
                 Input::Accepted(association) => self.accept(association?)?,
                 Input::Ended(id) => {
                     self.associations.remove(&id?);
                 }
-                Input::Interrupted => {
-                    interrupted += 1;
-                    self.interrupt(interrupted);
+                Input::Interrupted(times) => {
+                    interrupted = times;
+                    self.interrupt(times);
                 }
             }
         }
     }
 
-    async fn input(&mut self, accepting: bool, interrupts: &mut UnboundedReceiver<()>) -> Input {
+    async fn input(&mut self, accepting: bool, interrupts: &mut Interrupts) -> Input {
         let accepted = match accepting {
             true => Either::Left(self.socket.accept_async()),
             false => Either::Right(future::pending()),
@@ -85,7 +85,7 @@ impl Listener<'_> {
         futures::select! {
             accepted = accepted.fuse() => Input::Accepted(accepted),
             ended = self.serving.select_next_some() => Input::Ended(ended),
-            _ = interrupts.select_next_some() => Input::Interrupted,
+            times = interrupts.select_next_some() => Input::Interrupted(times),
         }
     }
 
@@ -128,10 +128,10 @@ async fn serve(
 ) -> Result<AssociationId, Failure> {
     let events = events(&association, reporter);
     let messages = messages(&association, mode, reporter);
-    let (lost, (messages, bytes)) = future::try_join(events, messages).await?;
+    let (lost, (received, answered)) = future::try_join(events, messages).await?;
     let id = association.id();
     if !lost {
-        reporter.tell(&Line::Closed { association: id.0, messages, bytes })?;
+        reporter.tell(&Line::Closed(Closed::new(id, received, answered)))?;
     }
     Ok(id)
 }
@@ -146,13 +146,13 @@ async fn events(association: &Association, reporter: &Reporter) -> Result<bool, 
     }
 }
 
-/// Treats all messages as the mode says; how many there were, and their bytes.
+/// Treats all messages as the mode says; how many there were, and how many were answered.
 async fn messages(
     association: &Association,
     mode: ListenMode,
     reporter: &Reporter,
-) -> Result<(u64, u64), Failure> {
-    let (mut count, mut bytes) = (0, 0);
+) -> Result<(Tally, Tally), Failure> {
+    let (mut received, mut answered) = (Tally::default(), Tally::default());
     loop {
         let message = match association.try_recv() {
             Err(Error::WouldBlock) => {
@@ -163,8 +163,8 @@ async fn messages(
         };
         // What ended it is told by the events.
         let Ok(Some(message)) = message else { break };
-        count += 1;
-        bytes += message.payload.len() as u64;
+        let bytes = message.payload.len();
+        received.add(bytes);
         match mode {
             ListenMode::Discard => {}
             ListenMode::Print => reporter.message(association.id(), &message, false)?,
@@ -174,10 +174,12 @@ async fn messages(
                 answer.stream.0 = message.stream.0 % association.outbound_streams().max(1);
                 answer.unordered = message.unordered;
                 // A peer that closes takes no more answers; its own messages still count.
-                let _ = association.send_async(answer).await;
+                if association.send_async(answer).await.is_ok() {
+                    answered.add(bytes);
+                }
             }
         }
     }
     reporter.flush()?;
-    Ok((count, bytes))
+    Ok((received, answered))
 }

@@ -11,6 +11,7 @@ mod interrupt;
 mod listen;
 mod network;
 mod output;
+mod peer;
 mod perf;
 mod ping;
 mod watch;

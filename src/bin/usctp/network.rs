@@ -1,9 +1,10 @@
-//! What `listen` and `connect` share: the stack that the options ask for, and exit statuses for its errors.
+//! What the commands that open an endpoint share: the stack and socket that the options ask for, and exit statuses for errors.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
-use usctp::{Error, LostReason, Options, Stack};
+use usctp::{Error, LostReason, Options, Socket, Stack};
 
 use crate::args::NetworkOptions;
 use crate::exit::{Failure, Status};
@@ -27,6 +28,21 @@ pub(crate) fn open(options: &NetworkOptions) -> Result<Stack, Failure> {
         let _ = writeln!(io::stderr(), "usctp: {warning}");
     }
     Ok(stack)
+}
+
+/// A socket for associations to these peers, from the addresses that the options say, or those that lead there.
+pub(crate) fn bind_towards(
+    stack: &Stack,
+    port: Option<u16>,
+    peers: &[SocketAddr],
+    options: &NetworkOptions,
+    endpoint: Options,
+) -> Result<Socket, Failure> {
+    let port = port.unwrap_or(0);
+    Ok(match options.local.as_slice() {
+        [] => stack.bind_towards(port, peers, endpoint)?,
+        local => stack.bind(port, local, endpoint)?,
+    })
 }
 
 /// `raw` or `udp`, as JSON says it.

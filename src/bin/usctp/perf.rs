@@ -15,7 +15,7 @@ use self::server::Server;
 use crate::args::{PerfMode, PerfOptions};
 use crate::exit::{Failure, Status};
 use crate::watch::Watch;
-use crate::{interrupt, network};
+use crate::{interrupt, network, peer};
 
 /// The payload protocol identifier of messages that the server sends back ("echo" in ASCII); others it only counts.
 const ECHO: u32 = 0x6563_686f;
@@ -34,6 +34,7 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
         let message = "--parallel is for --mode setup; other modes measure one association";
         return Err(Failure::new(Status::Usage, message));
     }
+    let peers = peer::resolve(&options.addresses, options.port, &options.network.local)?;
     let stack = network::open(&options.network)?;
     let (quit, interrupts) = interrupt::interrupts_and_interrupter(options.network.close_within)?;
     let reporter = Reporter::new(options.network.json, options.recovery, &stack);
@@ -42,11 +43,10 @@ pub(crate) fn run(options: &PerfOptions) -> Result<(), Failure> {
         let transport = network::transport(&options.network);
         return Server::new(&stack, &socket, reporter).serve(transport, interrupts);
     }
-    let peers: Vec<_> =
-        options.addresses.iter().map(|address| address.with_port(options.port)).collect();
-    let bind = |_| match options.network.local.as_slice() {
-        [] => stack.bind_towards(0, &peers, endpoint_options(options)),
-        local => stack.bind(0, local, endpoint_options(options)),
+    let bind = |number: u16| {
+        // Ports beyond the last one: any that is free.
+        let port = options.local_port.and_then(|first| first.checked_add(number));
+        network::bind_towards(&stack, port, &peers, &options.network, endpoint_options(options))
     };
     let sockets = (0..options.parallel).map(bind).collect::<Result<Vec<_>, _>>()?;
     Client::new(options, &sockets, &peers, reporter, interrupts).measure(quit)

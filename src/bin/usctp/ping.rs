@@ -3,7 +3,6 @@
 mod alarm;
 mod tally;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -17,19 +16,17 @@ use self::tally::Tally;
 use crate::args::PingOptions;
 use crate::events::{Reporter, state_name};
 use crate::exit::{Failure, Status};
-use crate::{interrupt, network};
+use crate::interrupt::Interrupts;
+use crate::{interrupt, network, peer};
 
 /// Connects, pings every path, sums up, closes.
 pub(crate) fn run(options: &PingOptions) -> Result<(), Failure> {
+    let peers = peer::resolve(&options.addresses, options.port, &options.network.local)?;
     let stack = network::open(&options.network)?;
     let interrupts = interrupt::interrupts(options.network.close_within)?;
     let endpoint = endpoint_options(network::endpoint_options(&options.network));
-    let peers: Vec<SocketAddr> =
-        options.addresses.iter().map(|address| address.with_port(options.port)).collect();
-    let socket = match options.network.local.as_slice() {
-        [] => stack.bind_towards(0, &peers, endpoint)?,
-        local => stack.bind(0, local, endpoint)?,
-    };
+    let socket =
+        network::bind_towards(&stack, options.local_port, &peers, &options.network, endpoint)?;
     let reporter = Reporter::new(options.network.json);
     let connect =
         usctp::ConnectOptions { deadline: options.timeout, ..usctp::ConnectOptions::default() };
@@ -69,10 +66,9 @@ impl Pinger<'_> {
     /// Everything from the first INIT on.
     async fn ping(
         mut self,
-        mut interrupts: UnboundedReceiver<()>,
+        mut interrupts: Interrupts,
         mut rings: UnboundedReceiver<()>,
     ) -> Result<(), Failure> {
-        let mut interrupted = false;
         let mut end = None;
         loop {
             match self.input(&mut rings, &mut interrupts).await {
@@ -82,10 +78,7 @@ impl Pinger<'_> {
                     break;
                 }
                 Input::Rang => {}
-                Input::Interrupted => {
-                    interrupted = true;
-                    break;
-                }
+                Input::Interrupted => break,
             }
             self.send_what_is_due();
             if self.is_complete() {
@@ -98,8 +91,8 @@ impl Pinger<'_> {
         if end.is_none() {
             self.close(&mut interrupts).await?;
         }
+        interrupts.end()?;
         match end {
-            _ if interrupted => Err(Failure::interrupted()),
             Some(error @ Error::Lost(_)) => Err(error.into()),
             _ if !self.tallies.iter().any(Tally::is_answered) => {
                 Err(Failure::failed("no HEARTBEAT was answered"))
@@ -109,11 +102,7 @@ impl Pinger<'_> {
         }
     }
 
-    async fn input(
-        &self,
-        rings: &mut UnboundedReceiver<()>,
-        interrupts: &mut UnboundedReceiver<()>,
-    ) -> Input {
+    async fn input(&self, rings: &mut UnboundedReceiver<()>, interrupts: &mut Interrupts) -> Input {
         futures::select! {
             event = self.association.event_async().fuse() => Input::Event(event),
             _ = rings.select_next_some() => Input::Rang,
@@ -186,7 +175,7 @@ impl Pinger<'_> {
     }
 
     /// Closes gracefully; at an interrupt, and if the peer is silent, at once.
-    async fn close(&self, interrupts: &mut UnboundedReceiver<()>) -> Result<(), Failure> {
+    async fn close(&self, interrupts: &mut Interrupts) -> Result<(), Failure> {
         if !self.association.state().is_synchronized() {
             self.association.abort("");
             return Ok(());

@@ -15,9 +15,9 @@ use ratatui::{DefaultTerminal, restore, try_init};
 use usctp::{Association, PathStatus};
 
 use self::view::View;
-use crate::args::PeerAddress;
 use crate::exit::{Failure, Status};
-use crate::interrupt::Interrupter;
+use crate::interrupt::{Interrupter, Request};
+use crate::peer::Peer;
 
 /// What is to be seen at a moment.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Watch {
     /// `quit` gets a request for each q, Escape or Ctrl-C, as for a signal, and the view goes on: it is to show the close.
     pub(crate) fn association(
         association: &Arc<Association>,
-        (command, port, addresses): (&str, u16, &[PeerAddress]),
+        (command, port, addresses): (&str, u16, &[Peer]),
         quit: Interrupter,
     ) -> Result<Self, Failure> {
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -94,7 +94,7 @@ impl Watch {
                 view.sample(Instant::now(), look(), &lines);
                 if turn(&mut terminal, &view, &quit).is_err() {
                     // The terminal is gone: as if the user had gone.
-                    quit.interrupt();
+                    quit.ask(Request::Interrupt);
                     return;
                 }
             }
@@ -173,7 +173,7 @@ fn turn(terminal: &mut DefaultTerminal, view: &View, quit: &Interrupter) -> io::
         }
         match event::read()? {
             Event::Key(key) if asks_to_quit(key) => {
-                quit.interrupt();
+                quit.ask(Request::Interrupt);
             }
             Event::Resize(..) => return Ok(()),
             _ => {}

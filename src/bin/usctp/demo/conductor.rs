@@ -8,7 +8,6 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedReceiver;
 use usctp::{
     AddressChange, Association, AssociationState, ConnectOptions, Error, Event, MovedOn, Stack,
 };
@@ -21,6 +20,7 @@ use super::story::{Happening, Story, milliseconds};
 use super::transfer::{Hash, Milestone, Progress, Sending, Server, message_length};
 use crate::events::removed_reason;
 use crate::exit::Failure;
+use crate::interrupt::Interrupts;
 
 /// How long one look at the events may take.
 const TICK: Duration = Duration::from_millis(20);
@@ -39,19 +39,14 @@ pub(crate) struct Conductor<'a, S> {
     stage: &'a S,
     bytes: u64,
     story: Story,
-    interrupts: UnboundedReceiver<()>,
+    interrupts: Interrupts,
     interrupted: u32,
     progress: Arc<Progress>,
     act: Act,
 }
 
 impl<'a, S: Stage + Sync> Conductor<'a, S> {
-    pub(crate) fn new(
-        stage: &'a S,
-        bytes: u64,
-        story: Story,
-        interrupts: UnboundedReceiver<()>,
-    ) -> Self {
+    pub(crate) fn new(stage: &'a S, bytes: u64, story: Story, interrupts: Interrupts) -> Self {
         let (progress, act) = (Arc::default(), Act::default());
         Self { stage, bytes, story, interrupts, interrupted: 0, progress, act }
     }
@@ -321,11 +316,9 @@ impl<'a, S: Stage + Sync> Conductor<'a, S> {
 
     /// Whether there was a Ctrl-C, now or before.
     fn was_interrupted(&mut self) -> Result<bool, Failure> {
-        while self.interrupts.try_recv().is_ok() {
-            self.interrupted += 1;
-            if self.interrupted == 1 {
-                self.story.tell(Happening::Interrupted)?;
-            }
+        let before = std::mem::replace(&mut self.interrupted, self.interrupts.look());
+        if before == 0 && self.interrupted > 0 {
+            self.story.tell(Happening::Interrupted)?;
         }
         Ok(self.interrupted > 0)
     }

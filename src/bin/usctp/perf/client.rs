@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedReceiver;
 use usctp::{Association, Bytes, ConnectOptions, Error, Message, Socket};
 
 use super::ECHO;
@@ -16,7 +15,7 @@ use super::report::{Figures, Line, Reporter, Volume};
 use crate::args::{PerfMode, PerfOptions};
 use crate::events;
 use crate::exit::Failure;
-use crate::interrupt::Interrupter;
+use crate::interrupt::{Interrupter, Interrupts};
 use crate::watch::Watch;
 
 /// How long a measurement takes unless it is told.
@@ -42,8 +41,7 @@ pub(super) struct Client<'a> {
     sockets: &'a [Socket],
     peers: &'a [SocketAddr],
     reporter: Reporter<'a>,
-    interrupts: UnboundedReceiver<()>,
-    interrupted: u32,
+    interrupts: Interrupts,
 }
 
 /// When to report, and when to end.
@@ -93,9 +91,9 @@ impl<'a> Client<'a> {
         sockets: &'a [Socket],
         peers: &'a [SocketAddr],
         reporter: Reporter<'a>,
-        interrupts: UnboundedReceiver<()>,
+        interrupts: Interrupts,
     ) -> Self {
-        Self { options, sockets, peers, reporter, interrupts, interrupted: 0 }
+        Self { options, sockets, peers, reporter, interrupts }
     }
 
     /// Measures what the options say, and prints the summary.
@@ -107,7 +105,7 @@ impl<'a> Client<'a> {
             mode => self.exchange(mode, quit),
         }?;
         self.reporter.summarize(figures)?;
-        if self.interrupted > 0 { Err(Failure::interrupted()) } else { Ok(()) }
+        self.interrupts.end()
     }
 
     /// Measures within one association.
@@ -268,12 +266,12 @@ impl<'a> Client<'a> {
 
     /// Closes gracefully; a further interrupt aborts.
     fn close(&mut self, association: &Association, sent: &mut Sent) -> Result<(), Failure> {
+        let before = self.interrupts.look();
         loop {
             sent.note(association);
             match association.shutdown_timeout(LOOK) {
                 Err(Error::TimedOut) => {
-                    let before = self.interrupted;
-                    if self.is_interrupted() && self.interrupted > before {
+                    if self.interrupts.look() > before {
                         association.abort("");
                         return Err(Failure::interrupted());
                     }
@@ -292,10 +290,7 @@ impl<'a> Client<'a> {
     }
 
     fn is_interrupted(&mut self) -> bool {
-        while self.interrupts.try_recv().is_ok() {
-            self.interrupted += 1;
-        }
-        self.interrupted > 0
+        self.interrupts.look() > 0
     }
 }
 

@@ -15,6 +15,7 @@ use usctp::{Association, AssociationId, Error, Message, Received, Socket, Stack}
 use super::ECHO;
 use super::report::{Figures, Line, Reporter, Volume};
 use crate::exit::Failure;
+use crate::interrupt::Interrupts;
 
 /// How often a line is printed while there are clients, and how soon a summary follows the last of them.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ enum Input {
     Accepted(Result<Association, Error>),
     Ended(AssociationId),
     Tick(UnboundedReceiver<()>),
-    Interrupt(UnboundedReceiver<()>),
+    Interrupt(u32, Interrupts),
 }
 
 impl<'a> Server<'a> {
@@ -69,7 +70,7 @@ impl<'a> Server<'a> {
     pub(super) fn serve(
         mut self,
         transport: &'static str,
-        interrupts: UnboundedReceiver<()>,
+        interrupts: Interrupts,
     ) -> Result<(), Failure> {
         self.socket.listen()?;
         self.reporter.tell(&Line::Listening {
@@ -78,9 +79,9 @@ impl<'a> Server<'a> {
             transport,
         })?;
         self.accept();
-        self.waiting.push(next(ticks()?, Input::Tick));
-        self.waiting.push(next(interrupts, Input::Interrupt));
-        let (mut interrupted, mut accepting) = (0_u32, true);
+        self.waiting.push(next_tick(ticks()?));
+        self.waiting.push(next_interrupt(interrupts));
+        let (mut interrupted, mut accepting, mut end) = (0, true, Ok(()));
         while accepting || !self.associations.is_empty() {
             match self.stack.block_on(self.waiting.select_next_some()) {
                 Input::Accepted(Ok(association)) => {
@@ -99,17 +100,18 @@ impl<'a> Server<'a> {
                 }
                 Input::Tick(ticks) => {
                     self.tick()?;
-                    self.waiting.push(next(ticks, Input::Tick));
+                    self.waiting.push(next_tick(ticks));
                 }
-                Input::Interrupt(interrupts) => {
-                    interrupted += 1;
-                    self.interrupt(interrupted);
-                    self.waiting.push(next(interrupts, Input::Interrupt));
+                Input::Interrupt(times, interrupts) => {
+                    interrupted = times;
+                    self.interrupt(times);
+                    end = interrupts.end();
+                    self.waiting.push(next_interrupt(interrupts));
                 }
             }
         }
         self.summary()?;
-        Err(Failure::interrupted())
+        end
     }
 
     fn accept(&self) {
@@ -220,14 +222,20 @@ fn touch(count: &Cell<Count>) {
     count.set(so_far);
 }
 
-/// The next item of a channel, together with the channel.
-fn next<'a>(
-    mut channel: UnboundedReceiver<()>,
-    input: fn(UnboundedReceiver<()>) -> Input,
-) -> LocalBoxFuture<'a, Input> {
+/// The next tick, together with those that follow it.
+fn next_tick<'a>(mut ticks: UnboundedReceiver<()>) -> LocalBoxFuture<'a, Input> {
     let next = async move {
-        channel.select_next_some().await;
-        input(channel)
+        ticks.select_next_some().await;
+        Input::Tick(ticks)
+    };
+    next.boxed_local()
+}
+
+/// The next request to end, together with those that follow it.
+fn next_interrupt<'a>(mut interrupts: Interrupts) -> LocalBoxFuture<'a, Input> {
+    let next = async move {
+        let times = interrupts.select_next_some().await;
+        Input::Interrupt(times, interrupts)
     };
     next.boxed_local()
 }

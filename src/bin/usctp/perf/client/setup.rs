@@ -78,12 +78,8 @@ impl<'a> Client<'a> {
         loop {
             match block_on(select(waiting.next(), self.interrupts.next())) {
                 Either::Left((closed, _)) => return Ok(closed),
-                Either::Right((Some(()), _)) => {
-                    self.interrupted += 1;
-                    if self.interrupted > 1 {
-                        return Err(Failure::interrupted());
-                    }
-                }
+                Either::Right((Some(times), _)) if times > 1 => return Err(Failure::interrupted()),
+                Either::Right((Some(_), _)) => {}
                 Either::Right((None, _)) => return Ok(block_on(waiting.next())),
             }
         }
