@@ -40,8 +40,8 @@ pub(crate) mod wait;
 pub(crate) struct Driver {
     links: Links,
     endpoints: RwLock<HashMap<u16, Arc<SharedEndpoint>>>,
-    /// Counts changes of the set of ports that packets are wanted for.
-    wanted: AtomicU64,
+    /// Held while the kernel is told which ports are wanted.
+    filtering: Mutex<()>,
     /// Whether packets for all ports are wanted.
     is_responder: AtomicBool,
     schedule: Mutex<Schedule>,
@@ -72,7 +72,7 @@ impl Driver {
         Ok(Self {
             links,
             endpoints: RwLock::default(),
-            wanted: AtomicU64::new(0),
+            filtering: Mutex::default(),
             is_responder: AtomicBool::new(false),
             schedule: Mutex::default(),
             lead: Lead::new(),
@@ -261,7 +261,6 @@ impl Driver {
     fn write_endpoints(
         &self,
     ) -> std::sync::RwLockWriteGuard<'_, HashMap<u16, Arc<SharedEndpoint>>> {
-        self.wanted.fetch_add(1, Ordering::SeqCst);
         self.endpoints.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -269,16 +268,12 @@ impl Driver {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the kernel which ports are wanted. Without a lock: whoever was overtaken by a change does it again.
+    /// Tells the kernel which ports are wanted. They are collected under the same lock that they are told under: so what the
+    /// kernel is told last holds every change that was made before.
     fn filter(&self) -> Result<(), LinkError> {
-        loop {
-            let version = self.wanted.load(Ordering::SeqCst);
-            let ports: Vec<u16> = self.endpoints().iter().map(|endpoint| endpoint.port()).collect();
-            self.links.accept_ports(&ports, self.is_responder.load(Ordering::SeqCst))?;
-            if self.wanted.load(Ordering::SeqCst) == version {
-                return Ok(());
-            }
-        }
+        let _filtering = self.filtering.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports: Vec<u16> = self.endpoints().iter().map(|endpoint| endpoint.port()).collect();
+        self.links.accept_ports(&ports, self.is_responder.load(Ordering::SeqCst))
     }
 }
 

@@ -195,7 +195,6 @@ impl Turn {
         if self.strangers.claim_role(now) {
             tracing::debug!("this process answers packets out of the blue");
             driver.is_responder.store(true, Ordering::SeqCst);
-            driver.wanted.fetch_add(1, Ordering::SeqCst);
             if let Err(error) = driver.filter() {
                 tracing::debug!(%error, "packets for other ports are not heard");
             }
