@@ -68,7 +68,7 @@ impl Association {
 
     /// Its local addresses: those that the socket was bound to when it began; none once it is forgotten.
     pub fn local_addresses(&self) -> Vec<IpAddr> {
-        self.endpoint.look(|inner| inner.addresses_of(self.id).to_vec())
+        self.endpoint.look(Vec::new(), |inner| inner.addresses_of(self.id).to_vec())
     }
 
     /// How many streams there are to send on.
@@ -200,7 +200,7 @@ impl Association {
 
     /// How many events were dropped because they were not taken.
     pub fn events_lost(&self) -> u64 {
-        self.endpoint.look(|inner| inner.slot(self.id).map_or(0, |slot| slot.events.lost()))
+        self.endpoint.look(0, |inner| inner.slot(self.id).map_or(0, |slot| slot.events.lost()))
     }
 
     /// Closes gracefully (RFC 9260, section 9.2) and waits until everything sent was delivered and the peer has agreed.
@@ -245,7 +245,11 @@ impl Association {
     /// Ends it at once: messages on the way both ways are lost, and the peer is told `reason`.
     pub fn abort(&self, reason: impl Into<Bytes>) {
         let reason = reason.into();
-        self.endpoint.with(|inner, now| inner.abort(now, self.id, reason));
+        // In a forked child it does nothing.
+        let _ = self.endpoint.with(|inner, now| {
+            inner.abort(now, self.id, reason);
+            Ok(())
+        });
     }
 
     /// Makes an address of the peer the one that messages are sent to.
@@ -311,7 +315,10 @@ impl Association {
     /// # Errors
     /// [`Error::NoSuchPath`] if it is no address of the peer; [`Error::Closed`] if the association is forgotten.
     pub fn path_settings(&self, peer: IpAddr) -> Result<PathSettings, Error> {
-        self.look(Err(Error::Closed), |association| Ok(association.path_settings(peer)?))
+        self.endpoint.with(|inner, _| {
+            let (association, _) = inner.association(self.id).ok_or(Error::Closed)?;
+            Ok(association.path_settings(peer)?)
+        })
     }
 
     /// Sets the parameters of an address of the peer: HEARTBEATs, thresholds of failures, bounds of the retransmission
@@ -373,7 +380,8 @@ impl Association {
     }
 
     fn look<T>(&self, gone: T, look: impl FnOnce(&usctp_assoc::Association) -> T) -> T {
-        self.endpoint.look(|inner| inner.view(self.id).map_or(gone, look))
+        let found = self.endpoint.look(None, |inner| inner.view(self.id).map(look));
+        found.unwrap_or(gone)
     }
 
     fn sending(&self, message: Message) -> Wait<'_, impl Attempt<()>> {

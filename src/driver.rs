@@ -23,6 +23,7 @@ use self::turn::Turn;
 use crate::address::{self, HostAddress};
 use crate::error::{BadLocalAddress, Error};
 use crate::link::{self, LinkError, Links};
+use crate::origin::Origin;
 
 pub(crate) mod endpoint;
 mod host;
@@ -39,6 +40,7 @@ pub(crate) mod wait;
 #[derive(Debug)]
 pub(crate) struct Driver {
     links: Links,
+    origin: Origin,
     endpoints: RwLock<HashMap<u16, Arc<SharedEndpoint>>>,
     /// Held while the kernel is told which ports are wanted.
     filtering: Mutex<()>,
@@ -71,6 +73,7 @@ impl Driver {
         let strangers = Strangers::new(hears_ip(&links), links.udp_port(), Instant::now());
         Ok(Self {
             links,
+            origin: Origin::here(),
             endpoints: RwLock::default(),
             filtering: Mutex::default(),
             is_responder: AtomicBool::new(false),
@@ -87,6 +90,16 @@ impl Driver {
 
     pub(crate) fn links(&self) -> &Links {
         &self.links
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// # Errors
+    /// [`Error::Forked`] in a child of the process that opened the stack.
+    pub(crate) fn check_here(&self) -> Result<(), Error> {
+        self.origin.check()
     }
 
     /// Whether there are raw links.
@@ -222,6 +235,11 @@ impl Driver {
         self.closing.get().is_some()
     }
 
+    /// Whether threads of this process may still read the links.
+    fn is_served(&self) -> bool {
+        !self.is_closing() && self.origin.is_here()
+    }
+
     /// The thread that leads has failed: nothing more is asked of the protocol, and whoever waits is told.
     fn fail(&self, failure: &thread::Result<io::Result<()>>) {
         tracing::error!(?failure, "serving the links failed");
@@ -308,7 +326,8 @@ impl<'a> IoThread<'a> {
 
     fn run(&mut self) -> io::Result<()> {
         let mut duty = Duty::Lead;
-        while !self.is_over() {
+        // A waker may do anything, even fork; then the parent goes on.
+        while self.driver.origin.is_here() && !self.is_over() {
             duty = match duty {
                 Duty::Lead => self.lead()?,
                 Duty::HelpOut => self.help_out()?,

@@ -52,6 +52,12 @@ pub enum Error {
     /// The socket, or the stack it belongs to, was closed.
     #[error("the socket was closed")]
     StackClosed,
+    /// The stack was opened by another process, of which this one is a forked child: only its copies of the handles are here,
+    /// and using or dropping them does nothing. The child can open a stack of its own.
+    #[error(
+        "the stack belongs to the process that this one was forked from: open another one here"
+    )]
+    Forked,
     /// The time given for the call has passed. What was waited for may still happen.
     #[error("timed out")]
     TimedOut,

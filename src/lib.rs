@@ -34,6 +34,7 @@ mod error;
 #[doc(hidden)]
 pub mod lab;
 pub mod link;
+mod origin;
 pub mod port;
 mod socket;
 mod stack;

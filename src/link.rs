@@ -34,6 +34,7 @@ mod watch;
 
 pub use error::LinkError;
 pub use room::LinkBuffers;
+pub(crate) use sys::wiped_on_fork;
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,7 +43,7 @@ impl Socket {
     /// The local addresses it is bound to: those that INIT and INIT ACK list, and IPv6 link-local ones, which neighbours
     /// know without being told.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        self.endpoint.look(|inner| inner.addresses().to_vec())
+        self.endpoint.look(Vec::new(), |inner| inner.addresses().to_vec())
     }
 
     /// Binds more addresses (RFC 6458, section 9.1, `SCTP_BINDX_ADD_ADDR`): all of them or none.
@@ -73,7 +73,7 @@ impl Socket {
 
     /// What became of the packets for this port.
     pub fn counters(&self) -> Counters {
-        self.endpoint.look(|inner| *inner.counters())
+        self.endpoint.look(Counters::default(), |inner| *inner.counters())
     }
 
     /// Begins to answer peers that want an association. At most 1,024 wait to be accepted; then peers are refused.
@@ -149,7 +149,7 @@ impl Socket {
         peers: &[SocketAddr],
         mut options: ConnectOptions,
     ) -> Result<Connecting, Error> {
-        options.advertise = self.endpoint.advertise(peers, options.advertise);
+        options.advertise = self.endpoint.advertise(peers, options.advertise)?;
         let id = self.endpoint.with(|inner, now| {
             inner.check_open()?;
             let id = inner.endpoint().connectx(now, peers, options)?;

@@ -37,6 +37,9 @@ const DRAWS: u32 = 64;
 ///
 /// A process may have many. Dropping it closes every association gracefully, within the
 /// [linger](Builder::linger), then by ABORT; the drop waits for that, for the thread and for the descriptors.
+///
+/// It belongs to the process that opened it. In a forked child every call that can fail says [`Error::Forked`], looks find
+/// nothing, and dropping it, its sockets or its associations does nothing to the parent's; the child may open its own.
 #[derive(Debug)]
 pub struct Stack {
     driver: Arc<Driver>,
@@ -120,6 +123,7 @@ impl Stack {
         addresses: &[IpAddr],
         mut options: Options,
     ) -> Result<Socket, Error> {
+        self.driver.check_here()?;
         let bound = self.driver.check_bindable(addresses)?;
         if options.udp_port.is_none() && !self.carriers.raw {
             options.udp_port = Some(self.carriers.udp_peer);
@@ -139,8 +143,7 @@ impl Stack {
             endpoint.set_unlisted(address::inner_of(&host));
         }
         endpoint.share_budget(&self.memory);
-        let driver = Arc::downgrade(&self.driver);
-        let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, driver);
+        let endpoint = SharedEndpoint::new(endpoint, bound, shutdown_guard, lease, &self.driver);
         let endpoint = Arc::new(endpoint);
         self.driver.insert(Arc::clone(&endpoint))?;
         // What changed since the addresses were asked for.
@@ -161,6 +164,7 @@ impl Stack {
         peers: &[SocketAddr],
         options: Options,
     ) -> Result<Socket, Error> {
+        self.driver.check_here()?;
         if peers.is_empty() {
             return Err(ConnectError::Empty.into());
         }
@@ -209,6 +213,11 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        if self.driver.check_here().is_err() {
+            // What is here is a copy: the associations are the parent's, and its thread did not come along.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.driver.close(self.linger);
         if let Some(thread) = self.thread.take()
             // A waker may run anything, even this, and the I/O thread cannot wait for itself.

@@ -18,6 +18,7 @@ use super::wait::{Queue, Token};
 use crate::address::{self, HostAddress, Scope};
 use crate::error::{BadLocalAddress, Error};
 use crate::link::Links;
+use crate::origin::Origin;
 use crate::port::Port;
 
 mod inner;
@@ -33,6 +34,8 @@ pub(crate) struct SharedEndpoint {
     accepted: RwLock<Vec<IpAddr>>,
     is_bound_to_all: bool,
     shutdown_guard: Duration,
+    /// The process that may use it.
+    origin: Origin,
     /// Gone once the stack was dropped; so handles that outlive it keep no descriptor open.
     driver: Weak<Driver>,
     inner: Mutex<Inner>,
@@ -48,14 +51,15 @@ impl SharedEndpoint {
         bound: Vec<IpAddr>,
         shutdown_guard: Duration,
         lease: Vec<Port>,
-        driver: Weak<Driver>,
+        driver: &Arc<Driver>,
     ) -> Self {
         Self {
             port: endpoint.port(),
             is_bound_to_all: bound.is_empty(),
             accepted: RwLock::new(bound),
             shutdown_guard,
-            driver,
+            origin: driver.origin(),
+            driver: Arc::downgrade(driver),
             inner: Mutex::new(Inner::new(endpoint, lease)),
             outgoing: Outgoing::default(),
             sources: Mutex::default(),
@@ -76,12 +80,13 @@ impl SharedEndpoint {
     /// Binds more addresses: all of them or none.
     ///
     /// # Errors
-    /// [`Error::BadLocalAddress`], [`Error::StackClosed`].
+    /// [`Error::BadLocalAddress`], [`Error::StackClosed`], [`Error::Forked`].
     pub(crate) fn bind_more(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.origin.check()?;
         let driver = self.driver().ok_or(Error::StackClosed)?;
         self.check_unbounded(addresses)?;
         driver.check_bindable(addresses)?;
-        self.with(|inner, _| {
+        self.act(|inner, _| {
             inner.check_open()?;
             let mut accepted = self.accepted.write().unwrap_or_else(PoisonError::into_inner);
             inner.bind_more(addresses)?;
@@ -98,7 +103,7 @@ impl SharedEndpoint {
     /// Unbinds addresses: all of them or none.
     ///
     /// # Errors
-    /// [`Error::BadLocalAddress`], [`Error::StackClosed`].
+    /// [`Error::BadLocalAddress`], [`Error::StackClosed`], [`Error::Forked`].
     pub(crate) fn unbind(&self, addresses: &[IpAddr]) -> Result<(), Error> {
         self.check_unbounded(addresses)?;
         self.with(|inner, _| {
@@ -111,7 +116,7 @@ impl SharedEndpoint {
     pub(crate) fn host_changed(&self, host: &[HostAddress], all: &[IpAddr], lost: &[IpAddr]) {
         self.lock_sources().forget_all();
         self.lock_link_mtus().forget_all();
-        self.with(|inner, _| {
+        self.act(|inner, _| {
             let endpoint = inner.endpoint();
             endpoint.set_host_addresses(host.iter().map(|own| (own.address, own.interface)));
             if self.is_bound_to_all {
@@ -123,10 +128,18 @@ impl SharedEndpoint {
     }
 
     /// What is to be told to these peers: with those addresses that are told only to peers that they lead to, where they do.
-    pub(crate) fn advertise(&self, peers: &[SocketAddr], chosen: Advertise) -> Advertise {
-        let unlisted = self.look(|inner| inner.unlisted().to_vec());
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub(crate) fn advertise(
+        &self,
+        peers: &[SocketAddr],
+        chosen: Advertise,
+    ) -> Result<Advertise, Error> {
+        self.origin.check()?;
+        let unlisted = self.peek(|inner| inner.unlisted().to_vec());
         if unlisted.is_empty() || chosen != Advertise::Bound {
-            return chosen;
+            return Ok(chosen);
         }
         let source = |peer: &SocketAddr| {
             let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
@@ -134,21 +147,21 @@ impl SharedEndpoint {
         };
         let used: Vec<IpAddr> = peers.iter().filter_map(source).collect();
         if !unlisted.iter().any(|own| used.contains(own)) {
-            return chosen;
+            return Ok(chosen);
         }
         let is_told = |own: &IpAddr| !unlisted.contains(own) || used.contains(own);
-        let told = self.look(|inner| inner.addresses().iter().copied().filter(is_told).collect());
-        Advertise::Explicit(told)
+        let told = self.peek(|inner| inner.addresses().iter().copied().filter(is_told).collect());
+        Ok(Advertise::Explicit(told))
     }
 
     /// The host has got addresses; what it has now is looked at later.
     pub(crate) fn host_gained(&self, addresses: &[(IpAddr, u32)]) {
-        self.with(|inner, _| inner.endpoint().add_host_addresses(addresses.iter().copied()));
+        self.act(|inner, _| inner.endpoint().add_host_addresses(addresses.iter().copied()));
     }
 
     /// Whether a packet of this endpoint, meant for a peer elsewhere, came back to this host.
     pub(crate) fn has_sent_astray(&self, datagram: &Datagram) -> bool {
-        self.look(|inner| inner.has_sent_astray(datagram))
+        self.peek(|inner| inner.has_sent_astray(datagram))
     }
 
     fn check_unbounded(&self, addresses: &[IpAddr]) -> Result<(), Error> {
@@ -174,9 +187,33 @@ impl SharedEndpoint {
         &self.driver
     }
 
-    /// One input, or a look, under the lock; then all that follows from it: packets are sent and waiters woken
-    /// when the lock is no longer held.
-    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+    /// One input of the application under the lock; then all that follows from it: packets are sent and waiters woken when
+    /// the lock is no longer held.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]; those of the input.
+    pub(crate) fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Inner, Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.origin.check()?;
+        self.act(act)
+    }
+
+    /// A look of the application under the lock, which changes nothing; a forked child sees what is left when all is
+    /// `gone`.
+    pub(crate) fn look<T>(&self, gone: T, look: impl FnOnce(&Inner) -> T) -> T {
+        if self.is_here() { self.peek(look) } else { gone }
+    }
+
+    /// Whether the process is the one that opened the stack: a forked child must take no lock, since the thread that held
+    /// it may be missing there.
+    pub(super) fn is_here(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// Any input.
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut Inner, Instant) -> T) -> T {
         if self.outgoing.is_full() {
             self.make_room();
         }
@@ -192,34 +229,37 @@ impl SharedEndpoint {
         value
     }
 
-    /// A look under the lock, which changes nothing.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
+    fn peek<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
         look(&self.lock())
     }
 
     /// Takes a message of an association if there is one: without a look at the clock, and with nothing to follow unless
     /// it opens the window. So messages that are held stay so.
+    /// A forked child finds none.
     pub(crate) fn recv(&self, id: AssociationId) -> Option<Received> {
+        if !self.is_here() {
+            return None;
+        }
         let (message, opens_window) = self.lock().recv(id)?;
         if opens_window {
-            self.with(|_, _| ());
+            self.act(|_, _| ());
         }
         Some(message)
     }
 
     /// Packets that arrived for this endpoint; whether there were more INITs among them than it answers.
     pub(crate) fn receive(&self, datagrams: impl Iterator<Item = Datagram>) -> bool {
-        self.with(|inner, now| inner.receive(now, datagrams))
+        self.act(|inner, now| inner.receive(now, datagrams))
     }
 
     /// What the network says about packets of this endpoint.
     pub(crate) fn notice(&self, notices: impl Iterator<Item = PathNotice>) {
-        self.with(|inner, now| notices.for_each(|notice| inner.notice(now, notice)));
+        self.act(|inner, now| notices.for_each(|notice| inner.notice(now, notice)));
     }
 
     /// The deadline this endpoint entered has come, or another thread leaves it to the I/O thread to send.
     pub(crate) fn time_out(&self) {
-        self.with(Inner::time_out);
+        self.act(Inner::time_out);
         if let Some(driver) = self.driver() {
             self.send(&driver);
         }
@@ -227,6 +267,9 @@ impl SharedEndpoint {
 
     /// Forgets a waiter that was dropped.
     pub(crate) fn forget_waiter(&self, queue: Queue, token: Token) {
+        if !self.is_here() {
+            return;
+        }
         let mut inner = self.lock();
         let removed = inner.waiters(queue).and_then(|waiters| waiters.remove(token));
         drop(inner);
@@ -235,27 +278,37 @@ impl SharedEndpoint {
 
     /// The handle of an association is gone: it is closed gracefully within the shutdown guard.
     pub(crate) fn forsake(&self, id: AssociationId) {
-        self.with(|inner, now| inner.forsake(now, id, self.shutdown_guard));
+        if self.is_here() {
+            self.act(|inner, now| inner.forsake(now, id, self.shutdown_guard));
+        }
     }
 
     /// Ends an association at once and forgets it.
     pub(crate) fn cancel(&self, id: AssociationId) {
-        self.with(|inner, now| inner.cancel(now, id));
+        if self.is_here() {
+            self.act(|inner, now| inner.cancel(now, id));
+        }
     }
 
     /// The socket was dropped: nothing new is accepted, and the endpoint goes when its last association does.
     pub(crate) fn abandon(&self, linger: Duration) {
-        self.with(|inner, now| inner.abandon(now, linger));
+        if self.is_here() {
+            self.act(|inner, now| inner.abandon(now, linger));
+        }
     }
 
     /// Closes every association, and aborts those that have not ended within `linger`.
     pub(crate) fn close(&self, linger: Duration) {
-        self.with(|inner, now| inner.close_all(now, linger));
+        if self.is_here() {
+            self.act(|inner, now| inner.close_all(now, linger));
+        }
     }
 
     /// Ends whatever is left, at once, and gives the port back.
     pub(crate) fn end(&self) {
-        self.with(Inner::end);
+        if self.is_here() {
+            self.act(Inner::end);
+        }
     }
 
     /// The I/O thread has failed: nothing more is asked of the protocol, and whoever waits is told.
@@ -294,7 +347,7 @@ impl SharedEndpoint {
             }
             let way = (set, destination, zone);
             let ask = || {
-                let allowed = self.look(|inner| inner.address_set(set).to_vec());
+                let allowed = self.peek(|inner| inner.address_set(set).to_vec());
                 address::source_in_zone(destination, zone, &allowed)
             };
             transmit.source = match last {
@@ -317,7 +370,7 @@ impl SharedEndpoint {
         let peers = |inner: &Inner| -> Vec<IpAddr> {
             inner.view(id).into_iter().flat_map(Association::paths).map(|path| path.peer).collect()
         };
-        let (peers, now) = (self.look(peers), Instant::now());
+        let (peers, now) = (self.peek(peers), Instant::now());
         let mut known = self.lock_link_mtus().take_out();
         // A neighbour's link-local address means nothing without its zone, and discovery finds what its link takes.
         let far = peers.into_iter().filter(|peer| Scope::of(*peer) != Scope::LinkLocal);
@@ -330,7 +383,7 @@ impl SharedEndpoint {
             })
             .collect();
         self.lock_link_mtus().put_back(known);
-        self.with(|inner, now| {
+        self.act(|inner, now| {
             let Some((association, _)) = inner.association(id) else { return };
             links.iter().for_each(|(peer, mtu)| association.learn_link_mtu(now, *peer, *mtu));
         });

@@ -225,12 +225,12 @@ impl Waiter {
 
     /// Leads until it is woken or its time is over; false if another thread has the lead.
     fn lead(self: &Arc<Self>, driver: &Driver, deadline: Option<Instant>) -> bool {
-        if driver.is_closing() || !driver.lead.take(self) {
+        if !driver.is_served() || !driver.lead.take(self) {
             return false;
         }
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let mut turn = driver.lock_turn();
-        while !self.is_woken() && !driver.is_closing() && !is_over() {
+        while !self.is_woken() && driver.is_served() && !is_over() {
             turn.take_for_waiter(driver, self, deadline);
         }
         drop(turn);

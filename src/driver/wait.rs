@@ -132,7 +132,10 @@ pub(crate) fn attempt_or_register<T, F>(
 where
     F: FnMut(&mut Inner, Instant) -> Poll<Result<T, Error>>,
 {
-    let (result, _renewed) = endpoint.with(|inner, now| {
+    if !endpoint.is_here() {
+        return Poll::Ready(Err(Error::Forked));
+    }
+    let (result, _renewed) = endpoint.act(|inner, now| {
         let result = attempt(inner, now);
         if result.is_ready() {
             return (result, None);

@@ -17,6 +17,9 @@ use self::control::{
 };
 
 mod control;
+mod fork;
+
+pub(crate) use self::fork::wiped_on_fork;
 
 /// Packets that one system call receives or sends at most.
 pub(super) const BATCH: usize = 64;
