@@ -16,6 +16,7 @@ use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::slot::Phase;
 use crate::driver::wait::{Attempt, Interest, Queue, Wait};
 use crate::error::Error;
+use crate::item::Item;
 
 /// An association with a peer (RFC 9260, section 1.3): messages both ways, over all paths that the two hosts have.
 ///
@@ -165,10 +166,42 @@ impl Association {
         self.receiving()
     }
 
+    /// Takes the next of what came, message or event, in the order in which they came; waits for one.
+    ///
+    /// So a restart of the peer stands between the messages that it separates. What [`recv`](Self::recv) or
+    /// [`next_event`](Self::next_event) took before does not come again: they are for those who want one kind.
+    ///
+    /// # Errors
+    /// After [`Item::Ended`]: [`Error::Closed`] or [`Error::Lost`]. [`Error::StackClosed`].
+    pub fn next(&self) -> Result<Item, Error> {
+        self.taking().block(None)
+    }
+
+    /// As [`next`](Self::next), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// As for `next`, and [`Error::TimedOut`].
+    pub fn next_timeout(&self, timeout: Duration) -> Result<Item, Error> {
+        self.taking().block(Some(timeout))
+    }
+
+    /// As [`next`](Self::next), without waiting.
+    ///
+    /// # Errors
+    /// As for `next`, and [`Error::WouldBlock`].
+    pub fn try_next(&self) -> Result<Item, Error> {
+        self.taking().now()
+    }
+
+    /// As [`next`](Self::next), as a future. Dropping it loses nothing.
+    pub fn next_async(&self) -> impl Future<Output = Result<Item, Error>> + Send + '_ {
+        self.taking()
+    }
+
     /// Takes the next event; waits for one.
     ///
-    /// Events need not be taken: [`Event::Readable`], [`Event::Writable`], [`Event::SenderDry`] and [`Event::Restart`]
-    /// stand in the queue once, and of the kinds that can come in any number the oldest give way
+    /// Events need not be taken: [`Event::Readable`], [`Event::Writable`] and [`Event::SenderDry`]
+    /// stand in the queue once, [`Event::Restart`] once between two messages, and of the kinds that can come in any number the oldest give way
     /// (see [`events_lost`](Self::events_lost)).
     ///
     /// # Errors
@@ -429,6 +462,15 @@ impl Association {
                 Phase::Lost(reason) => Poll::Ready(open.and(Err(Error::Lost(reason.clone())))),
                 Phase::Opening | Phase::Up => Poll::Pending,
             }
+        })
+    }
+
+    fn taking(&self) -> Wait<'_, impl Attempt<Item>> {
+        let id = self.id;
+        self.wait(Interest::READ.and(Interest::EVENT), move |inner, _| match inner.next_item(id) {
+            Ok(Some(item)) => Poll::Ready(Ok(item)),
+            Ok(None) => Poll::Pending,
+            Err(end) => Poll::Ready(Err(end)),
         })
     }
 

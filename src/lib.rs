@@ -30,6 +30,7 @@ mod association;
 pub mod capture;
 mod driver;
 mod error;
+mod item;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod lab;
@@ -54,6 +55,7 @@ pub use usctp_chunk::{CauseCode, Ppid, StreamId, VerificationTag};
 
 pub use self::association::Association;
 pub use self::error::{BadLocalAddress, Error};
+pub use self::item::{Arrival, Item};
 pub use self::link::{LinkBuffers, LinkCounters, LinkError};
 pub use self::socket::{Connecting, Socket};
 pub use self::stack::{Builder, Stack, StackStatistics, UDP_PORT};

@@ -12,6 +12,7 @@ use crate::association::Association;
 use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::wait::{Attempt, Interest, Queue, Wait};
 use crate::error::Error;
+use crate::item::Arrival;
 
 mod connecting;
 
@@ -137,6 +138,41 @@ impl Socket {
         self.accepting()
     }
 
+    /// Takes the next of what came to the socket, new associations among it; waits for something. One loop so serves any
+    /// number of peers.
+    ///
+    /// A peer that wants an association comes first, if the socket listens: it is accepted, and its handle given. Then each
+    /// association whose handle the application holds has its turn, one item at a time as
+    /// [`Association::next`] gives them. Handles that are dropped close their associations, and nothing comes of them any
+    /// more.
+    ///
+    /// # Errors
+    /// [`Error::StackClosed`].
+    pub fn next_any(&self) -> Result<Arrival, Error> {
+        self.taking_any().block(None)
+    }
+
+    /// As [`next_any`](Self::next_any), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// As for `next_any`, and [`Error::TimedOut`].
+    pub fn next_any_timeout(&self, timeout: Duration) -> Result<Arrival, Error> {
+        self.taking_any().block(Some(timeout))
+    }
+
+    /// As [`next_any`](Self::next_any), without waiting.
+    ///
+    /// # Errors
+    /// As for `next_any`, and [`Error::WouldBlock`].
+    pub fn try_next_any(&self) -> Result<Arrival, Error> {
+        self.taking_any().now()
+    }
+
+    /// As [`next_any`](Self::next_any), as a future. Dropping it loses nothing.
+    pub fn next_any_async(&self) -> impl Future<Output = Result<Arrival, Error>> + Send + '_ {
+        self.taking_any()
+    }
+
     /// Opens an association with the peer that has these addresses, tried in their order until one answers.
     ///
     /// It returns at once; the first INIT is on its way then. An IPv6 link-local address needs the zone it belongs to
@@ -178,6 +214,23 @@ impl Socket {
         // The I/O thread aborts at the end of the linger; that it may have ended itself is why there is a bound here.
         let _ = idle.block(Some(self.linger.saturating_add(Duration::from_secs(1))));
         self.endpoint.end();
+    }
+
+    fn taking_any(&self) -> Wait<'_, impl Attempt<Arrival>> {
+        let interest = Interest::ACCEPT.and(Interest::ANY);
+        Wait::new(&self.endpoint, Queue::Endpoint, interest, |inner, _| {
+            if let Err(closed) = inner.check_open() {
+                return Poll::Ready(Err(closed));
+            }
+            if let Some(id) = inner.accept() {
+                let association = Association::new(Arc::clone(&self.endpoint), id);
+                return Poll::Ready(Ok(Arrival::Accepted(association)));
+            }
+            match inner.next_of_any() {
+                Some((id, item)) => Poll::Ready(Ok(Arrival::Item(id, item))),
+                None => Poll::Pending,
+            }
+        })
     }
 
     fn accepting(&self) -> Wait<'_, impl Attempt<Association>> {

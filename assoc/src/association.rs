@@ -12,6 +12,7 @@ use crate::event::{AssociationId, AssociationState, Event, LostReason, Role};
 use crate::message::{Message, Received};
 use crate::outbox;
 use crate::path::{PathId, Paths};
+use crate::recv::Place;
 use crate::reply::{Reply, Way};
 use crate::wire::{AddressSet, Datagram, Transmit};
 
@@ -222,6 +223,11 @@ impl Association {
         self.take_message()
     }
 
+    /// Whether the message that [`recv`](Self::recv) would take came in before the event that has this place.
+    pub fn has_message_before(&self, place: Place) -> bool {
+        self.ctx.inbox.has_message_before(place)
+    }
+
     #[inline]
     pub(crate) fn take_message(&mut self) -> Option<Received> {
         let (message, cost) = self.ctx.inbox.pop()?;
@@ -422,10 +428,11 @@ impl Association {
             tcb.cut_partial_deliveries(&mut self.ctx);
             let lost = tcb.sender.give_back();
             let failed = |message| Event::SendFailed { message, sent: true };
-            self.ctx.events.extend(lost.into_iter().map(failed));
+            self.ctx.tell_all(lost.into_iter().map(failed));
         }
+        let place = self.ctx.inbox.place();
         let Context { outbox, events, .. } = &mut self.ctx;
-        let failed = |message| Event::SendFailed { message, sent: false };
+        let failed = |message| (place, Event::SendFailed { message, sent: false });
         events.extend(outbox.drain().map(failed));
     }
 

@@ -19,7 +19,7 @@ use crate::host::HostAddresses;
 use crate::outbox::Outbox;
 use crate::path::{Heartbeat, Path, PathId, PathState, Paths, Struck};
 use crate::rate::Pace;
-use crate::recv::Inbox;
+use crate::recv::{Inbox, Place};
 use crate::reply::Way;
 use crate::wire::AddressSet;
 
@@ -31,7 +31,7 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     pub(crate) outbox: Outbox,
     pub(crate) inbox: Inbox,
-    pub(crate) events: VecDeque<Event>,
+    pub(crate) events: VecDeque<(Place, Event)>,
     pub(crate) statistics: Statistics,
     /// What peers may make this side hold.
     pub(crate) account: Account,
@@ -156,7 +156,12 @@ impl Context {
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
-        self.events.push_back(event);
+        self.events.push_back((self.inbox.place(), event));
+    }
+
+    pub(crate) fn tell_all(&mut self, events: impl IntoIterator<Item = Event>) {
+        let place = self.inbox.place();
+        self.events.extend(events.into_iter().map(|event| (place, event)));
     }
 
     pub(crate) fn tell_path(&mut self, id: PathId, change: AddressChange) {

@@ -22,7 +22,7 @@ use crate::negotiate::LocalOffer;
 use crate::outbox::Outbox;
 use crate::path::{PathState, Paths};
 use crate::rate::{Pace, RateLimit};
-use crate::recv::Inbox;
+use crate::recv::{Inbox, Place};
 use crate::reply::Reply;
 use crate::wire::{AddressSet, Datagram, PathNotice, Transmit, is_link_local, zone_of};
 
@@ -63,7 +63,7 @@ pub struct Endpoint {
     keys: KeyRing,
     time_wait: TimeWait,
     replies: VecDeque<Reply>,
-    events: VecDeque<(AssociationId, Event)>,
+    events: VecDeque<(AssociationId, Place, Event)>,
     /// Answers to packets that belong to no association (RFC 9260, 8.4).
     strangers: RateLimit,
     inits: RateLimit,
@@ -228,6 +228,12 @@ impl Endpoint {
 
     /// The next thing that an application may want to know.
     pub fn poll_event(&mut self) -> Option<(AssociationId, Event)> {
+        self.poll_event_in_place().map(|(id, _, event)| (id, event))
+    }
+
+    /// The same with where the event stands among the messages of its association: for whoever hands both on in the order in
+    /// which they came, so that a restart stands between the messages that it separates.
+    pub fn poll_event_in_place(&mut self) -> Option<(AssociationId, Place, Event)> {
         self.events.pop_front()
     }
 
@@ -392,9 +398,9 @@ impl Endpoint {
         }
         let events = &mut association.ctx.events;
         if !events.is_empty() {
-            events.iter().for_each(|event| self.counters.connects.note(event));
+            events.iter().for_each(|(_, event)| self.counters.connects.note(event));
             let told = events.drain(..).filter(|_| !released);
-            self.events.extend(told.map(|event| (id, event)));
+            self.events.extend(told.map(|(place, event)| (id, place, event)));
             if events.capacity() > FEW_EVENTS {
                 // As many at once come at the beginning or at the end.
                 *events = VecDeque::new();

@@ -34,5 +34,6 @@ pub use event::*;
 pub use message::*;
 pub use path::{PathCounts, PathSettings, PathState, PathStatus, PmtudState};
 pub use rate::RateLimit;
+pub use recv::Place;
 pub use scope::Scope;
 pub use wire::*;

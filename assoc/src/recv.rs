@@ -18,6 +18,7 @@ use ack::{Ack, Urgency};
 use copies::Copies;
 pub(crate) use copies::Payload;
 pub(crate) use inbox::Inbox;
+pub use inbox::Place;
 use reassembly::Reassembly;
 use tsn_map::Arrival;
 pub(crate) use tsn_map::TsnMap;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use usctp_assoc::{Event, LostReason};
+use usctp_assoc::{Event, LostReason, Place};
 
 use super::wait::{Interest, Waiters};
 use crate::error::Error;
@@ -22,6 +22,10 @@ pub(crate) struct Slot {
     pub(crate) was_up: bool,
     /// Events that the application has not taken.
     pub(crate) events: EventQueue,
+    /// Whether the application was told of its end as of the last item.
+    pub(crate) is_end_taken: bool,
+    /// Its place among those in which something waits to be taken.
+    pub(crate) turn: Option<u64>,
     /// Who waits for something of it.
     pub(crate) waiters: Waiters,
 }
@@ -31,6 +35,8 @@ pub(crate) struct Slot {
 pub(crate) enum Owner {
     /// The application has a handle.
     Handle,
+    /// The application waits for its set-up, or looks on.
+    Attempt,
     /// It waits to be accepted.
     Backlog,
     /// Nobody: it is being closed, and forgotten once it has ended.
@@ -59,6 +65,8 @@ impl Slot {
             phase: Phase::Opening,
             was_up: false,
             events: EventQueue::default(),
+            is_end_taken: false,
+            turn: None,
             waiters: Waiters::default(),
         }
     }
@@ -78,7 +86,7 @@ impl Slot {
     }
 
     /// Takes note of an event, queues it for the application, and collects those who waited for it.
-    pub(crate) fn on_event(&mut self, event: Event, woken: &mut Vec<Waker>) {
+    pub(crate) fn on_event(&mut self, place: Place, event: Event, woken: &mut Vec<Waker>) {
         let mut met = Interest::EVENT;
         match &event {
             Event::CommUp { .. } if self.phase == Phase::Opening => {
@@ -105,7 +113,7 @@ impl Slot {
             _ => {}
         }
         if self.owner != Owner::Nobody {
-            self.events.push(event);
+            self.events.push(place, event);
         }
         self.waiters.take(met, woken);
     }
@@ -113,24 +121,29 @@ impl Slot {
 
 /// A queue of events that no peer can make grow without bound.
 ///
-/// Events that only say "look again" stand in it once. Of those that can come in any number (changes of addresses,
+/// Events that only say "look again" stand in it once, and restarts once between two messages. Of those that can come in any number (changes of addresses,
 /// errors the peer reports), the oldest give way. The ends of an association and messages that could not be
 /// delivered (which the application's own send buffer bounds) are never dropped.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
-    queue: VecDeque<Event>,
+    queue: VecDeque<(Place, Event)>,
     /// How many of them may be dropped.
     droppable: usize,
     /// Which of those that stand in it once do.
     present: u8,
+    /// Where the last restart stands.
+    restart: Option<Place>,
     lost: u64,
 }
 
 impl EventQueue {
     /// Queues an event.
-    pub(crate) fn push(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, place: Place, event: Event) {
         let once = once(&event);
         if self.present & once != 0 {
+            return;
+        }
+        if event == Event::Restart && self.restart.replace(place) == Some(place) {
             return;
         }
         self.present |= once;
@@ -140,17 +153,26 @@ impl EventQueue {
             }
             self.droppable += 1;
         }
-        self.queue.push_back(event);
+        self.queue.push_back((place, event));
     }
 
     /// Takes the oldest event.
     pub(crate) fn pop(&mut self) -> Option<Event> {
-        let event = self.queue.pop_front()?;
+        let (_, event) = self.queue.pop_front()?;
         self.present &= !once(&event);
+        if event == Event::Restart && !self.queue.iter().any(|(_, event)| *event == Event::Restart)
+        {
+            self.restart = None;
+        }
         if is_droppable(&event) {
             self.droppable -= 1;
         }
         Some(event)
+    }
+
+    /// Where the oldest event stands among the messages.
+    pub(crate) fn first_place(&self) -> Option<Place> {
+        self.queue.front().map(|(place, _)| *place)
     }
 
     /// How many events were dropped.
@@ -159,7 +181,7 @@ impl EventQueue {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.queue.iter().position(is_droppable) {
+        if let Some(oldest) = self.queue.iter().position(|(_, event)| is_droppable(event)) {
             self.queue.remove(oldest);
             self.droppable -= 1;
             self.lost += 1;
@@ -173,7 +195,6 @@ fn once(event: &Event) -> u8 {
         Event::Readable => 1,
         Event::Writable => 2,
         Event::SenderDry => 4,
-        Event::Restart => 8,
         _ => 0,
     }
 }
@@ -184,6 +205,7 @@ fn is_droppable(event: &Event) -> bool {
         | Event::CommLost(_)
         | Event::PeerShutdown
         | Event::ShutdownComplete
+        | Event::Restart
         | Event::SendFailed { .. } => false,
         other => once(other) == 0,
     }
@@ -211,11 +233,11 @@ mod tests {
     fn events_that_only_say_look_again_stand_in_the_queue_once_until_they_are_taken() {
         let mut queue = EventQueue::default();
         for _ in 0..3 {
-            queue.push(Event::Readable);
-            queue.push(Event::Writable);
+            queue.push(Place::default(), Event::Readable);
+            queue.push(Place::default(), Event::Writable);
         }
         assert_eq!(queue.pop(), Some(Event::Readable));
-        queue.push(Event::Readable);
+        queue.push(Place::default(), Event::Readable);
         assert_eq!(queue.pop(), Some(Event::Writable));
         assert_eq!(queue.pop(), Some(Event::Readable));
         assert_eq!(queue.pop(), None);
@@ -226,11 +248,11 @@ mod tests {
     fn a_flood_of_changes_drops_the_oldest_changes_and_nothing_else() {
         let mut queue = EventQueue::default();
         let failed = Event::SendFailed { message: Message::new(0, "undelivered"), sent: false };
-        queue.push(failed.clone());
+        queue.push(Place::default(), failed.clone());
         for n in 0..1000 {
-            queue.push(change(n));
+            queue.push(Place::default(), change(n));
         }
-        queue.push(Event::CommLost(LostReason::LocalAbort));
+        queue.push(Place::default(), Event::CommLost(LostReason::LocalAbort));
         assert_eq!(queue.lost(), 1000 - CAPACITY as u64);
         assert_eq!(queue.pop(), Some(failed));
         for n in 1000 - CAPACITY as u32..1000 {
@@ -243,21 +265,21 @@ mod tests {
     #[test]
     fn a_restart_undoes_the_close_of_the_peer_and_nothing_else() {
         let mut slot = Slot::new(Owner::Handle);
-        slot.on_event(up(), &mut Vec::new());
-        slot.on_event(Event::PeerShutdown, &mut Vec::new());
+        slot.on_event(Place::default(), up(), &mut Vec::new());
+        slot.on_event(Place::default(), Event::PeerShutdown, &mut Vec::new());
         assert_eq!(slot.phase, Phase::PeerClosed);
-        slot.on_event(Event::Restart, &mut Vec::new());
+        slot.on_event(Place::default(), Event::Restart, &mut Vec::new());
         assert_eq!(slot.phase, Phase::Up, "there is a peer again to receive from");
-        slot.on_event(Event::ShutdownComplete, &mut Vec::new());
-        slot.on_event(Event::Restart, &mut Vec::new());
+        slot.on_event(Place::default(), Event::ShutdownComplete, &mut Vec::new());
+        slot.on_event(Place::default(), Event::Restart, &mut Vec::new());
         assert_eq!(slot.phase, Phase::Closed);
     }
 
     #[test]
     fn events_of_an_association_nobody_holds_are_not_kept() {
         let mut slot = Slot::new(Owner::Nobody);
-        slot.on_event(change(1), &mut Vec::new());
-        slot.on_event(Event::CommLost(LostReason::SetupTimeout), &mut Vec::new());
+        slot.on_event(Place::default(), change(1), &mut Vec::new());
+        slot.on_event(Place::default(), Event::CommLost(LostReason::SetupTimeout), &mut Vec::new());
         assert_eq!(slot.events.pop(), None);
         assert!(slot.has_ended());
     }

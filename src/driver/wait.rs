@@ -32,6 +32,8 @@ impl Interest {
     pub(crate) const IDLE: Self = Self(32);
     /// The association has come to its end.
     pub(crate) const END: Self = Self(64);
+    /// Something came to some association.
+    pub(crate) const ANY: Self = Self(128);
     /// Whatever it was, it has come to its end.
     pub(crate) const ALL: Self = Self(u8::MAX);
 

@@ -56,7 +56,7 @@ impl Connecting {
     /// If the association was handed over before.
     pub fn detach(mut self) -> Association {
         self.forget_waiter();
-        self.association.take().expect("the association has not been handed over")
+        self.hand_over().expect("the association has not been handed over")
     }
 
     /// Waits for the next event of the attempt: an address tried, left behind or dropped, then CommUp or CommLost.
@@ -98,7 +98,17 @@ impl Connecting {
         let endpoint = self.attempt()?.endpoint();
         Wait::new(endpoint, Queue::Association(self.id), Interest::SETTLED, settled)
             .block(timeout)?;
-        self.association.take().ok_or(Error::Closed)
+        self.hand_over().ok_or(Error::Closed)
+    }
+
+    fn hand_over(&mut self) -> Option<Association> {
+        let association = self.association.take()?;
+        // In a forked child the handle says whose it is.
+        let _ = association.endpoint().with(|inner, _| {
+            inner.handed_over(self.id);
+            Ok(())
+        });
+        Some(association)
     }
 
     fn forget_waiter(&mut self) {
@@ -127,7 +137,7 @@ impl Future for Connecting {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 this.forget_waiter();
-                Poll::Ready(this.association.take().ok_or(Error::Closed))
+                Poll::Ready(this.hand_over().ok_or(Error::Closed))
             }
         }
     }

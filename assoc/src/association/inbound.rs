@@ -329,7 +329,7 @@ impl Association {
     pub(super) fn reject_streams(&mut self, negotiated: Negotiated) {
         let beyond = self.ctx.outbox.take_beyond(negotiated.outbound_streams);
         let failed = |message| Event::SendFailed { message, sent: false };
-        self.ctx.events.extend(beyond.into_iter().map(failed));
+        self.ctx.tell_all(beyond.into_iter().map(failed));
     }
 }
 

@@ -283,7 +283,7 @@ fn renew(now: Instant, first: PathId, paths: &mut Paths) -> Vec<(PathId, PathSta
 /// What was sent to a peer that is gone is given back to the application, and the streams begin anew.
 fn give_back(tcb: &mut Tcb, ctx: &mut Context) {
     let lost = tcb.sender.give_back();
-    ctx.events.extend(lost.into_iter().map(|message| Event::SendFailed { message, sent: true }));
+    ctx.tell_all(lost.into_iter().map(|message| Event::SendFailed { message, sent: true }));
     ctx.outbox.restart();
     for path in ctx.paths.iter_mut() {
         path.forget_flight();

@@ -133,7 +133,7 @@ impl Tcb {
         }
         self.drive_pmtud(now, ctx);
         // Told once for all packets in a row: a burst of them leaves one event, and needs no longer queue.
-        if ctx.inbox.take_news() && !matches!(ctx.events.back(), Some(Event::Readable)) {
+        if ctx.inbox.take_news() && !matches!(ctx.events.back(), Some((_, Event::Readable))) {
             ctx.tell(Event::Readable);
         }
     }

@@ -110,7 +110,7 @@ impl Endpoint {
         if let Some(recovery) = options.recovery {
             ctx.set_recovery(recovery);
         }
-        ctx.events.extend(again);
+        ctx.tell_all(again);
         tracing::debug!(association = %id, ?addresses, port, "association begins");
         self.table.insert(Association::connecting(ctx, setup));
         self.table.touch(id);

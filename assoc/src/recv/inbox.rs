@@ -13,13 +13,23 @@ pub(crate) struct Inbox {
     bytes: usize,
     /// Whether something came in since the application was last told.
     news: bool,
+    /// The number of the next message that comes in.
+    next: u32,
 }
+
+/// Where an event stands among the messages of its association: behind those that came in before it was told.
+///
+/// [`Association::has_message_before`](crate::Association::has_message_before) compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place(u32);
 
 #[derive(Debug)]
 struct Waiting {
     message: Received,
     /// Bytes of memory that it alone keeps from being used again.
     cost: u32,
+    /// Its number among all that came in; numbers of those that were cut out are missing.
+    number: u32,
 }
 
 impl Inbox {
@@ -29,14 +39,27 @@ impl Inbox {
         let cost = memory + ENTRY;
         self.bytes += cost;
         // A message is smaller than the receive buffer, which is at most 2^30 bytes.
-        self.messages.push_back(Waiting { message, cost: cost as u32 });
+        self.messages.push_back(Waiting { message, cost: cost as u32, number: self.next });
+        self.next = self.next.wrapping_add(1);
         self.news = true;
+    }
+
+    /// The place behind all messages that have come in.
+    pub(crate) fn place(&self) -> Place {
+        Place(self.next)
+    }
+
+    /// Whether the next message came in before what has this place.
+    pub(crate) fn has_message_before(&self, place: Place) -> bool {
+        // Numbers begin anew after 2^32 messages, far more than can wait.
+        let before = |first: &Waiting| (first.number.wrapping_sub(place.0) as i32) < 0;
+        self.messages.front().is_some_and(before)
     }
 
     /// The next message, and how many bytes less are held without it.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Received, usize)> {
-        let Waiting { message, cost } = self.messages.pop_front()?;
+        let Waiting { message, cost, .. } = self.messages.pop_front()?;
         self.bytes -= cost as usize;
         if self.messages.is_empty() {
             self.shrink();
@@ -57,7 +80,7 @@ impl Inbox {
         let whole = |Waiting { message, .. }: &Waiting| message.stream == stream && !message.more;
         let behind = self.messages.iter().rposition(whole).map_or(0, |at| at + 1);
         let mut at = 0;
-        self.messages.retain(|Waiting { message, cost }| {
+        self.messages.retain(|Waiting { message, cost, .. }| {
             at += 1;
             let part = at > behind && message.stream == stream;
             self.bytes -= if part { *cost as usize } else { 0 };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use usctp_assoc::{
     AddressSet, Association, AssociationId, AssociationState, Counters, Datagram, Endpoint, Event,
-    Message, PathNotice, Received, SendError,
+    Message, PathNotice, Place, Received, SendError,
 };
 
 use crate::driver::outgoing::{Batch, Outgoing};
@@ -16,7 +16,10 @@ use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::{BadLocalAddress, Error};
 use crate::port::Port;
 
+use self::items::Turns;
+
 mod ending;
+mod items;
 
 /// Where the type of the first chunk stands in a packet, and two types (RFC 9260, sections 3.1 and 3.2).
 const FIRST_CHUNK: usize = 12;
@@ -49,6 +52,7 @@ pub(crate) struct Inner {
     /// Associations that were established just now.
     established: Vec<AssociationId>,
     woken: Vec<Waker>,
+    turns: Turns,
     /// The deadline that the thread that leads knows of.
     entered: Option<Instant>,
     /// The hold on the port.
@@ -106,6 +110,7 @@ impl Inner {
             hold: Hold::default(),
             established: Vec::new(),
             woken: Vec::new(),
+            turns: Turns::default(),
             entered: None,
             lease,
         }
@@ -291,7 +296,15 @@ impl Inner {
 
     /// Makes room for an association that the application has just opened.
     pub(crate) fn opened(&mut self, id: AssociationId) {
-        self.slots.insert(id, Slot::new(Owner::Handle));
+        self.slots.insert(id, Slot::new(Owner::Attempt));
+    }
+
+    /// The application has the handle of an association that it opened.
+    pub(crate) fn handed_over(&mut self, id: AssociationId) {
+        if let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.owner == Owner::Attempt) {
+            slot.owner = Owner::Handle;
+        }
+        self.enter_turn(id);
     }
 
     /// Whether the socket can still be used.
@@ -330,6 +343,7 @@ impl Inner {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.owner = Owner::Handle;
         }
+        self.enter_turn(id);
         self.refuse_or_answer();
         Some(id)
     }
@@ -352,6 +366,7 @@ impl Inner {
     fn release(&mut self, now: Instant, id: AssociationId) {
         if let Some(mut slot) = self.slots.remove(&id) {
             slot.waiters.take(Interest::ALL, &mut self.woken);
+            self.turns.leave(&slot);
             self.endpoint.release(now, id);
         }
     }
@@ -363,8 +378,8 @@ impl Inner {
                 self.batch.transmits.push(transmit);
             }
             let mut has_acted = false;
-            while let Some((id, event)) = self.endpoint.poll_event() {
-                has_acted |= self.on_event(now, id, event);
+            while let Some((id, place, event)) = self.endpoint.poll_event_in_place() {
+                has_acted |= self.on_event(now, id, place, event);
             }
             if !has_acted {
                 return;
@@ -373,7 +388,7 @@ impl Inner {
     }
 
     /// Takes note of an event; says whether it led to an input of our own.
-    fn on_event(&mut self, now: Instant, id: AssociationId, event: Event) -> bool {
+    fn on_event(&mut self, now: Instant, id: AssociationId, place: Place, event: Event) -> bool {
         tracing::debug!(port = self.endpoint.port(), association = %id, ?event, "event");
         if !self.slots.contains_key(&id) && !self.arrived(now, id) {
             return true;
@@ -383,7 +398,7 @@ impl Inner {
             self.established.push(id);
         }
         let is_readable = event == Event::Readable;
-        slot.on_event(event, &mut self.woken);
+        slot.on_event(place, event, &mut self.woken);
         if slot.owner == Owner::Backlog && matches!(slot.phase, Phase::Lost(_)) {
             // Kept, aborted ones would take the places of those that mean it.
             self.backlog.retain(|&waiting| waiting != id);
@@ -392,6 +407,7 @@ impl Inner {
             return true;
         }
         if slot.owner != Owner::Nobody {
+            self.enter_turn(id);
             return false;
         }
         if slot.has_ended() {

@@ -27,7 +27,8 @@ impl Inner {
         }
         self.listen(None);
         for id in self.ids() {
-            if self.slots.get(&id).is_some_and(|slot| slot.owner != Owner::Handle) {
+            let is_held = |slot: &Slot| matches!(slot.owner, Owner::Handle | Owner::Attempt);
+            if !self.slots.get(&id).is_some_and(is_held) {
                 self.forsake(now, id, linger);
             }
         }
@@ -80,6 +81,8 @@ impl Inner {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.owner = Owner::Nobody;
         slot.events = Default::default();
+        self.turns.leave(slot);
+        slot.turn = None;
         if slot.has_ended() {
             self.release(now, id);
             return;
