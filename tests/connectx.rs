@@ -278,7 +278,7 @@ fn race(lab: &Lab, mix: Mix) -> Outcome<()> {
     let stage = Stage::new(lab, mix, &[1, 2], patient())?;
     let dead = stage.dead()?;
     let options =
-        ConnectOptions { race: Some(Duration::from_millis(50)), ..ConnectOptions::default() };
+        ConnectOptions::default().with(|options| options.race = Some(Duration::from_millis(50)));
     let (association, events) = stage.connect(&[dead, stage.second()], options)?;
     let expected = [
         Event::Tried { peer: dead, attempt: 1 },
@@ -307,7 +307,8 @@ fn without_sctp(lab: &Lab) -> Outcome<()> {
         stranger.route(Prefix::new(back, 8 * octets(back)), Route::Via(family(3, 1)))?;
         // The kernel says that it knows no such protocol; or, where its own SCTP is loaded, that nobody listens.
         let list = [address, stage.first(), stage.second()];
-        let next = ConnectOptions { on_refused: OnRefused::TryNext, ..ConnectOptions::default() };
+        let next =
+            ConnectOptions::default().with(|options| options.on_refused = OnRefused::TryNext);
         let (association, events) = stage.connect(&list, next)?;
         let moved = Event::MovedOn { peer: address, reason: MovedOn::Refused };
         assert!(events.contains(&moved), "{events:?}");

@@ -1,6 +1,6 @@
 //! Messages and events in the order in which they came: of one association, and of all that a socket has.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong fails the test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

@@ -208,15 +208,11 @@ fn many_streams_keep_their_order_each() {
 
 #[test]
 fn each_association_recovers_as_it_was_told_and_not_as_its_neighbour() {
-    let cubic = RecoveryOptions {
-        detection: LossDetection::Rack,
-        control: CongestionControl::Cubic,
-        pacing: true,
-    };
+    let cubic = RecoveryOptions::new(LossDetection::Rack, CongestionControl::Cubic).paced();
     let rfc = RecoveryOptions::default();
     let pair = Pair::new();
     let other = pair.client_stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
-    let told = ConnectOptions { recovery: Some(cubic), ..ConnectOptions::default() };
+    let told = ConnectOptions::default().with(|options| options.recovery = Some(cubic));
     let fast = pair.client.connectx(&[pair.peer()], told).unwrap().wait_timeout(PATIENCE).unwrap();
     let fast_server = pair.server.accept_timeout(PATIENCE).unwrap();
     let plain = other.connect(pair.peer()).unwrap().wait_timeout(PATIENCE).unwrap();
@@ -400,7 +396,7 @@ fn an_attempt_that_nobody_answers_times_out_and_tells_what_it_tried() {
     let stack =
         Stack::builder().udp(0).udp_peer(silent.local_addr().unwrap().port()).open().unwrap();
     let socket = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
-    let connect = ConnectOptions { init_max: Some(2), ..ConnectOptions::default() };
+    let connect = ConnectOptions::default().with(|options| options.init_max = Some(2));
     let peer: SocketAddr = "127.0.0.1:5000".parse().unwrap();
     let mut connecting = socket.connectx(&[peer], connect).unwrap();
     assert!(connecting.wait_timeout(Duration::from_millis(50)).unwrap_err().is_timed_out());
@@ -415,8 +411,8 @@ fn an_attempt_that_nobody_answers_times_out_and_tells_what_it_tried() {
         }
     }
     assert!(tried >= 2, "{tried} INITs");
-    let connect =
-        ConnectOptions { deadline: Some(Duration::from_millis(100)), ..ConnectOptions::default() };
+    let connect = ConnectOptions::default()
+        .with(|options| options.deadline = Some(Duration::from_millis(100)));
     let error = socket.connectx(&[peer], connect).unwrap().wait().unwrap_err();
     assert!(matches!(error, Error::Lost(LostReason::Deadline)), "{error}");
 }

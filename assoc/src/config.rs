@@ -8,6 +8,7 @@ use crate::error::ConfigError;
 
 /// Parameters as the application gives them; the defaults are those of RFC 9260, section 16.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Retransmission time-outs.
     pub rto: RtoOptions,
@@ -53,6 +54,7 @@ pub struct Options {
 
 /// Retransmission time-outs (RFC 9260, section 6.3.1); 1 ms to 1 h each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RtoOptions {
     /// RTO.Initial. Default 1 s.
     pub initial: Duration,
@@ -64,6 +66,7 @@ pub struct RtoOptions {
 
 /// Retransmission thresholds (RFC 9260, section 16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetransmissionOptions {
     /// Association.Max.Retrans. Default 10.
     pub association_max: u16,
@@ -75,6 +78,7 @@ pub struct RetransmissionOptions {
 
 /// How losses are found and what follows from them. All of this is the sender's own affair: the peer need not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RecoveryOptions {
     /// How losses are found. Default: as in RFC 9260.
     pub detection: LossDetection,
@@ -111,6 +115,7 @@ pub enum CongestionControl {
 
 /// When data leaves a path that fails before that is inactive (RFC 7829).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FailoverOptions {
     /// PotentiallyFailed.Max.Retrans: after more failures of a path in a row than this it is potentially failed, and data
     /// goes elsewhere; `None` knows no such state, as in RFC 9260. Default 0.
@@ -126,6 +131,7 @@ pub struct FailoverOptions {
 
 /// HEARTBEATs (RFC 9260, section 8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HeartbeatOptions {
     /// HB.interval, up to 24 h; `None` sends none to idle confirmed paths. Default 30 s.
     pub interval: Option<Duration>,
@@ -141,6 +147,7 @@ pub struct HeartbeatOptions {
 
 /// Acknowledgements (RFC 9260, section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SackOptions {
     /// SACK.Delay, 0 to 500 ms. Default 200 ms.
     pub delay: Duration,
@@ -150,6 +157,7 @@ pub struct SackOptions {
 
 /// The state cookie (RFC 9260, section 5.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CookieOptions {
     /// Valid.Cookie.Life, 1 s to 1 h. Default 60 s.
     pub lifetime: Duration,
@@ -178,6 +186,7 @@ pub enum PmtudMode {
 /// as soon as DATA or a HEARTBEAT was acknowledged on the path, so never as the first packet, and where packets of that size vanish, one or two expiries of T3-rtx bring the path to 1,200 bytes (and the
 /// headers below SCTP), from where larger sizes are tried. ICMP is not needed for that, but makes it faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PmtudOptions {
     /// By what it is found. Default: by probes.
     pub mode: PmtudMode,
@@ -196,6 +205,7 @@ pub struct PmtudOptions {
 
 /// Streams, buffers and counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LimitOptions {
     /// Outbound streams asked for, 1 to 65,535. Default 10.
     pub outbound_streams: u16,
@@ -337,6 +347,7 @@ impl std::ops::Deref for Config {
 
 /// How [`connectx`](crate::Endpoint::connectx) goes about its list.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ConnectOptions {
     /// How long the whole set-up may take; `None` leaves it to the number of attempts.
     pub deadline: Option<Duration>,
@@ -361,6 +372,51 @@ pub struct ConnectOptions {
     /// endpoint's option. It can be changed later: [`Association::set_recovery`](crate::Association::set_recovery).
     pub recovery: Option<RecoveryOptions>,
 }
+
+impl RecoveryOptions {
+    /// These, without pacing.
+    pub const fn new(detection: LossDetection, control: CongestionControl) -> Self {
+        Self { detection, control, pacing: false }
+    }
+
+    /// The same with pacing.
+    #[must_use]
+    pub const fn paced(mut self) -> Self {
+        self.pacing = true;
+        self
+    }
+}
+
+/// Options can get more fields, so they are not written out: they begin as the default and are changed.
+macro_rules! changed_in_place {
+    ($($options:ty),*) => {
+        $(
+            impl $options {
+                /// The same with what `change` changes, in one expression: `Options::default().with(|options| options.nagle = true)`.
+                #[must_use]
+                pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+                    change(&mut self);
+                    self
+                }
+            }
+        )*
+    };
+}
+
+changed_in_place!(
+    Options,
+    RtoOptions,
+    RetransmissionOptions,
+    RecoveryOptions,
+    FailoverOptions,
+    HeartbeatOptions,
+    SackOptions,
+    CookieOptions,
+    PmtudOptions,
+    LimitOptions,
+    ConnectOptions,
+    crate::path::PathSettings
+);
 
 /// The interval at which addresses enter a [race](ConnectOptions::race), if nothing speaks for another one (RFC 8305,
 /// section 5).

@@ -8,6 +8,7 @@ use usctp_chunk::{Data, DataFlags, Ppid, StreamId};
 
 /// A message to send (RFC 9260, section 11.1.5; RFC 6458, `sctp_sndinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// The stream, from 0 up to the number of outbound streams agreed on, exclusive.
     pub stream: StreamId,
@@ -117,6 +118,7 @@ impl Message {
 
 /// A message received, or a part of one that is too large to be held whole (RFC 6458, `sctp_rcvinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// The stream it came on.
     pub stream: StreamId,

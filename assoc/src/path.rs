@@ -51,6 +51,7 @@ pub enum PathState {
 
 /// What an application can see of a path (RFC 6458, `sctp_paddrinfo`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PathStatus {
     /// The peer's address.
     pub peer: IpAddr,

@@ -40,7 +40,7 @@ impl Pair {
         let mut seed = [1; 32];
         let mut ends = addresses.map(|address| {
             seed[0] += 1;
-            let mut options = Options { path_mtu, ..Options::default() };
+            let mut options = Options::default().with(|options| options.path_mtu = path_mtu);
             options.max_burst = 1024;
             let config = Config::new(options).unwrap();
             Endpoint::new(config, 7, vec![address], seed, now)

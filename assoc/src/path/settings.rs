@@ -10,6 +10,7 @@ use crate::error::ConfigError;
 /// A path begins with those of the endpoint's [`Options`](crate::Options); the names in brackets are those of RFC 6458
 /// and RFC 7829.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PathSettings {
     /// HB.interval, up to 24 h; `None` sends no HEARTBEATs but those that are asked for (`spp_hbinterval`,
     /// `SPP_HB_ENABLE`, `SPP_HB_DISABLE`). An unconfirmed address is probed all the same.

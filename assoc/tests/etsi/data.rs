@@ -22,7 +22,7 @@ fn ssn(data: &Data) -> u16 {
 #[test]
 fn d_8_1_a_message_that_fits_is_one_data_chunk_with_both_marks() {
     let mut t = established();
-    let message = Message { ppid: Ppid(0x0102_0304), ..Message::new(3, "hello") };
+    let message = Message::new(3, "hello").ppid(0x0102_0304);
     t.iut.send(message).unwrap();
     let heard = t.expects(&[ChunkType::DATA]);
     let heard = [heard];
@@ -50,7 +50,7 @@ fn d_8_2_tsns_count_chunks_and_stream_sequence_numbers_count_messages_of_a_strea
 fn d_8_3_a_message_larger_than_the_path_mtu_is_sent_in_fragments() {
     let mut t = established();
     let message = payload(7, 4_000);
-    t.iut.send(Message { payload: message.clone(), ..Message::new(5, "x") }).unwrap();
+    t.iut.send(Message::new(5, message.clone())).unwrap();
     let heard = t.hears_all();
     let fragments = data(&heard);
     assert!(fragments.len() >= 3, "{}", fragments.len());

@@ -72,17 +72,16 @@ impl Load {
 
 /// How losses are found, and what follows.
 fn recovery(random: &mut StdRng) -> RecoveryOptions {
-    RecoveryOptions {
-        detection: match random.random() {
-            true => LossDetection::Rack,
-            false => LossDetection::Rfc9260,
-        },
-        control: match random.random() {
-            true => CongestionControl::Cubic,
-            false => CongestionControl::Rfc9260,
-        },
-        pacing: random.random(),
-    }
+    let detection = match random.random() {
+        true => LossDetection::Rack,
+        false => LossDetection::Rfc9260,
+    };
+    let control = match random.random() {
+        true => CongestionControl::Cubic,
+        false => CongestionControl::Rfc9260,
+    };
+    let recovery = RecoveryOptions::new(detection, control);
+    if random.random() { recovery.paced() } else { recovery }
 }
 
 /// The longest of one failure after the other, until Association.Max.Retrans is exceeded (RFC 9260, 8.1): each takes the

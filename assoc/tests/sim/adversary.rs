@@ -141,7 +141,8 @@ fn a_sender_that_waits_for_room_is_told_of_it_when_the_peer_restarts() {
 fn a_deadline_beyond_what_the_clock_can_count_is_none() {
     let mut ladder = Ladder::new("a_deadline_beyond_what_the_clock_can_count_is_none");
     let deadline = Some(std::time::Duration::MAX);
-    let options = usctp_assoc::ConnectOptions { deadline, ..Default::default() };
+    let options =
+        usctp_assoc::ConnectOptions::default().with(|options| options.deadline = deadline);
     ladder.connectx_with(&[z(1)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.network.run_for(ms(1));

@@ -13,7 +13,7 @@ fn ip(address: &str) -> IpAddr {
 }
 
 fn advertise(advertise: Advertise) -> ConnectOptions {
-    ConnectOptions { advertise, ..ConnectOptions::default() }
+    ConnectOptions::default().with(|options| options.advertise = advertise)
 }
 
 /// A with these addresses; Z with three IPv4 addresses and one IPv6 address.

@@ -305,7 +305,8 @@ fn a_shutdown_that_is_repeated_is_no_answer_to_a_window_probe_that_is_lost() {
 #[test]
 fn no_tail_loss_probe_goes_into_a_closed_window() {
     let mut ladder = single_with("no_tail_loss_probe_goes_into_a_closed_window", |options| {
-        options.recovery = RecoveryOptions { detection: LossDetection::Rack, ..Default::default() };
+        options.recovery =
+            RecoveryOptions::default().with(|options| options.detection = LossDetection::Rack);
     });
     send(&mut ladder, 1, 1_000);
     wait(&mut ladder, ms(40));

@@ -225,7 +225,7 @@ fn what_became_of_each_attempt_is_counted() {
     ladder.says(z(2), &[ladder.init_ack(&[z(2)])]);
     ladder.expects(z(2), &[ChunkType::COOKIE_ECHO]);
     ladder.says(z(2), &[Chunk::CookieAck]);
-    let options = ConnectOptions { deadline: Some(secs(1)), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.deadline = Some(secs(1)));
     ladder.connectx_with(&[z6(1)], options);
     ladder.network.run_for(secs(2));
     let counters = ladder.network.endpoint(ladder.ours).counters().connects;

@@ -104,7 +104,8 @@ fn an_init_ack_from_another_udp_port_is_answered_there() {
     let mut ladder =
         Ladder::with(name, config(|options| options.udp_port = PORT), &[a(1)], &[z(1)]);
     for by_tag in [false, true] {
-        let options = ConnectOptions { accept_init_ack_by_tag: by_tag, ..Default::default() };
+        let options =
+            ConnectOptions::default().with(|options| options.accept_init_ack_by_tag = by_tag);
         ladder.connectx_with(&[z(1)], options);
         assert_eq!(ladder.expects(z(1), &[ChunkType::INIT]).udp_port, PORT);
         ladder.says_over(z(1), OTHER, &[ladder.init_ack(&[])]);
@@ -139,7 +140,7 @@ fn over_udp_port_unreachable_counts_as_protocol_unreachable() {
     for on_refused in [OnRefused::Fail, OnRefused::TryNext] {
         let udp = config(|options| options.udp_port = PORT);
         let mut ladder = Ladder::with(name, udp, &[a(1)], &[z(1), z(2)]);
-        let options = ConnectOptions { on_refused, ..ConnectOptions::default() };
+        let options = ConnectOptions::default().with(|options| options.on_refused = on_refused);
         ladder.connectx_with(&[z(1), z(2)], options);
         let init = ladder.expects(z(1), &[ChunkType::INIT]);
         ladder.is_told(NoticeKind::PortUnreachable, &init);

@@ -14,7 +14,8 @@ fn all_at_once(options: &mut Options) {
 }
 
 fn rack(options: &mut Options) {
-    options.recovery = RecoveryOptions { detection: LossDetection::Rack, ..Default::default() };
+    options.recovery =
+        RecoveryOptions::default().with(|options| options.detection = LossDetection::Rack);
     options.heartbeat.interval = None;
 }
 

@@ -362,7 +362,7 @@ fn ip(address: &str) -> IpAddr {
 fn with_the_option_an_init_ack_counts_by_its_tag_alone_and_its_source_is_verified() {
     let name = "with_the_option_an_init_ack_counts_by_its_tag_alone_and_its_source_is_verified";
     let mut ladder = Ladder::new(name);
-    let options = ConnectOptions { accept_init_ack_by_tag: true, ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.accept_init_ack_by_tag = true);
     ladder.connectx_with(&[z(1), z(2)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.sends("waits for the confirmation");
@@ -398,11 +398,10 @@ fn with_the_option_an_init_ack_counts_by_its_tag_alone_and_its_source_is_verifie
 fn an_init_ack_by_tag_alone_that_names_no_address_to_speak_to_belongs_to_nothing() {
     let name = "an_init_ack_by_tag_alone_that_names_no_address_to_speak_to_belongs_to_nothing";
     let mut ladder = Ladder::with(name, config(|_| {}), &[a(1), a6(1)], &[z(1), z6(1)]);
-    let options = ConnectOptions {
-        accept_init_ack_by_tag: true,
-        advertise: Advertise::Explicit(vec![a(1)]),
-        ..ConnectOptions::default()
-    };
+    let options = ConnectOptions::default().with(|options| {
+        options.accept_init_ack_by_tag = true;
+        options.advertise = Advertise::Explicit(vec![a(1)]);
+    });
     ladder.connectx_with(&[z(1)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     let tag = ladder.our_tag;
@@ -421,7 +420,7 @@ fn an_init_ack_by_tag_alone_that_names_no_address_to_speak_to_belongs_to_nothing
 fn the_right_nonce_confirms_before_the_set_up_is_over_too() {
     let name = "the_right_nonce_confirms_before_the_set_up_is_over_too";
     let mut ladder = Ladder::new(name);
-    let options = ConnectOptions { accept_init_ack_by_tag: true, ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.accept_init_ack_by_tag = true);
     ladder.connectx_with(&[z(1)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.says(z(3), &[ladder.init_ack(&[])]);

@@ -134,8 +134,10 @@ fn through_trouble(name: &str, seed: u64, has_good_one: bool) -> (World, Option<
         world.network.alter(from, to, |link| link.status = trouble);
     }
     let race = seed.is_multiple_of(2).then(|| ms(world.network.random().random_range(0..1_500)));
-    let options =
-        ConnectOptions { on_refused: OnRefused::TryNext, race, ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| {
+        options.on_refused = OnRefused::TryNext;
+        options.race = race;
+    });
     let id = world.network.connectx(world.a, &ports(&world.theirs), options).unwrap();
     let a = world.a;
     let decided = world.network.run_until(HOUR, |network| {

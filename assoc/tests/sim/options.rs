@@ -185,7 +185,7 @@ fn options_out_of_their_range_are_refused_with_their_name() {
     let text = refused(|options| options.path_mtu = 67);
     assert_eq!(text, "option path_mtu is 67: 68 to 65,535 bytes");
     for limit in [0, 1, 7, 63] {
-        let options = Options { fragment_limit: Some(limit), ..Options::default() };
+        let options = Options::default().with(|options| options.fragment_limit = Some(limit));
         let text = Config::new(options).unwrap_err().to_string();
         assert_eq!(text, format!("option fragment_limit is {limit}: 64 to 65,535 bytes"));
     }

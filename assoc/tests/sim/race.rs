@@ -17,7 +17,7 @@ fn zs(count: u8) -> Vec<IpAddr> {
 }
 
 fn race() -> ConnectOptions {
-    ConnectOptions { race: Some(RACE_INTERVAL), ..ConnectOptions::default() }
+    ConnectOptions::default().with(|options| options.race = Some(RACE_INTERVAL))
 }
 
 fn racing(name: &str, addresses: u8, options: ConnectOptions) -> Ladder {
@@ -146,7 +146,8 @@ fn a_refusal_ends_the_race_or_with_the_option_only_one_address_part_in_it() {
     assert_eq!(ladder.state(), AssociationState::Closed);
     ladder.silence(HOUR);
 
-    let mut ladder = racing(name, 3, ConnectOptions { on_refused: OnRefused::TryNext, ..race() });
+    let mut ladder =
+        racing(name, 3, race().with(|options| options.on_refused = OnRefused::TryNext));
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.says(z(1), &[abort()]);
     assert_eq!(ladder.expects(z(2), &[ChunkType::INIT]).at, ms(0));
@@ -164,14 +165,14 @@ fn a_refusal_ends_the_race_or_with_the_option_only_one_address_part_in_it() {
 #[test]
 fn a_race_keeps_to_the_deadline_and_to_the_budget_of_inits() {
     let name = "a_race_keeps_to_the_deadline_and_to_the_budget_of_inits";
-    let mut ladder = racing(name, 3, ConnectOptions { deadline: Some(ms(700)), ..race() });
+    let mut ladder = racing(name, 3, race().with(|options| options.deadline = Some(ms(700))));
     ladder.network.run_for(HOUR);
     assert_eq!(written(&ladder.hears_all()), [(z(1), 0), (z(2), 250), (z(3), 500)]);
     assert_eq!(end(&ladder), (ms(700), Event::CommLost(LostReason::Deadline)));
 
     // Twelve addresses: each one is asked once, and then nobody again, unless the old stacks are followed.
     for (compat, count) in [(Compat::Rfc, 12), (Compat::FreeBsd, 9), (Compat::Linux, 9)] {
-        let mut ladder = racing(name, 12, ConnectOptions { compat, ..race() });
+        let mut ladder = racing(name, 12, race().with(|options| options.compat = compat));
         ladder.network.run_for(HOUR);
         let heard = written(&ladder.hears_all());
         assert_eq!(heard.len(), count, "{heard:?}");
@@ -200,7 +201,7 @@ fn after_a_stale_cookie_only_the_address_that_answered_is_asked() {
 #[test]
 fn a_race_slower_than_t1_still_lets_every_address_enter() {
     let name = "a_race_slower_than_t1_still_lets_every_address_enter";
-    let mut ladder = racing(name, 12, ConnectOptions { race: Some(secs(3)), ..race() });
+    let mut ladder = racing(name, 12, race().with(|options| options.race = Some(secs(3))));
     ladder.network.run_for(HOUR);
     let heard = written(&ladder.hears_all());
     assert_eq!(heard.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), zs(12));

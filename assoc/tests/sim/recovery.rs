@@ -14,13 +14,9 @@ use crate::rfc::{
 use crate::throughput::assert_kept;
 use crate::world::{World, config, ms, ports, secs};
 
-const RACK: RecoveryOptions = RecoveryOptions {
-    detection: LossDetection::Rack,
-    control: CongestionControl::Rfc9260,
-    pacing: false,
-};
+const RACK: RecoveryOptions = RecoveryOptions::new(LossDetection::Rack, CongestionControl::Rfc9260);
 const CUBIC: RecoveryOptions =
-    RecoveryOptions { control: CongestionControl::Cubic, pacing: true, ..RACK };
+    RecoveryOptions::new(LossDetection::Rack, CongestionControl::Cubic).paced();
 
 fn rack(options: &mut Options) {
     options.recovery = RACK;
@@ -241,12 +237,12 @@ fn whoever_shares_a_bottleneck_with_an_rfc_9260_sender_leaves_it_a_fair_part() {
          |--------|---:|---:|---:|---:|\n",
     );
     let rfc = RecoveryOptions::default();
-    let cubic = RecoveryOptions { pacing: false, detection: LossDetection::Rfc9260, ..CUBIC };
+    let cubic = RecoveryOptions::new(LossDetection::Rfc9260, CongestionControl::Cubic);
     for (beside, other) in [
         ("RFC 9260", rfc),
         ("RACK", RACK),
         ("CUBIC", cubic),
-        ("pacing", RecoveryOptions { pacing: true, ..rfc }),
+        ("pacing", rfc.paced()),
         ("all", CUBIC),
     ] {
         let cells = bottlenecks.each_ref().map(|bottleneck| {
@@ -283,7 +279,7 @@ fn what_connectx_is_told_counts_for_its_association_and_for_no_other() {
         network.listen(server, true);
         network.link(ours, theirs, &link);
         let recovery = (theirs == z(1)).then_some(CUBIC);
-        let options = ConnectOptions { recovery, ..ConnectOptions::default() };
+        let options = ConnectOptions::default().with(|options| options.recovery = recovery);
         (server, network.connectx(client, &ports(&[theirs]), options).unwrap())
     });
     network.run_for(secs(1));
@@ -300,7 +296,7 @@ fn an_association_told_at_connectx_loses_three_tenths_of_its_window() {
     let name = "an_association_told_at_connectx_loses_three_tenths_of_its_window";
     let reduced = |recovery: Option<RecoveryOptions>| {
         let mut ladder = alone(name, config(|options| options.max_burst = 100));
-        let options = ConnectOptions { recovery, ..ConnectOptions::default() };
+        let options = ConnectOptions::default().with(|options| options.recovery = recovery);
         ladder.connectx_with(&[z(1)], options);
         ladder.hears();
         let init_ack = ladder.init_ack(&[]);
@@ -316,7 +312,8 @@ fn an_association_told_at_connectx_loses_three_tenths_of_its_window() {
         }
         ladder.path(z(1)).cwnd as f64 / before as f64
     };
-    let cubic = RecoveryOptions { control: CongestionControl::Cubic, ..RecoveryOptions::default() };
+    let cubic =
+        RecoveryOptions::default().with(|options| options.control = CongestionControl::Cubic);
     assert!((reduced(Some(cubic)) - 0.7).abs() < 0.01);
     assert!((reduced(None) - 0.5).abs() < 0.01);
 }
@@ -416,8 +413,7 @@ fn options_that_change_all_the_time_under_loss_lose_nothing() {
         let a = world.a;
         let messages = (0..400).map(|number| Message::new(0, payload(number, 3000)));
         world.network.offer(a, id, messages);
-        let choices =
-            [RACK, CUBIC, RecoveryOptions::default(), RecoveryOptions { pacing: true, ..RACK }];
+        let choices = [RACK, CUBIC, RecoveryOptions::default(), RACK.paced()];
         for turn in 0..400 {
             let choice = choices[turn % choices.len()];
             world.network.with(a, id, |association, now| association.set_recovery(now, choice));

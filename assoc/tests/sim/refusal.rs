@@ -11,7 +11,7 @@ use crate::world::secs;
 
 fn asked(name: &str, on_refused: OnRefused) -> (Ladder, Heard) {
     let mut ladder = Ladder::new(name);
-    let options = ConnectOptions { on_refused, ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.on_refused = on_refused);
     ladder.connectx_with(&[z(1), z(2)], options);
     let init = ladder.expects(z(1), &[ChunkType::INIT]);
     (ladder, init)
@@ -216,11 +216,10 @@ fn once_the_peer_has_answered_protocol_unreachable_is_not_believed() {
 fn refusals_do_not_buy_more_inits_than_there_may_be() {
     let name = "refusals_do_not_buy_more_inits_than_there_may_be";
     let mut ladder = Ladder::new(name);
-    let options = ConnectOptions {
-        on_refused: OnRefused::TryNext,
-        init_max: Some(2),
-        ..ConnectOptions::default()
-    };
+    let options = ConnectOptions::default().with(|options| {
+        options.on_refused = OnRefused::TryNext;
+        options.init_max = Some(2);
+    });
     // Three addresses, three INITs.
     ladder.connectx_with(&[z(1), z(2), z(3)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);

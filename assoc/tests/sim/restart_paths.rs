@@ -218,7 +218,7 @@ fn t3_begins_anew_with_the_first_data_after_a_restart() {
 fn the_first_packet_after_a_restart_is_not_held_back_for_what_the_old_peer_was_sent() {
     let name = "the_first_packet_after_a_restart_is_not_held_back_for_what_the_old_peer_was_sent";
     let mut ladder = double_with(name, |options| {
-        options.recovery = RecoveryOptions { pacing: true, ..RecoveryOptions::default() };
+        options.recovery = RecoveryOptions::default().with(|options| options.pacing = true);
     });
     send(&mut ladder, 1, FULL);
     wait(&mut ladder, ms(900));

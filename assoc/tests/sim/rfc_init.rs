@@ -187,7 +187,7 @@ fn no_streams_at_all_cannot_be_asked_for_or_allowed() {
         assert!(Config::new(options).is_err());
     }
     let mut ladder = Ladder::new("no_streams_at_all_cannot_be_asked_for_or_allowed");
-    let options = ConnectOptions { outbound_streams: Some(0), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.outbound_streams = Some(0));
     ladder.connectx_with(&[z(1)], options);
     assert_eq!(ladder.hears().init().outbound_streams, 1);
 }
@@ -500,7 +500,7 @@ fn an_ipv4_mapped_address_is_listed_as_the_ipv4_address_it_is() {
     for advertise in [Advertise::Bound, Advertise::Explicit(vec![mapped, a(2)])] {
         let own = vec![mapped, a(2)];
         let mut endpoint = Endpoint::new(Config::default(), PORT, own, [7; 32], now);
-        let options = ConnectOptions { advertise, ..ConnectOptions::default() };
+        let options = ConnectOptions::default().with(|options| options.advertise = advertise);
         endpoint.connectx(now, &[SocketAddr::new(z(1), PEER_PORT)], options).unwrap();
         let mut out = BytesMut::new();
         endpoint.poll_transmit(now, &mut out).unwrap();

@@ -172,7 +172,7 @@ fn a_restart_resets_congestion_control() {
 #[test]
 fn a_restart_is_answered_with_the_streams_that_the_association_has() {
     let mut ladder = Ladder::new("a_restart_is_answered_with_the_streams_that_the_association_has");
-    let options = ConnectOptions { outbound_streams: Some(4), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.outbound_streams = Some(4));
     ladder.connectx_with(&[z(1)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.says(z(1), &[ladder.init_ack(&[])]);

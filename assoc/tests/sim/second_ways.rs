@@ -101,7 +101,7 @@ fn an_attempt_that_ends_when_the_cookie_is_out_is_told_to_the_peer() {
     let name = "an_attempt_that_ends_when_the_cookie_is_out_is_told_to_the_peer";
     // The peer may have the association already: only its COOKIE ACK was lost (RFC 9260, 9.1).
     let mut ladder = alone(name, config(|_| {}));
-    let options = ConnectOptions { deadline: Some(ms(1_500)), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.deadline = Some(ms(1_500)));
     ladder.connectx_with(&[z(1)], options);
     ladder.hears();
     ladder.says(z(1), &[ladder.init_ack(&[])]);

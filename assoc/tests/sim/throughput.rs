@@ -105,10 +105,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Each option of the sender on its own, and all of them.
 fn recoveries() -> [RecoveryOptions; 5] {
     let rfc = RecoveryOptions::default();
-    let rack = RecoveryOptions { detection: LossDetection::Rack, ..rfc };
-    let cubic = RecoveryOptions { control: CongestionControl::Cubic, ..rfc };
-    let paced = RecoveryOptions { pacing: true, ..rfc };
-    let all = RecoveryOptions { control: CongestionControl::Cubic, pacing: true, ..rack };
+    let rack = rfc.with(|options| options.detection = LossDetection::Rack);
+    let cubic = rfc.with(|options| options.control = CongestionControl::Cubic);
+    let paced = rfc.paced();
+    let all = rack.with(|options| {
+        options.control = CongestionControl::Cubic;
+        options.pacing = true;
+    });
     [rfc, rack, cubic, paced, all]
 }
 

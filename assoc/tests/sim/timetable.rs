@@ -42,7 +42,7 @@ fn timetable(name: &str, addresses: u8, options: ConnectOptions) -> (String, u64
 }
 
 fn compat(compat: Compat) -> ConnectOptions {
-    ConnectOptions { compat, ..ConnectOptions::default() }
+    ConnectOptions::default().with(|options| options.compat = compat)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn every_listed_address_gets_an_init_unless_freebsd_is_followed() {
 
 #[test]
 fn the_caller_may_set_the_number_of_retransmissions() {
-    let options = ConnectOptions { init_max: Some(2), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.init_max = Some(2));
     let (rows, failure) = timetable("the_caller_may_set_the_number_of_retransmissions", 1, options);
     assert_eq!((&*rows, failure), ("A0 A1 A3", 7));
 }
@@ -105,7 +105,7 @@ fn the_caller_may_set_the_number_of_retransmissions() {
 #[test]
 fn a_deadline_ends_the_attempt() {
     let mut ladder = ladder("a_deadline_ends_the_attempt", 2);
-    let options = ConnectOptions { deadline: Some(ms(2_500)), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.deadline = Some(ms(2_500)));
     ladder.connectx_with(&zs(2), options);
     ladder.network.run_for(HOUR);
     let end = ladder.network.events(ladder.ours).last().unwrap();
@@ -225,7 +225,7 @@ fn the_state_machine_keeps_to_the_published_schedule_for_any_number_of_addresses
     let rto = usctp_assoc::Options::default().rto;
     for mode in [Compat::Rfc, Compat::FreeBsd, Compat::Linux] {
         for (addresses, init_max) in [(1, 3), (2, 8), (4, 8), (5, 20), (9, 8), (13, 8), (2, 0)] {
-            let options = ConnectOptions { init_max: Some(init_max), ..compat(mode) };
+            let options = compat(mode).with(|options| options.init_max = Some(init_max));
             let (rows, failure) = timetable(name, addresses, options);
             let schedule = usctp_assoc::init_schedule(mode, &rto, usize::from(addresses), init_max);
             let attempts = schedule.attempts.iter().map(|(at, index)| {
@@ -268,7 +268,7 @@ fn an_unreachable_address_between_two_silent_ones_leaves_linux_its_full_cycles()
 #[test]
 fn the_deadline_holds_until_the_association_is_established() {
     let mut ladder = ladder("the_deadline_holds_until_the_association_is_established", 2);
-    let options = ConnectOptions { deadline: Some(ms(2_500)), ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.deadline = Some(ms(2_500)));
     ladder.connectx_with(&zs(2), options.clone());
     ladder.expects(z(1), &[ChunkType::INIT]);
     ladder.says(z(1), &[ladder.init_ack(&zs(2))]);

@@ -19,7 +19,7 @@ const HEARTBEAT: usize = 4 + 4 + 20;
 fn answered_from_elsewhere(name: &str, cookie_len: usize) -> Ladder {
     let mut ladder = Ladder::new(name);
     ladder.network.alter(z(3), a(1), |link| link.mtu = 65_535);
-    let options = ConnectOptions { accept_init_ack_by_tag: true, ..ConnectOptions::default() };
+    let options = ConnectOptions::default().with(|options| options.accept_init_ack_by_tag = true);
     ladder.connectx_with(&[z(1)], options);
     ladder.expects(z(1), &[ChunkType::INIT]);
     let Chunk::InitAck(mut init_ack) = ladder.init_ack(&[]) else { panic!("it is an INIT ACK") };

@@ -27,7 +27,7 @@ impl Pair for Ours {
         let now = Instant::now();
         let ends = [0, 1].map(|end| {
             let mut options =
-                Options { path_mtu: PACKET as u16 + 20, max_burst: 1024, ..Options::default() };
+                Options::default().with(|options| { options.path_mtu = PACKET as u16 + 20; options.max_burst = 1024; });
             options.limits.receive_buffer = WINDOW as usize;
             let config = Config::new(options).unwrap();
             Endpoint::new(config, 7, vec![ADDRESSES[end]], [end as u8; 32], now)

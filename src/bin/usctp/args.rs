@@ -404,17 +404,16 @@ pub(crate) enum Congestion {
 impl RecoveryOptions {
     /// The same for the stack.
     pub(crate) fn chosen(self) -> usctp::RecoveryOptions {
-        usctp::RecoveryOptions {
-            detection: match self.recovery {
-                Recovery::Rfc9260 => LossDetection::Rfc9260,
-                Recovery::Rack => LossDetection::Rack,
-            },
-            control: match self.congestion {
-                Congestion::Rfc9260 => CongestionControl::Rfc9260,
-                Congestion::Cubic => CongestionControl::Cubic,
-            },
-            pacing: self.pacing,
-        }
+        let detection = match self.recovery {
+            Recovery::Rfc9260 => LossDetection::Rfc9260,
+            Recovery::Rack => LossDetection::Rack,
+        };
+        let control = match self.congestion {
+            Congestion::Rfc9260 => CongestionControl::Rfc9260,
+            Congestion::Cubic => CongestionControl::Cubic,
+        };
+        let chosen = usctp::RecoveryOptions::new(detection, control);
+        if self.pacing { chosen.paced() } else { chosen }
     }
 }
 
@@ -517,11 +516,8 @@ mod tests {
         };
         assert_eq!(parse(&["192.0.2.1"]), Some(usctp::RecoveryOptions::default()));
         let all = ["192.0.2.1", "--recovery", "rack", "--congestion", "cubic", "--pacing"];
-        let told = usctp::RecoveryOptions {
-            detection: LossDetection::Rack,
-            control: CongestionControl::Cubic,
-            pacing: true,
-        };
+        let told =
+            usctp::RecoveryOptions::new(LossDetection::Rack, CongestionControl::Cubic).paced();
         assert_eq!(parse(&all), Some(told));
         // A server sends answers.
         assert_eq!(parse(&[&["--server"], &all[1..]].concat()), Some(told));

@@ -52,20 +52,18 @@ pub(crate) fn run(options: &ConnectOptions) -> Result<(), Failure> {
 }
 
 fn connect_options(options: &ConnectOptions) -> usctp::ConnectOptions {
-    usctp::ConnectOptions {
-        deadline: options.timeout,
-        on_refused: match options.on_refused {
-            OnRefused::Fail => usctp::OnRefused::Fail,
-            OnRefused::Next => usctp::OnRefused::TryNext,
-        },
-        race: options.race,
-        outbound_streams: options.message.streams.or_else(|| {
-            // The default, unless the stream asked for lies beyond it.
-            let default = usctp::Options::default().limits.outbound_streams;
-            options.message.stream.checked_add(1).filter(|needed| *needed > default)
-        }),
-        ..usctp::ConnectOptions::default()
-    }
+    let mut connect = usctp::ConnectOptions::default();
+    connect.deadline = options.timeout;
+    connect.on_refused = match options.on_refused {
+        OnRefused::Fail => usctp::OnRefused::Fail,
+        OnRefused::Next => usctp::OnRefused::TryNext,
+    };
+    connect.race = options.race;
+    // The default, unless the stream asked for lies beyond it.
+    let default = usctp::Options::default().limits.outbound_streams;
+    let needed = || options.message.stream.checked_add(1).filter(|needed| *needed > default);
+    connect.outbound_streams = options.message.streams.or_else(needed);
+    connect
 }
 
 struct Client<'a> {

@@ -29,7 +29,7 @@ pub(crate) fn run(options: &PingOptions) -> Result<(), Failure> {
         network::bind_towards(&stack, options.local_port, &peers, &options.network, endpoint)?;
     let reporter = Reporter::new(options.network.json);
     let connect =
-        usctp::ConnectOptions { deadline: options.timeout, ..usctp::ConnectOptions::default() };
+        usctp::ConnectOptions::default().with(|connect| connect.deadline = options.timeout);
     // Detached, so that one loop takes the events of the set-up and of what follows it.
     let association = socket.connectx(&peers, connect)?.detach();
     let (alarm, rings) = Alarm::start()?;

@@ -240,11 +240,10 @@ impl<'a> Client<'a> {
 
     fn connect_options(&self) -> ConnectOptions {
         let default = usctp::Options::default().limits.outbound_streams;
-        ConnectOptions {
-            outbound_streams: Some(self.options.message.streams.max(default)),
-            recovery: Some(self.options.recovery.chosen()),
-            ..ConnectOptions::default()
-        }
+        ConnectOptions::default().with(|options| {
+            options.outbound_streams = Some(self.options.message.streams.max(default));
+            options.recovery = Some(self.options.recovery.chosen());
+        })
     }
 
     fn tell_up(&mut self, association: &Association) -> Result<(), Failure> {
