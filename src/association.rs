@@ -495,7 +495,7 @@ impl Association {
         // Nothing less than the end of the association wakes it.
         self.wait(Interest::END, move |inner, now| {
             let open = inner.check_open();
-            let Some((association, slot)) = inner.association(id) else {
+            let Some(slot) = inner.slot(id) else {
                 return Poll::Ready(Ok(()));
             };
             match slot.end() {
@@ -505,7 +505,7 @@ impl Association {
             }
             if !has_begun {
                 has_begun = true;
-                association.shutdown(now);
+                inner.shutdown(now, id);
             }
             Poll::Pending
         })

@@ -283,6 +283,37 @@ fn a_reader_that_does_not_read_stops_the_sender_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_thread_that_waits_to_send_is_told_that_another_one_closes() {
+    type Close = fn(&Association, &Socket);
+    let closes: [Close; 3] = [
+        |association, _| association.start_shutdown().unwrap(),
+        |association, _| drop(association.shutdown_timeout(Duration::ZERO)),
+        |_, socket| socket.close(),
+    ];
+    for close in closes {
+        let mut small = options();
+        small.limits.send_buffer = 8 << 10;
+        small.limits.receive_buffer = 8 << 10;
+        let pair = Pair::with(small.clone(), small);
+        // The peer takes nothing, so the close is not over for long.
+        let (client, _server) = pair.connect();
+        while client.send_timeout(Message::new(0, pattern(2000, 0)), BRIEF).is_ok() {}
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let begun = Instant::now();
+                let sent = client.send_timeout(Message::new(0, pattern(8000, 1)), PATIENCE);
+                (sent, begun.elapsed())
+            });
+            thread::sleep(BRIEF);
+            close(&client, &pair.client);
+            let (sent, took) = sending.join().unwrap();
+            assert!(matches!(sent, Err(Error::Send(SendError::NotOpen { .. }))), "{sent:?}");
+            assert!(took < 5 * BRIEF, "{took:?}");
+        });
+    }
+}
+
+#[test]
 fn the_async_forms_run_on_any_executor() {
     let pair = Pair::new();
     block_on(async {

@@ -76,6 +76,16 @@ impl Inner {
         }
     }
 
+    /// Begins to close an association gracefully. Whoever waits to send is told: nothing more can be sent.
+    pub(crate) fn shutdown(&mut self, now: Instant, id: AssociationId) {
+        if let Some(association) = self.endpoint.association(id) {
+            association.shutdown(now);
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.waiters.take(Interest::WRITE, &mut self.woken);
+        }
+    }
+
     /// Nobody holds the association any more: it is closed, then forgotten.
     pub(in crate::driver) fn forsake(&mut self, now: Instant, id: AssociationId, bound: Duration) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
@@ -96,9 +106,7 @@ impl Inner {
         if self.slots.get(&id).is_none_or(Slot::has_ended) {
             return;
         }
-        if let Some(association) = self.endpoint.association(id) {
-            association.shutdown(now);
-        }
+        self.shutdown(now, id);
         if let Some(by) = now.checked_add(bound) {
             self.closing.insert((by, id));
         }
