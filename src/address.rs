@@ -1,12 +1,11 @@
 //! The addresses of this host: which there are, how far they reach, which of them routing would send from.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use pnet::datalink;
 pub use usctp_assoc::Scope;
 
-use crate::link::interfaces;
+use crate::link::routing::{self, Interface, Routing};
 
 /// What a wildcard binding takes besides the ordinary addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,32 +28,38 @@ pub(crate) struct HostAddress {
     pub(crate) is_inner: bool,
 }
 
-/// The addresses of the interfaces that are up, in the interfaces' order.
+/// The addresses of the interfaces that are up, in the interfaces' order; none if the system does not say.
 pub fn addresses() -> Vec<IpAddr> {
-    on_interfaces().map(|(address, _)| address).collect()
+    let routing = Routing::open();
+    let found = routing.interfaces().and_then(|interfaces| usable(&routing, &interfaces));
+    found.unwrap_or_default().into_iter().map(|(address, _)| address).collect()
 }
 
 /// The same with their interfaces.
-pub(crate) fn host_addresses() -> Vec<HostAddress> {
-    let all: Vec<(IpAddr, u32)> = on_interfaces().collect();
-    let mut inner = interfaces::inner();
+///
+/// # Errors
+/// The kernel did not answer.
+pub(crate) fn host_addresses(routing: &Routing) -> io::Result<Vec<HostAddress>> {
+    let interfaces = routing.interfaces()?;
+    let all = usable(routing, &interfaces)?;
+    let mut inner = routing::inner_of(&interfaces);
     if !inner.is_empty() {
-        let ways_out = SOMEWHERE.into_iter().filter_map(|far| source_for(far, &[]));
-        for source in ways_out {
-            inner.retain(|inner| !all.contains(&(source, *inner)));
+        for far in SOMEWHERE {
+            let way_out = source_in_zone(routing, far, 0, &[])?;
+            inner.retain(|inner| way_out.is_none_or(|source| !all.contains(&(source, *inner))));
         }
     }
     let described = |(address, interface)| {
         let is_inner = inner.contains(&interface);
         HostAddress { address, interface, is_inner }
     };
-    all.into_iter().map(described).collect()
+    Ok(all.into_iter().map(described).collect())
 }
 
-fn on_interfaces() -> impl Iterator<Item = (IpAddr, u32)> {
-    let up = datalink::interfaces().into_iter().filter(datalink::NetworkInterface::is_up);
-    let addresses = up.flat_map(|up| up.ips.into_iter().map(move |ip| (ip.ip(), up.index)));
-    addresses.filter(|(address, _)| is_usable(address))
+fn usable(routing: &Routing, interfaces: &[Interface]) -> io::Result<Vec<(IpAddr, u32)>> {
+    let mut all = routing.addresses(interfaces)?;
+    all.retain(|(address, _)| is_usable(address));
+    Ok(all)
 }
 
 /// Nobody's addresses (RFC 5737, RFC 3849): the way to them is the default route.
@@ -84,11 +89,30 @@ pub(crate) fn inner_of(host: &[HostAddress]) -> Vec<IpAddr> {
     host.iter().filter(|own| own.is_inner).map(|own| own.address).collect()
 }
 
-/// Whether the address is one of this host: an interface has it, or the kernel lets a socket bind
-/// to it (as to all of 127.0.0.0/8, and to what a local route covers).
+/// Whether the address is one of this host: an interface has it, or the kernel takes what is sent to it as its own (as all
+/// of 127.0.0.0/8, and what a local route covers).
 pub fn is_local(address: IpAddr) -> bool {
-    is_usable(&address)
-        && (UdpSocket::bind(SocketAddr::new(address, 0)).is_ok() || addresses().contains(&address))
+    is_local_by(&Routing::open(), address).unwrap_or(false)
+}
+
+/// The same, as `routing` says.
+///
+/// # Errors
+/// The kernel did not answer.
+pub(crate) fn is_local_by(routing: &Routing, address: IpAddr) -> io::Result<bool> {
+    if !is_usable(&address) {
+        return Ok(false);
+    }
+    if routing.route(address, 0, None)?.is_some_and(|route| route.is_local) {
+        return Ok(true);
+    }
+    // A link-local one has no route without its zone.
+    let all = routing.interfaces().and_then(|interfaces| routing.addresses(&interfaces));
+    match all {
+        Ok(all) => Ok(all.iter().any(|(own, _)| *own == address)),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The address that packets to `destination` are to leave from: what routing would choose if it is
@@ -97,57 +121,42 @@ pub fn is_local(address: IpAddr) -> bool {
 ///
 /// It costs some system calls: keep the answer for a while.
 pub fn source_for(destination: IpAddr, allowed: &[IpAddr]) -> Option<IpAddr> {
-    source_in_zone(destination, 0, allowed)
+    source_in_zone(&Routing::open(), destination, 0, allowed).ok().flatten()
 }
 
 /// The same, for a destination that may be link-local: its zone is the interface's number.
-pub(crate) fn source_in_zone(destination: IpAddr, zone: u32, allowed: &[IpAddr]) -> Option<IpAddr> {
-    let chosen = route(destination, zone, None).ok().and_then(|socket| source_of(&socket));
-    if let Some(chosen) = chosen
-        && (allowed.is_empty() || allowed.contains(&chosen))
-    {
-        return Some(chosen);
-    }
-    let family = allowed.iter().filter(|address| address.is_ipv4() == destination.is_ipv4());
-    let reaching = |address: &&IpAddr| {
-        route(destination, zone, Some(**address)).is_ok() && spans(**address, destination)
-    };
-    family.copied().find(|address| reaching(&address))
-}
-
-/// A UDP socket "connected" to the destination: the kernel has looked up the route, and sent
-/// nothing.
-pub(crate) fn route(
+///
+/// # Errors
+/// The kernel did not answer: there may be one.
+pub(crate) fn source_in_zone(
+    routing: &Routing,
     destination: IpAddr,
     zone: u32,
-    source: Option<IpAddr>,
-) -> io::Result<UdpSocket> {
-    /// Any port but 0 serves; this is "discard".
-    const PORT: u16 = 9;
-    let any: IpAddr = match destination {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind(with_zone(source.unwrap_or(any), 0, zone))?;
-    socket.connect(with_zone(destination, PORT, zone))?;
-    Ok(socket)
-}
-
-/// A socket address; the zone counts for link-local ones only.
-fn with_zone(address: IpAddr, port: u16, zone: u32) -> SocketAddr {
-    match address {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, zone).into(),
-        _ => SocketAddr::new(address, port),
+    allowed: &[IpAddr],
+) -> io::Result<Option<IpAddr>> {
+    let chosen = routing.route(destination, zone, None)?.and_then(|route| route.source);
+    if chosen.is_some_and(|chosen| allowed.is_empty() || allowed.contains(&chosen)) {
+        return Ok(chosen);
     }
+    for address in allowed.iter().filter(|address| address.is_ipv4() == destination.is_ipv4()) {
+        if reaches(routing, *address, destination, zone)? {
+            return Ok(Some(*address));
+        }
+    }
+    Ok(None)
 }
 
-fn source_of(socket: &UdpSocket) -> Option<IpAddr> {
-    socket.local_addr().ok().map(|address| address.ip())
-}
-
-/// Loopback speaks to the host itself alone: an answer to its address cannot come from elsewhere.
-fn spans(source: IpAddr, destination: IpAddr) -> bool {
-    Scope::of(source) != Scope::Loopback || is_local(destination)
+/// Whether packets from an address have a way to a destination.
+fn reaches(routing: &Routing, source: IpAddr, destination: IpAddr, zone: u32) -> io::Result<bool> {
+    if routing.route(destination, zone, Some(source))?.is_none() {
+        return Ok(false);
+    }
+    // Of IPv6, a route is told from any address.
+    if source.is_ipv6() && !is_local_by(routing, source)? {
+        return Ok(false);
+    }
+    // Loopback speaks to the host itself alone: an answer to its address cannot come from elsewhere.
+    Ok(Scope::of(source) != Scope::Loopback || is_local_by(routing, destination)?)
 }
 
 fn is_usable(address: &IpAddr) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use self::strangers::Strangers;
 use self::turn::Turn;
 use crate::address::{self, HostAddress};
 use crate::error::{BadLocalAddress, Error};
-use crate::link::{self, LinkError, Links};
+use crate::link::{LinkError, Links, Waiting};
 use crate::origin::Origin;
 
 pub(crate) mod endpoint;
@@ -50,10 +50,12 @@ pub(crate) struct Driver {
     lead: Lead,
     /// What the thread that leads works with.
     turn: Mutex<Turn>,
-    /// Rings when the I/O thread is to look up from its sleep.
+    /// What whoever leads sleeps on, and the bell among it.
+    waiting: Waiting,
+    lead_bell: EventFd,
+    /// What the I/O thread sleeps on while another thread leads.
+    io_waiting: Waiting,
     io_bell: EventFd,
-    /// Rings when a thread of the application that leads is to look up from its sleep.
-    waiter_bell: EventFd,
     /// Set when the stack is closed: when the last associations are aborted.
     closing: OnceLock<Instant>,
     answered: AtomicU64,
@@ -70,6 +72,11 @@ impl Driver {
                 source: io::Error::from(errno),
             })
         };
+        let (lead_bell, io_bell) = (bell()?, bell()?);
+        let waiting = links.waiting(lead_bell.as_fd());
+        let io_waiting = Waiting::for_one(io_bell.as_fd());
+        let explain =
+            |source| Error::Io { what: "create a set of descriptors to wait for", source };
         let strangers = Strangers::new(hears_ip(&links), links.udp_port(), Instant::now());
         Ok(Self {
             links,
@@ -80,8 +87,10 @@ impl Driver {
             schedule: Mutex::default(),
             lead: Lead::new(),
             turn: Mutex::new(Turn::new(strangers)),
-            io_bell: bell()?,
-            waiter_bell: bell()?,
+            waiting: waiting.map_err(explain)?,
+            lead_bell,
+            io_waiting: io_waiting.map_err(explain)?,
+            io_bell,
             closing: OnceLock::new(),
             answered: AtomicU64::new(0),
             is_host_doubtful: AtomicBool::new(false),
@@ -122,7 +131,7 @@ impl Driver {
     /// The addresses as they are to be bound, each once.
     ///
     /// # Errors
-    /// [`Error::BadLocalAddress`] with the first one that cannot be bound.
+    /// [`Error::BadLocalAddress`] with the first one that cannot be bound; [`Error::Io`] if the kernel does not say.
     pub(crate) fn check_bindable(&self, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
         let mut bound = Vec::with_capacity(addresses.len());
         for (index, &address) in addresses.iter().enumerate() {
@@ -131,7 +140,7 @@ impl Driver {
                 Some(BadLocalAddress::Unspecified)
             } else if !self.carries(canonical) {
                 Some(BadLocalAddress::NoLink)
-            } else if !address::is_local(canonical) {
+            } else if !address::is_local_by(self.links.routing(), canonical).map_err(unanswered)? {
                 Some(BadLocalAddress::NotLocal)
             } else {
                 None
@@ -144,6 +153,24 @@ impl Driver {
             }
         }
         Ok(bound)
+    }
+
+    /// The addresses of the host.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the kernel does not say.
+    pub(crate) fn host_addresses(&self) -> Result<Vec<HostAddress>, Error> {
+        address::host_addresses(self.links.routing()).map_err(unanswered)
+    }
+
+    /// The address that routing would send from to a peer, if it reaches it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the kernel does not say.
+    pub(crate) fn source_towards(&self, peer: &SocketAddr) -> Result<Option<IpAddr>, Error> {
+        let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
+        let peer = peer.ip().to_canonical();
+        address::source_in_zone(self.links.routing(), peer, zone, &[]).map_err(unanswered)
     }
 
     /// Asks the I/O thread to look which addresses the host has.
@@ -209,7 +236,7 @@ impl Driver {
     /// Sends the packets of an endpoint; gives back what this host refused to send.
     pub(crate) fn transmit(&self, endpoint: &SharedEndpoint, batch: &mut Batch) -> Vec<PathNotice> {
         let mut notices = Vec::new();
-        endpoint.choose_sources(batch, &mut notices);
+        endpoint.choose_sources(self.links.routing(), batch, &mut notices);
         let Batch { bytes, transmits } = batch;
         tracing::trace!(port = endpoint.port(), packets = transmits.len(), ?transmits, "sending");
         self.links.send(bytes, transmits, &mut notices);
@@ -253,14 +280,23 @@ impl Driver {
     /// Whoever leads is to look up from its sleep.
     fn ring(&self) {
         match self.lead.holder() {
-            // The only error is that it rings already.
-            Holder::Waiter => drop(self.waiter_bell.write(1)),
-            Holder::IoThread | Holder::Nobody => self.call_io_thread(),
+            Holder::Waiter | Holder::IoThread => self.ring_leader(),
+            Holder::Nobody => self.call_io_thread(),
         }
     }
 
+    fn ring_leader(&self) {
+        // The only error is that it rings already.
+        let _ = self.lead_bell.write(1);
+    }
+
+    /// The I/O thread is to look at what was noted for it before, whether it leads or stands aside. If it takes the lead just
+    /// now, it will look before it sleeps.
     fn call_io_thread(&self) {
-        let _ = self.io_bell.write(1);
+        match self.lead.holder() {
+            Holder::IoThread => self.ring_leader(),
+            Holder::Waiter | Holder::Nobody => drop(self.io_bell.write(1)),
+        }
     }
 
     fn lock_turn(&self) -> MutexGuard<'_, Turn> {
@@ -295,6 +331,10 @@ impl Driver {
     }
 }
 
+fn unanswered(source: io::Error) -> Error {
+    Error::Io { what: "ask the kernel for routes and addresses", source }
+}
+
 /// Whether there are raw links.
 fn hears_ip(links: &Links) -> bool {
     let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -321,7 +361,9 @@ struct IoThread<'a> {
 impl<'a> IoThread<'a> {
     fn new(driver: &'a Driver) -> Self {
         let now = Instant::now();
-        Self { driver, host: Host::new(address::host_addresses(), now), tick: now }
+        // Without an answer they are looked at again, as they are in any case.
+        let host = driver.host_addresses().unwrap_or_default();
+        Self { driver, host: Host::new(host, now), tick: now }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -362,7 +404,7 @@ impl<'a> IoThread<'a> {
         let limits = [(!sleeps_long).then_some(self.tick), self.host.look_due()];
         let until = limits.into_iter().flatten().min();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if link::wait_for(self.driver.io_bell.as_fd(), left)? {
+        if self.driver.io_waiting.wait(left)?.woken {
             let _ = self.driver.io_bell.read();
         }
         let now = Instant::now();
@@ -382,7 +424,7 @@ impl<'a> IoThread<'a> {
         if self.driver.is_host_doubtful.swap(false, Ordering::SeqCst) {
             self.host.is_said_to_change();
         }
-        let look = || address::host_addresses();
+        let look = || address::host_addresses(self.driver.links.routing());
         let Some(lost) = self.host.look(Instant::now(), look) else { return };
         tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
         let all = self.driver.bound_to_all(self.host.addresses());

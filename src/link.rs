@@ -1,18 +1,17 @@
 //! The links of a stack: raw IPv4, raw IPv6 and UDP sockets as one value that receives and sends in batches.
 
-use std::array;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags};
 use usctp_assoc::{Datagram, PathNotice, Transmit};
 
 use self::buffers::Slots;
 use self::icmp::IcmpLink;
 use self::raw::RawLink;
+use self::routing::Routing;
 use self::sys::Arrived;
 use self::udp::{UdpLink, UdpSlots};
 use self::watch::Watch;
@@ -22,19 +21,22 @@ mod buffers;
 mod error;
 mod filter;
 mod icmp;
-pub(crate) mod interfaces;
 pub(crate) mod ip;
+mod netlink;
 mod raw;
 mod room;
+pub(crate) mod routing;
 mod send;
 #[expect(unsafe_code, reason = "the one place of the crate that speaks to the kernel directly")]
 mod sys;
 mod udp;
+mod waiting;
 mod watch;
 
 pub use error::LinkError;
 pub use room::LinkBuffers;
 pub(crate) use sys::wiped_on_fork;
+pub use waiting::Waiting;
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub struct Links {
     icmp_v6: Option<IcmpLink>,
     udp: Option<UdpLink>,
     watch: Option<Watch>,
+    routing: Routing,
     capture: Option<Capture>,
     counters: Counters,
 }
@@ -123,16 +126,6 @@ impl Counter {
     }
 }
 
-/// Sleeps until a descriptor is readable, or the time is over (`None`: no limit); whether it is. A signal ends it early.
-///
-/// # Errors
-/// What `ppoll` says; none is expected of an open descriptor.
-pub fn wait_for(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
-    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
-    sys::poll(&mut polled, timeout)?;
-    Ok(polled.iter().any(|fd| fd.any().unwrap_or(true)))
-}
-
 impl Links {
     /// No link yet; `open_raw`, `open_udp` and `from_fds` add them.
     pub fn new() -> Self {
@@ -184,8 +177,10 @@ impl Links {
         Ok(links)
     }
 
-    /// Watches for changes of the host's interfaces and addresses, in the network namespace of the calling thread.
+    /// Watches for changes of the host's interfaces and addresses, in the network namespace of the calling thread, and asks
+    /// there from now on, whichever thread asks.
     pub fn watch_addresses(&mut self) {
+        self.routing = Routing::open();
         let watch = Watch::open();
         // A system that forbids it is as one whose addresses never change.
         self.watch = watch
@@ -227,13 +222,29 @@ impl Links {
         }
     }
 
-    /// Sleeps until a link has something, `wake` is readable, or the time is over (`None`: no
-    /// limit). A signal ends it early.
+    /// What a thread needs to wait for the links and for a descriptor of its own.
     ///
     /// # Errors
-    /// What `ppoll` says; none is expected of open descriptors.
-    pub fn wait(&self, wake: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
-        self.wait_for_some(wake, timeout, !0)
+    /// The system's, if it has no descriptor left.
+    pub fn waiting(&self, wake: BorrowedFd<'_>) -> io::Result<Waiting> {
+        let waiting = Waiting::new()?;
+        waiting.add(wake, 0)?;
+        for (position, socket) in (0_u64..).zip(self.sockets()) {
+            if let Some(socket) = socket {
+                waiting.add(socket, 1 << position)?;
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Sleeps until a link has something, the caller's own descriptor is readable, or the time is over (`None`: no
+    /// limit). A signal ends it early. One thread at a time sleeps.
+    ///
+    /// # Errors
+    /// What epoll says; nothing is expected.
+    pub fn wait(&self, waiting: &Waiting, timeout: Option<Duration>) -> io::Result<Ready> {
+        self.heed_inits(waiting, true)?;
+        waiting.wait(timeout)
     }
 
     /// The same, with INITs left where they are if they have sockets of their own.
@@ -242,45 +253,23 @@ impl Links {
     /// As [`wait`](Self::wait).
     pub fn wait_past_inits(
         &self,
-        wake: BorrowedFd<'_>,
+        waiting: &Waiting,
         timeout: Option<Duration>,
     ) -> io::Result<Ready> {
-        self.wait_for_some(wake, timeout, !(INITS_V4 | INITS_V6))
+        self.heed_inits(waiting, false)?;
+        waiting.wait(timeout)
     }
 
-    fn wait_for_some(
-        &self,
-        wake: BorrowedFd<'_>,
-        timeout: Option<Duration>,
-        heeded: u16,
-    ) -> io::Result<Ready> {
-        // The caller's descriptor comes first, the open sockets follow; `bits` says which is which.
-        let mut polled: [_; SOCKETS + 1] = array::from_fn(|_| PollFd::new(wake, PollFlags::POLLIN));
-        let mut bits = [0_u16; SOCKETS + 1];
-        let mut used = 1;
-        for (position, socket) in (0_u16..).zip(self.sockets()) {
-            let socket = socket.filter(|_| heeded & 1 << position != 0);
-            let (Some(fd), Some(slot), Some(bit)) =
-                (socket, polled.get_mut(used), bits.get_mut(used))
-            else {
-                continue;
-            };
-            *slot = PollFd::new(fd, PollFlags::POLLIN);
-            *bit = 1 << position;
-            used += 1;
+    fn heed_inits(&self, waiting: &Waiting, heeded: bool) -> io::Result<()> {
+        if !waiting.begins_to_heed(heeded) {
+            return Ok(());
         }
-        let polled = polled.get_mut(..used).unwrap_or_default();
-        sys::poll(polled, timeout)?;
-        let mut ready = Ready { woken: false, sockets: 0 };
-        for (fd, bit) in polled.iter().zip(bits) {
-            // Errors show without being asked for: an error queue that has something makes its
-            // socket ready.
-            if fd.any().unwrap_or(true) {
-                ready.woken |= bit == 0;
-                ready.sockets |= bit;
+        for (raw, bit) in [(&self.raw_v4, INITS_V4), (&self.raw_v6, INITS_V6)] {
+            if let Some(inits) = raw.as_ref().and_then(RawLink::inits) {
+                waiting.heed(inits, bit.into(), heeded)?;
             }
         }
-        Ok(ready)
+        Ok(())
     }
 
     /// Takes one batch from every link that is ready, at most 64 system-call messages each, without
@@ -403,9 +392,23 @@ impl Links {
     }
 
     /// The greatest IP packet in bytes that the kernel believes to pass on the way from `source`, or from where routing
-    /// says, to `destination`: the MTU of the local link, unless a router said less. It costs some system calls.
-    pub fn mtu_towards(destination: IpAddr, zone: u32, source: Option<IpAddr>) -> Option<u32> {
-        send::mtu_towards(destination, zone, source)
+    /// says, to `destination`: the MTU of the local link, unless a router said less. None without a route. It costs some system
+    /// calls.
+    ///
+    /// # Errors
+    /// The kernel did not answer.
+    pub fn mtu_towards(
+        &self,
+        destination: IpAddr,
+        zone: u32,
+        source: Option<IpAddr>,
+    ) -> io::Result<Option<u32>> {
+        self.routing.mtu_towards(destination, zone, source)
+    }
+
+    /// Where routes and addresses are asked for.
+    pub(crate) fn routing(&self) -> &Routing {
+        &self.routing
     }
 
     fn raw_for(&self, destination: IpAddr) -> Option<&RawLink> {

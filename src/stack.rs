@@ -132,7 +132,7 @@ impl Stack {
         let shutdown_guard = config.shutdown_guard();
         let lease = self.carriers.claim(port)?;
         let number = lease.first().map_or(port, Port::number);
-        let host = address::host_addresses();
+        let host = self.driver.host_addresses()?;
         let own = match bound.as_slice() {
             [] => self.driver.bound_to_all(&host),
             bound => bound.to_vec(),
@@ -170,8 +170,7 @@ impl Stack {
         }
         let mut sources = Vec::new();
         for peer in peers {
-            let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
-            let source = address::source_in_zone(peer.ip().to_canonical(), zone, &[]);
+            let source = self.driver.source_towards(peer)?;
             sources.extend(source.filter(|source| self.driver.carries(*source)));
         }
         self.bind(port, &sources, options)

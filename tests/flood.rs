@@ -75,16 +75,17 @@ fn other_packets_can_be_waited_for_while_inits_stay_where_they_are() {
         let links = open();
         links.accept_ports(&[PORT], false).unwrap();
         let (never, mut inbox) = (EventFd::new().unwrap(), Inbox::new());
+        let waiting = links.waiting(never.as_fd()).unwrap();
         let (mut datagrams, mut notices) = (Vec::new(), Vec::new());
         send(&links, &packet(0), 1);
-        let ready = links.wait_past_inits(never.as_fd(), Some(Duration::from_millis(50))).unwrap();
+        let ready = links.wait_past_inits(&waiting, Some(Duration::from_millis(50))).unwrap();
         assert!(!ready.any(), "{ready:?}");
         send(&links, &packet(7), 1);
-        let ready = links.wait_past_inits(never.as_fd(), Some(SOON)).unwrap();
+        let ready = links.wait_past_inits(&waiting, Some(SOON)).unwrap();
         links.receive(&mut inbox, ready, &mut datagrams, &mut notices);
         assert_eq!(datagrams.len(), 1);
         assert_eq!(datagrams[0].payload, packet(7));
-        let ready = links.wait(never.as_fd(), Some(SOON)).unwrap();
+        let ready = links.wait(&waiting, Some(SOON)).unwrap();
         links.receive(&mut inbox, ready, &mut datagrams, &mut notices);
         assert_eq!(datagrams.len(), 2);
         assert_eq!(datagrams[1].payload, packet(0));
@@ -97,9 +98,10 @@ fn what_came_before_an_init_is_taken_with_it() {
         let links = open();
         links.accept_ports(&[PORT], false).unwrap();
         let never = EventFd::new().unwrap();
+        let waiting = links.waiting(never.as_fd()).unwrap();
         let (mut inbox, mut datagrams) = (Inbox::new(), Vec::new());
         send(&links, &packet(0), 1);
-        let ready = links.wait(never.as_fd(), Some(SOON)).unwrap();
+        let ready = links.wait(&waiting, Some(SOON)).unwrap();
         // The INIT was seen to wait before the other socket had anything; and they are more than one batch.
         send(&links, &packet(7), 100);
         links.receive(&mut inbox, ready, &mut datagrams, &mut Vec::new());

@@ -180,6 +180,52 @@ fn the_source_is_routings_choice_as_far_as_it_is_allowed() {
     });
 }
 
+#[test]
+fn the_kernel_says_the_same_of_a_link_whether_it_is_asked_or_connected_to() {
+    in_namespace(|| {
+        two_interfaces();
+        ip("link set one mtu 1400");
+        ip("route add 192.0.2.0/24 via 10.1.0.9 mtu lock 1300");
+        ip("route add 2001:db8:2::/64 via 2001:db8::9 mtu 1290");
+        ip("route add unreachable 192.0.3.0/24");
+        ip("route add prohibit 192.0.4.0/24");
+        ip("route add blackhole 192.0.5.0/24");
+        ip("route add unreachable 2001:db8:3::/64");
+        // Without a watch, a socket is connected to find it out.
+        let (connecting, mut asking) = (Links::new(), Links::new());
+        asking.watch_addresses();
+        for (destination, source, mtu) in [
+            ("10.1.0.9", None, Some(1400)),
+            ("10.1.0.9", Some("10.1.0.1"), Some(1400)),
+            ("10.1.0.9", Some("198.51.100.1"), Some(1400)),
+            ("10.1.0.9", Some("198.51.100.2"), None),
+            ("198.51.100.9", None, Some(1500)),
+            ("2001:db8::9", None, Some(1500)),
+            ("fd01::9", None, Some(1400)),
+            ("192.0.2.9", None, Some(1300)),
+            ("2001:db8:2::9", None, Some(1290)),
+            ("127.0.0.9", None, Some(65_535)),
+            ("::1", None, Some(65_536)),
+            ("10.1.0.1", None, Some(65_535)),
+            ("192.0.3.1", None, None),
+            ("192.0.4.1", None, None),
+            ("192.0.5.1", None, None),
+            ("2001:db8:3::1", None, None),
+            ("203.0.113.1", None, None),
+            ("2001:db8:4::1", None, None),
+            ("fe80::1", None, None),
+        ] {
+            let (to, from) = (destination.parse().unwrap(), source.map(|own| own.parse().unwrap()));
+            let [said, seen] =
+                [&asking, &connecting].map(|links| links.mtu_towards(to, 0, from).unwrap());
+            // What the loopback interface takes is more than a packet has.
+            let most = |mtu: Option<u32>| mtu.map(|mtu| mtu.min(65_535));
+            assert_eq!(most(said), most(mtu), "{destination} from {source:?}");
+            assert_eq!(most(seen), most(mtu), "{destination} from {source:?}, connected");
+        }
+    });
+}
+
 /// Runs itself again as a user without privileges.
 #[test]
 fn without_the_capability_the_error_names_it_and_the_ways_out() {

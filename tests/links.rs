@@ -67,7 +67,8 @@ impl Receiver {
         while !done(self) {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "got {} datagrams, {:?}", self.datagrams.len(), self.notices);
-            let ready = links.wait(self.never.as_fd(), Some(left)).unwrap();
+            let ready =
+                links.wait(&links.waiting(self.never.as_fd()).unwrap(), Some(left)).unwrap();
             links.receive(&mut self.inbox, ready, &mut self.datagrams, &mut self.notices);
         }
     }
@@ -171,7 +172,9 @@ fn only_the_ports_accepted_are_heard_until_all_are() {
         assert_eq!(heard(&mut receiver), [5001, 5001, 5002, 5002, 5003, 5003]);
         links.accept_ports(&[], false).unwrap();
         send(&links);
-        let ready = links.wait(receiver.never.as_fd(), Some(Duration::from_millis(20))).unwrap();
+        let ready = links
+            .wait(&links.waiting(receiver.never.as_fd()).unwrap(), Some(Duration::from_millis(20)))
+            .unwrap();
         assert!(!ready.any());
     });
 }
@@ -458,7 +461,12 @@ fn icmp_errors_about_encapsulated_packets_become_notices_and_do_not_disturb_othe
             let sent = packet(4000, 5000, 1_400, 1);
             assert_eq!(send_one(&links, &sent, way(peer, 7)), [], "{peer}");
             // Give the answer time to become the pending error of the socket.
-            links.wait(UdpSocket::bind("127.0.0.1:0").unwrap().as_fd(), None).unwrap();
+            links
+                .wait(
+                    &links.waiting(UdpSocket::bind("127.0.0.1:0").unwrap().as_fd()).unwrap(),
+                    None,
+                )
+                .unwrap();
             let own = if ours.is_ipv4() { LOOPBACK } else { LOOPBACK_V6 };
             assert_eq!(send_one(&links, &sent, way(own, port)), [], "{peer}: a later packet");
             let mut receiver = Receiver::new();
@@ -607,10 +615,11 @@ fn a_wake_up_ends_the_wait_and_a_time_out_too() {
     in_namespace(|| {
         let links = raw(&[5000]);
         let (wake, waker) = std::os::unix::net::UnixStream::pair().unwrap();
-        let ready = links.wait(wake.as_fd(), Some(Duration::from_micros(10))).unwrap();
+        let waiting = links.waiting(wake.as_fd()).unwrap();
+        let ready = links.wait(&waiting, Some(Duration::from_micros(10))).unwrap();
         assert!(!ready.woken && !ready.any());
         drop(waker);
-        let ready = links.wait(wake.as_fd(), None).unwrap();
+        let ready = links.wait(&waiting, None).unwrap();
         assert!(ready.woken && !ready.any());
     });
 }

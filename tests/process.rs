@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong fails the test")]
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Barrier;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -219,4 +222,153 @@ fn a_forked_child_is_told_whose_the_stack_is_and_does_no_harm_to_it() {
     assert_eq!(receive(&client), "to the end");
     client.shutdown_timeout(PATIENCE).unwrap();
     pair.client.close();
+}
+
+/// Runs this test again in a process of its own, since what it does is done to the whole process; true in that process.
+fn in_process_of_its_own(name: &str) -> bool {
+    const CHILD: &str = "USCTP_TEST_OWN_PROCESS";
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
+    if said.contains("SKIPPED") {
+        println!("{said}");
+    }
+    false
+}
+
+/// From now on this process gets no descriptor.
+fn forbid_descriptors() {
+    setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
+    assert!(UdpSocket::bind("127.0.0.1:0").is_err(), "there are descriptors left");
+}
+
+#[test]
+fn without_descriptors_left_associations_live_on_and_new_ones_are_set_up() {
+    if !in_process_of_its_own(
+        "without_descriptors_left_associations_live_on_and_new_ones_are_set_up",
+    ) {
+        return;
+    }
+    let pair = Pair::new();
+    let (client, server) = pair.connect();
+    forbid_descriptors();
+    // Longer than an answer of routing is believed.
+    for _ in 0..3 {
+        send(&client, "there");
+        assert_eq!(receive(&server), "there");
+        thread::sleep(Duration::from_secs(2));
+    }
+    let second = pair.client.connect(pair.peer()).unwrap().wait_timeout(PATIENCE).unwrap();
+    let other = pair.server.accept_timeout(PATIENCE).unwrap();
+    send(&second, "and back");
+    assert_eq!(receive(&other), "and back");
+    // Neither is a thread that waits alone without what it waits for.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            send(&server, "late");
+        });
+        assert_eq!(receive(&client), "late");
+    });
+    client.shutdown_timeout(PATIENCE).unwrap();
+    second.shutdown_timeout(PATIENCE).unwrap();
+}
+
+/// Runs a shell that does `then` in the network namespace of this thread once it is told to, and waits for it.
+fn prepare(then: &str) -> impl FnOnce() {
+    let mut shell = Command::new("sh")
+        .args(["-ec", &format!("read word; {then}; echo done")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    move || {
+        shell.stdin.take().unwrap().write_all(b"now\n").unwrap();
+        let mut said = String::new();
+        shell.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said, "done\n");
+        shell.wait().unwrap();
+    }
+}
+
+/// Waits until a socket is bound to these IPv4 addresses.
+fn until_bound(socket: &Socket, expected: &[&str]) {
+    let mut expected: Vec<IpAddr> = expected.iter().map(|address| ip(address)).collect();
+    expected.sort_unstable();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut bound = socket.addresses();
+        bound.retain(IpAddr::is_ipv4);
+        bound.sort_unstable();
+        if bound == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "{bound:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn without_descriptors_left_a_socket_follows_the_addresses_of_the_host() {
+    if !in_process_of_its_own("without_descriptors_left_a_socket_follows_the_addresses_of_the_host")
+    {
+        return;
+    }
+    in_namespace(|| {
+        namespace::ip("link add one type veth peer name two");
+        namespace::ip("link set one up");
+        namespace::ip("addr add 192.0.2.1/24 dev one");
+        let stack = Stack::builder().udp(0).open().unwrap();
+        let early = stack.bind(0, &[], Options::default()).unwrap();
+        until_bound(&early, &["192.0.2.1"]);
+        let gain = prepare("ip addr add 192.0.2.2/24 dev one");
+        let lose = prepare("ip addr del 192.0.2.1/24 dev one");
+        forbid_descriptors();
+        gain();
+        until_bound(&early, &["192.0.2.1", "192.0.2.2"]);
+        lose();
+        // The second went with the first, unless the kernel makes it one of its own.
+        let end = Instant::now() + PATIENCE;
+        while early.addresses().contains(&ip("192.0.2.1")) {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+#[test]
+fn a_call_from_a_thread_in_another_network_namespace_is_answered_for_that_of_the_stack() {
+    in_namespace(|| {
+        namespace::ip("link add one type veth peer name two");
+        namespace::ip("link set one up");
+        namespace::ip("link set two up");
+        namespace::ip("addr add 192.0.2.1/24 dev one");
+        namespace::ip("addr add 198.51.100.1/24 dev one");
+        let stack = Arc::new(Stack::builder().udp(0).open().unwrap());
+        let far = Arc::clone(&stack);
+        in_namespace(move || {
+            // What the stack knows nothing of.
+            namespace::ip("link add other type veth peer name another");
+            namespace::ip("link set other up");
+            namespace::ip("addr add 203.0.113.1/24 dev other");
+            let all = far.bind(0, &[], Options::default()).unwrap();
+            until_bound(&all, &["192.0.2.1", "198.51.100.1"]);
+            far.bind(0, &[ip("198.51.100.1")], Options::default()).unwrap();
+            let wrong = far.bind(0, &[ip("203.0.113.1")], Options::default()).unwrap_err();
+            assert!(wrong.is_address_not_local(), "{wrong}");
+            let peer = SocketAddr::new(ip("198.51.100.7"), 7);
+            let towards = far.bind_towards(0, &[peer], Options::default()).unwrap();
+            assert_eq!(towards.addresses(), [ip("198.51.100.1")]);
+            // It is sent from this thread, which has another way there.
+            namespace::ip("route add 198.51.100.0/24 dev other");
+            let mut connecting = all.connect(peer).unwrap();
+            let waited = connecting.wait_timeout(Duration::from_millis(300)).unwrap_err();
+            assert!(matches!(waited, Error::TimedOut), "{waited}");
+        });
+    });
 }

@@ -17,7 +17,7 @@ use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
 use crate::address::{self, HostAddress, Scope};
 use crate::error::{BadLocalAddress, Error};
-use crate::link::Links;
+use crate::link::routing::Routing;
 use crate::origin::Origin;
 use crate::port::Port;
 
@@ -130,7 +130,7 @@ impl SharedEndpoint {
     /// What is to be told to these peers: with those addresses that are told only to peers that they lead to, where they do.
     ///
     /// # Errors
-    /// [`Error::Forked`].
+    /// [`Error::Forked`], [`Error::StackClosed`]; [`Error::Io`] if the kernel does not say which way they are.
     pub(crate) fn advertise(
         &self,
         peers: &[SocketAddr],
@@ -141,11 +141,9 @@ impl SharedEndpoint {
         if unlisted.is_empty() || chosen != Advertise::Bound {
             return Ok(chosen);
         }
-        let source = |peer: &SocketAddr| {
-            let zone = if let SocketAddr::V6(peer) = peer { peer.scope_id() } else { 0 };
-            address::source_in_zone(peer.ip().to_canonical(), zone, &[])
-        };
-        let used: Vec<IpAddr> = peers.iter().filter_map(source).collect();
+        let driver = self.driver().ok_or(Error::StackClosed)?;
+        let sources = peers.iter().map(|peer| driver.source_towards(peer));
+        let used: Vec<IpAddr> = sources.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         if !unlisted.iter().any(|own| used.contains(own)) {
             return Ok(chosen);
         }
@@ -327,7 +325,14 @@ impl SharedEndpoint {
 
     /// Chooses, where the protocol leaves it to routing, the address that a packet leaves from: always one that the peer
     /// was told of, since it has no association with others. Packets that none of them reaches are taken out.
-    pub(crate) fn choose_sources(&self, batch: &mut Batch, refused: &mut Vec<PathNotice>) {
+    ///
+    /// Where routing does not answer and never has, the first one of the family has to do.
+    pub(crate) fn choose_sources(
+        &self,
+        routing: &Routing,
+        batch: &mut Batch,
+        refused: &mut Vec<PathNotice>,
+    ) {
         if batch.transmits.iter().all(|transmit| transmit.source.is_some()) {
             return;
         }
@@ -346,13 +351,15 @@ impl SharedEndpoint {
                 continue;
             }
             let way = (set, destination, zone);
-            let ask = || {
-                let allowed = self.peek(|inner| inner.address_set(set).to_vec());
-                address::source_in_zone(destination, zone, &allowed)
+            let allowed = || self.peek(|inner| inner.address_set(set).to_vec());
+            let ask = || address::source_in_zone(routing, destination, zone, &allowed());
+            let guess = |_| {
+                let is_fit = |own: &IpAddr| own.is_ipv4() == destination.is_ipv4();
+                allowed().into_iter().find(is_fit)
             };
             transmit.source = match last {
                 Some((known, source)) if known == way => source,
-                _ => sources.towards(way, now, ask),
+                _ => sources.towards(way, now, ask).unwrap_or_else(guess),
             };
             last = Some((way, transmit.source));
             is_lost |= transmit.source.is_none();
@@ -366,7 +373,7 @@ impl SharedEndpoint {
     }
 
     /// Tells a new association what the links take that lead to its peer's addresses: system calls, so without the lock.
-    fn tell_of_links(&self, id: AssociationId) {
+    fn tell_of_links(&self, driver: &Driver, id: AssociationId) {
         let peers = |inner: &Inner| -> Vec<IpAddr> {
             inner.view(id).into_iter().flat_map(Association::paths).map(|path| path.peer).collect()
         };
@@ -376,10 +383,10 @@ impl SharedEndpoint {
         let far = peers.into_iter().filter(|peer| Scope::of(*peer) != Scope::LinkLocal);
         let links: Vec<(IpAddr, u16)> = far
             .filter_map(|peer| {
-                let ask = || Links::mtu_towards(peer, 0, None);
                 // The greatest packet has no more bytes (RFC 791, 3.1), whatever the loopback interface takes.
-                let ask = || Some(u16::try_from(ask()?).unwrap_or(u16::MAX));
-                Some((peer, known.towards(peer, now, ask)?))
+                let greatest = |mtu| u16::try_from(mtu).unwrap_or(u16::MAX);
+                let ask = || Ok(driver.links().mtu_towards(peer, 0, None)?.map(greatest));
+                Some((peer, known.towards(peer, now, ask).ok()??))
             })
             .collect();
         self.lock_link_mtus().put_back(known);
@@ -391,13 +398,14 @@ impl SharedEndpoint {
 
     /// Does what was put off until the lock was released.
     fn follow(&self, after: After) {
-        if let Some(driver) = self.driver() {
+        let driver = self.driver();
+        if let Some(driver) = &driver {
             // Before the packets, since sending may have to wait for a full socket.
             if let Some(deadline) = after.deadline {
                 driver.schedule(self.port, deadline);
             }
             if after.has_packets {
-                self.send(&driver);
+                self.send(driver);
             }
             if !after.lease.is_empty() {
                 driver.remove(self.port);
@@ -405,7 +413,11 @@ impl SharedEndpoint {
         }
         drop(after.lease);
         // Before those who wait for the association: their first messages then fill packets.
-        after.established.into_iter().for_each(|id| self.tell_of_links(id));
+        for id in after.established {
+            driver.iter().for_each(|driver| self.tell_of_links(driver, id));
+        }
+        // A waker may run anything: nothing of the stack is kept alive for it.
+        drop(driver);
         for waker in after.woken {
             waker.wake();
         }

@@ -1,12 +1,10 @@
 //! One turn of whoever leads: sleep on the links, give each endpoint what came for it, look at those that are due.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::sys::eventfd::EventFd;
 use usctp_assoc::{Datagram, PathNotice};
 
 use super::Driver;
@@ -52,7 +50,7 @@ impl Turn {
     /// # Errors
     /// What waiting for the links says.
     pub(super) fn take(&mut self, driver: &Driver, limit: Option<Instant>) -> io::Result<()> {
-        let ready = self.sleep(driver, &driver.io_bell, limit, || true)?;
+        let ready = self.sleep(driver, limit, || true)?;
         self.work(driver, ready);
         Ok(())
     }
@@ -66,7 +64,7 @@ impl Turn {
     ) {
         let turn = || {
             waiter.note_sleep(true);
-            let ready = self.sleep(driver, &driver.waiter_bell, limit, || !waiter.is_woken());
+            let ready = self.sleep(driver, limit, || !waiter.is_woken());
             waiter.note_sleep(false);
             ready.map(|ready| self.work(driver, ready))
         };
@@ -80,7 +78,6 @@ impl Turn {
     fn sleep(
         &mut self,
         driver: &Driver,
-        bell: &EventFd,
         limit: Option<Instant>,
         may_sleep: impl FnOnce() -> bool,
     ) -> io::Result<Ready> {
@@ -93,14 +90,14 @@ impl Turn {
         let until = if may_sleep() { until } else { Some(now) };
         let timeout = until.map(|until| until.saturating_duration_since(now));
         let ready = match self.inits_due {
-            None => driver.links.wait(bell.as_fd(), timeout),
-            Some(_) => driver.links.wait_past_inits(bell.as_fd(), timeout),
+            None => driver.links.wait(&driver.waiting, timeout),
+            Some(_) => driver.links.wait_past_inits(&driver.waiting, timeout),
         };
         driver.lock_schedule().wake_up();
         let ready = ready?;
         if ready.woken {
             // Read so that it rings anew; what it rang for is looked at in any case.
-            let _ = bell.read();
+            let _ = driver.lead_bell.read();
         }
         Ok(ready)
     }

@@ -1,7 +1,6 @@
 //! Sending: a caller's packets sorted onto the links, and what becomes of the refused ones.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use super::Links;
 use super::raw::{RawLink, family_of};
 use super::sys::{self, Outgoing};
 use super::udp::UdpSocket;
-use crate::address;
 use crate::capture::Capture;
 
 /// How long one call waits for full sockets altogether.
@@ -102,7 +100,7 @@ pub(super) fn send(
             }
             (Err(error), _) => {
                 links.counters.refused.add(1);
-                notices.extend(notice(&error, transmit, packet));
+                notices.extend(notice(links, &error, transmit, packet));
                 batch.advance(1);
             }
         }
@@ -171,11 +169,16 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// What the local system's refusal means to the association.
-fn notice(error: &io::Error, transmit: &Transmit, packet: &[u8]) -> Option<PathNotice> {
+fn notice(
+    links: &Links,
+    error: &io::Error,
+    transmit: &Transmit,
+    packet: &[u8],
+) -> Option<PathNotice> {
     let kind = match error.raw_os_error() {
         Some(libc::EMSGSIZE) => {
             let Transmit { destination, zone, source, .. } = *transmit;
-            let mtu = mtu_towards(destination, zone, source).unwrap_or(0);
+            let mtu = links.mtu_towards(destination, zone, source).ok().flatten().unwrap_or(0);
             NoticeKind::PacketTooBig { mtu }
         }
         _ => NoticeKind::SendFailed,
@@ -184,17 +187,6 @@ fn notice(error: &io::Error, transmit: &Transmit, packet: &[u8]) -> Option<PathN
     let quote = Quote::parse(packet)?;
     let Transmit { destination: peer, source: local, zone, .. } = *transmit;
     Some(PathNotice { peer, zone, local, kind, quote })
-}
-
-/// See [`Links::mtu_towards`].
-pub(super) fn mtu_towards(destination: IpAddr, zone: u32, source: Option<IpAddr>) -> Option<u32> {
-    let socket = address::route(destination, zone, source).ok()?;
-    let (level, name) = if destination.is_ipv4() {
-        (libc::IPPROTO_IP, libc::IP_MTU)
-    } else {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
-    };
-    u32::try_from(sys::option(socket.as_fd(), level, name).ok()?).ok()
 }
 
 /// The time that a call still waits for full sockets.

@@ -17,8 +17,10 @@ use self::control::{
 };
 
 mod control;
+mod epoll;
 mod fork;
 
+pub(super) use self::epoll::epoll_wait;
 pub(crate) use self::fork::wiped_on_fork;
 
 /// Packets that one system call receives or sends at most.

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::netlink::{self, address_of, messages};
 
 /// Messages taken in one go; the rest waits for the next turn.
 const TURN: usize = 64;
@@ -19,11 +19,8 @@ pub(super) struct Watch(OwnedFd);
 impl Watch {
     /// Watches the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let netlink = (AddressFamily::Netlink, SockType::Raw, SockProtocol::NetlinkRoute);
-        let socket = socket(netlink.0, netlink.1, flags, netlink.2)?;
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups.cast_unsigned()))?;
+        let socket = netlink::socket(groups.cast_unsigned())?;
         Ok(Self(socket))
     }
 
@@ -46,54 +43,9 @@ impl Watch {
 
 /// Takes the addresses that came, with the numbers of their interfaces, out of a series of messages.
 fn read(all: &[u8], gained: &mut Vec<(IpAddr, u32)>) {
-    let came = messages(all).filter(|(kind, _)| *kind == libc::RTM_NEWADDR);
-    gained.extend(came.filter_map(|(_, body)| address_of(body)));
+    let came = messages(all).filter(|message| message.kind == libc::RTM_NEWADDR);
+    gained.extend(came.filter_map(|message| address_of(message.body)));
 }
-
-/// The address that a message is about (rtnetlink(7)): the host's own end where the link has two.
-fn address_of(body: &[u8]) -> Option<(IpAddr, u32)> {
-    let ([_, _, _, _, i0, i1, i2, i3], rest) = body.split_first_chunk::<8>()?;
-    let (mut local, mut address) = (None, None);
-    for (kind, value) in attributes(rest) {
-        let found = || match value.len() {
-            4 => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
-            16 => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
-            _ => None,
-        };
-        match kind {
-            libc::IFA_LOCAL => local = found(),
-            libc::IFA_ADDRESS => address = found(),
-            _ => {}
-        }
-    }
-    Some((local.or(address)?, u32::from_ne_bytes([*i0, *i1, *i2, *i3])))
-}
-
-/// The messages of a series, each by its type (netlink(7)).
-pub(super) fn messages(mut all: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let (head, rest) = all.split_first_chunk::<HEADER>()?;
-        let [l0, l1, l2, l3, k0, k1, ..] = *head;
-        let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-        let body = rest.get(..len.checked_sub(HEADER)?)?;
-        all = rest.get(body.len().next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([k0, k1]), body))
-    })
-}
-
-/// The attributes of a message, each by its type (rtnetlink(7)).
-pub(super) fn attributes(mut all: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let (&[l0, l1, k0, k1], rest) = all.split_first_chunk::<4>()?;
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
-        let value = rest.get(..len.checked_sub(4)?)?;
-        all = rest.get(value.len().next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes([k0, k1]), value))
-    })
-}
-
-/// The bytes of a message's header.
-const HEADER: usize = 16;
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -104,6 +56,7 @@ impl AsFd for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::netlink::HEADER;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let len = u16::try_from(4 + value.len()).unwrap();
