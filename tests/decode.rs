@@ -80,10 +80,11 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (String, u64)> {
     })
 }
 
-/// What the program says about one file.
+/// What the program says about one file; SOURCES.md does not count what ICMP quotes.
 fn content(packets: &[Value]) -> Content {
-    let mut content = Content { packets: packets.len() as u64, ..Content::default() };
-    for packet in packets {
+    let mut content = Content::default();
+    for packet in packets.iter().filter(|packet| packet.get("icmp").is_none()) {
+        content.packets += 1;
         let checksum = match packet["checksum"].as_str().expect("a checksum verdict") {
             "fragment" | "truncated" => "trunc/frag",
             verdict => verdict,
@@ -121,8 +122,8 @@ const FIELDS: [&str; 9] = [
 
 fn tshark(file: &Path) -> Option<BTreeMap<u64, Vec<Vec<u64>>>> {
     let mut command = Command::new("tshark");
-    command.arg("-r").arg(file).args(["-o", "sctp.checksum:CRC 32c", "-o", "ip.defragment:FALSE"]);
-    command.args(["-Y", "sctp && !icmp && !icmpv6", "-T", "fields", "-E", "separator=|"]);
+    command.arg("-r").arg(file).args(["-o", "sctp.checksum:CRC 32c"]);
+    command.args(["-Y", "sctp", "-T", "fields", "-E", "separator=|"]);
     command.args(["-e", "frame.number"]);
     for field in FIELDS {
         command.args(["-e", field]);
@@ -222,6 +223,45 @@ fn files_that_are_no_captures_are_named_as_such() {
     }
     let output = decode(&[], Path::new("/nonexistent/file.pcap"));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn what_was_not_looked_into_is_named_on_standard_error_and_standard_output_has_packets_alone() {
+    // A pcap file in the byte order of little machines, of a link type that is for private use, with one frame.
+    let mut file = Vec::new();
+    for field in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 147, 0, 0, 8, 8, 0, 0] {
+        file.extend(field.to_le_bytes());
+    }
+    for arguments in [&[][..], &["--json"]] {
+        let output = decode(arguments, &scratch("private.pcap", &file));
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stdout.is_empty());
+        let message = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = message.lines().collect();
+        assert!(lines[0].ends_with("private.pcap: not looked into: 1 frame of link type 147"));
+        assert!(lines[1].ends_with("private.pcap: no SCTP packet was found"), "{message}");
+        assert_eq!(lines.len(), 2, "{message}");
+    }
+    let Some(captures) = captures() else { return };
+    let output = decode(&["--json"], &captures.join("zeek/cisco-fabric-path.pcap"));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(lines(&output).len(), 16);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("not looked into: 65 frames of EtherType 0x8903\n"), "{message}");
+}
+
+#[test]
+fn what_icmp_quotes_is_told_from_what_was_sent() {
+    let Some(captures) = captures() else { return };
+    let packets = packets(&captures.join("pcapplusplus/ip-frag.pcap"));
+    let quoted: Vec<_> = packets.iter().filter(|packet| packet.get("icmp").is_some()).collect();
+    let frames: Vec<_> = quoted.iter().filter_map(|packet| packet["frame"].as_u64()).collect();
+    assert_eq!(frames, [8, 10, 12]);
+    for packet in quoted {
+        assert_eq!(packet["icmp"]["name"], "protocol unreachable");
+        assert_eq!(packet["icmp"]["src"], packet["dst"]);
+        assert_eq!(packet["chunks"][0]["name"], "INIT");
+    }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 mod describe;
 mod file;
 mod layers;
+mod tally;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -17,7 +17,9 @@ use crate::args::DecodeOptions;
 use crate::exit::{Failure, Status};
 use crate::output::{Output, Styles, json_line, standard_output};
 use describe::Description;
-use file::{CaptureError, CaptureFile, Frame};
+use file::{CaptureError, CaptureFile};
+use layers::{Found, Layers, Origin};
+use tally::Tally;
 
 /// Prints the packets of the file as far as it can be read, then says what stopped it.
 pub(crate) fn run(options: &DecodeOptions) -> Result<(), Failure> {
@@ -29,16 +31,18 @@ pub(crate) fn run(options: &DecodeOptions) -> Result<(), Failure> {
     let mut decoder = Decoder::new(&options.udp_port);
     let read = decoder.each_packet(source, |description| printer.print(description));
     printer.out.flush()?;
-    for link_type in &decoder.unsupported {
-        let _ = writeln!(
-            io::stderr(),
-            "usctp: {name}: frames of link type {link_type} were not looked into"
-        );
+    let damage = match read {
+        Ok(()) => None,
+        // Nobody reads on: what is left to say would be about the part that was read.
+        Err(Stopped::Output(error)) => return Err(error.into()),
+        Err(Stopped::Capture(error)) => Some(error),
+    };
+    for line in decoder.tally.lines() {
+        let _ = writeln!(io::stderr(), "usctp: {name}: {line}");
     }
-    match read {
-        Ok(()) => Ok(()),
-        Err(Stopped::Output(error)) => Err(error.into()),
-        Err(Stopped::Capture(error)) => Err(Failure::failed(format_args!(
+    match damage {
+        None => Ok(()),
+        Some(error) => Err(Failure::failed(format_args!(
             "{name}: {error} ({} frames before it were read)",
             decoder.frames
         ))),
@@ -61,19 +65,19 @@ enum Stopped {
 
 /// Goes through the frames of a file.
 struct Decoder<'a> {
-    /// UDP ports that SCTP packets are looked for behind.
-    udp_ports: &'a [u16],
+    layers: Layers<'a>,
     /// All frames so far, with SCTP or without.
     frames: u64,
     /// The time of the first frame.
     start: Option<i128>,
-    /// Link types that were met and are not read.
-    unsupported: BTreeSet<u16>,
+    /// What became of them.
+    tally: Tally,
 }
 
 impl<'a> Decoder<'a> {
+    /// SCTP packets are looked for behind these UDP ports, too.
     fn new(udp_ports: &'a [u16]) -> Self {
-        Self { udp_ports, frames: 0, start: None, unsupported: BTreeSet::new() }
+        Self { layers: Layers::new(udp_ports), frames: 0, start: None, tally: Tally::default() }
     }
 
     /// Describes each packet to `sink`, until the file ends or either side fails.
@@ -82,28 +86,54 @@ impl<'a> Decoder<'a> {
         source: impl Read + 'static,
         mut sink: impl FnMut(&Description) -> io::Result<()>,
     ) -> Result<(), Stopped> {
+        let read = self.each_frame(source, &mut sink);
+        if matches!(read, Err(Stopped::Output(_))) {
+            return read;
+        }
+        let left = self.layers.finish();
+        self.show(left, &mut sink)?;
+        read
+    }
+
+    fn each_frame(
+        &mut self,
+        source: impl Read + 'static,
+        sink: &mut impl FnMut(&Description) -> io::Result<()>,
+    ) -> Result<(), Stopped> {
         let mut capture = CaptureFile::open(source).map_err(Stopped::Capture)?;
         while let Some(frame) = capture.next_frame().map_err(Stopped::Capture)? {
-            if let Some(description) = self.describe(frame) {
-                sink(&description).map_err(Stopped::Output)?;
+            self.frames += 1;
+            self.start = self.start.or(frame.time);
+            if let Some(link_type) = frame.link_type {
+                let origin = Origin { frame: self.frames, time: frame.time };
+                let found = self.layers.frame(link_type, origin, frame.bytes);
+                self.show(found, sink)?;
             }
         }
         Ok(())
     }
 
-    fn describe(&mut self, frame: Frame) -> Option<Description> {
-        self.frames += 1;
-        let at_ms = frame.time.map(|time| {
-            let start = *self.start.get_or_insert(time);
-            time.saturating_sub(start) as f64 / 1e6
-        });
-        let link_type = frame.link_type?;
-        if !layers::is_supported(link_type) {
-            self.unsupported.insert(link_type);
-            return None;
+    fn show(
+        &mut self,
+        found: Vec<Found>,
+        sink: &mut impl FnMut(&Description) -> io::Result<()>,
+    ) -> Result<(), Stopped> {
+        for found in found {
+            match found {
+                Ok(carried) => {
+                    self.tally.packet();
+                    let description = describe::describe(self.at_ms(carried.origin), carried);
+                    sink(&description).map_err(Stopped::Output)?;
+                }
+                Err(miss) => self.tally.miss(miss),
+            }
         }
-        let carried = layers::sctp(link_type, frame.bytes, self.udp_ports)?;
-        Some(describe::describe(self.frames, at_ms, carried))
+        Ok(())
+    }
+
+    fn at_ms(&self, origin: Origin) -> Option<f64> {
+        let (time, start) = origin.time.zip(self.start)?;
+        Some(time.saturating_sub(start) as f64 / 1e6)
     }
 }
 

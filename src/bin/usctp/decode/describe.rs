@@ -8,11 +8,11 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use usctp_chunk::{Checksum, Packet};
 
-use super::layers::{Carried, Extent};
+use super::layers::{Carried, Extent, Hop, Icmp};
 
 /// One SCTP packet of a capture.
 #[derive(Debug, Serialize)]
@@ -21,8 +21,18 @@ pub(crate) struct Description {
     pub(crate) frame: u64,
     /// Milliseconds since the file's first frame, where the file has times.
     pub(crate) at_ms: Option<f64>,
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
+    /// `None` where the capture begins behind the IP header.
+    pub(crate) src: Option<IpAddr>,
+    pub(crate) dst: Option<IpAddr>,
+    /// The tunnels that the packet was in, the outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) encapsulation: Vec<Hop>,
+    /// The ICMP error that quotes the packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) icmp: Option<Icmp>,
+    /// The frames of the IP fragments that the packet was put together from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fragments: Vec<u64>,
     /// The UDP ports around an encapsulated packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) udp_src_port: Option<u16>,
@@ -83,13 +93,16 @@ pub(crate) enum Value {
 type Fields = Vec<(&'static str, Value)>;
 
 /// What a frame carries, described.
-pub(crate) fn describe(frame: u64, at_ms: Option<f64>, carried: Carried) -> Description {
-    let Carried { source, destination, udp_ports, extent, payload } = carried;
+pub(crate) fn describe(at_ms: Option<f64>, carried: Carried) -> Description {
+    let Carried { origin, addresses, udp_ports, extent, payload, .. } = carried;
     let mut description = Description {
-        frame,
+        frame: origin.frame,
         at_ms,
-        src: source,
-        dst: destination,
+        src: addresses.map(|addresses| addresses.0),
+        dst: addresses.map(|addresses| addresses.1),
+        encapsulation: carried.encapsulation,
+        icmp: carried.icmp,
+        fragments: carried.fragments,
         udp_src_port: udp_ports.map(|ports| ports.0),
         udp_dst_port: udp_ports.map(|ports| ports.1),
         src_port: None,
@@ -103,14 +116,28 @@ pub(crate) fn describe(frame: u64, at_ms: Option<f64>, carried: Carried) -> Desc
         chunks: Vec::new(),
         error: None,
     };
-    if extent == Extent::LaterFragment {
-        return description;
+    if extent != Extent::LaterFragment {
+        match Packet::parse(&payload) {
+            Ok(packet) => packet_into(&mut description, &packet, extent),
+            Err(error) => {
+                start_into(&mut description, &payload);
+                // RFC 792 quotes 8 bytes and no more: that they are few is nobody's fault.
+                let is_fault = description.icmp.is_none() || extent == Extent::Whole;
+                description.error = is_fault.then(|| error.to_string());
+            }
+        }
     }
-    match Packet::parse(&payload) {
-        Ok(packet) => packet_into(&mut description, &packet, extent),
-        Err(error) => description.error = Some(error.to_string()),
+    if let Some(problem) = carried.problem {
+        description.error = Some(problem.to_owned());
     }
     description
+}
+
+/// What the beginning of a common header says.
+fn start_into(description: &mut Description, mut payload: &[u8]) {
+    description.src_port = payload.try_get_u16().ok();
+    description.dst_port = payload.try_get_u16().ok();
+    description.vtag = payload.try_get_u32().ok().map(Value::Tag);
 }
 
 fn packet_into(description: &mut Description, packet: &Packet, extent: Extent) {

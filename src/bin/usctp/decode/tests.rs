@@ -1,136 +1,29 @@
 //! Captures made here, captures that others made, and damaged ones.
 
+mod build;
+mod fragments;
+mod hostile;
+mod icmp;
+mod tally;
+mod tshark;
+mod tunnels;
+
 use std::io::Cursor;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde_json::Value as Json;
-use usctp_chunk::{Chunk, CommonHeader, Packet, PacketBuilder, VerificationTag};
+use usctp_chunk::{Chunk, Packet, PacketBuilder};
 
 use super::file::CaptureError;
-use super::{Decoder, Description, Stopped, text};
+use super::layers::{Extent, Layers, Origin};
+use super::{Decoder, Stopped, text};
 use crate::output::Styles;
-
-/// A packet with a DATA chunk that carries "hello, world".
-fn data_packet() -> Vec<u8> {
-    let mut data = vec![0, 3, 0, 28];
-    data.extend(77_u32.to_be_bytes());
-    data.extend([0, 5, 0, 6, 0, 0, 0, 46]);
-    data.extend(b"hello, world");
-    packet(&data)
-}
-
-/// A packet with these bytes as chunks, and the right checksum.
-fn packet(chunks: &[u8]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    let header = CommonHeader {
-        source_port: 5000,
-        destination_port: 5001,
-        verification_tag: VerificationTag(0x0102_0304),
-    };
-    let builder = PacketBuilder::new(&mut out, header, 65_535);
-    builder.finish();
-    out.extend_from_slice(chunks);
-    out[8..12].fill(0);
-    let checksum = crc32c::crc32c(&out).to_le_bytes();
-    out[8..12].copy_from_slice(&checksum);
-    out.to_vec()
-}
-
-/// An IPv4 packet from 10.0.0.1 to 10.0.0.2; the fragment field as it stands in the header.
-fn ipv4(protocol: u8, options: &[u8], fragment: u16, payload: &[u8]) -> Vec<u8> {
-    let header_len = 20 + options.len();
-    let mut bytes = vec![0x40 | (header_len / 4) as u8, 0];
-    bytes.extend(((header_len + payload.len()) as u16).to_be_bytes());
-    bytes.extend([0, 1]);
-    bytes.extend(fragment.to_be_bytes());
-    bytes.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    bytes.extend(options);
-    bytes.extend(payload);
-    bytes
-}
-
-/// An IPv6 packet from fd00::1 to fd00::2; `payload` begins with the extension headers.
-fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x60, 0, 0, 0];
-    bytes.extend((payload.len() as u16).to_be_bytes());
-    bytes.extend([next_header, 64]);
-    for last in [1, 2] {
-        bytes.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
-    }
-    bytes.extend(payload);
-    bytes
-}
-
-fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for field in [from, to, payload.len() as u16 + 8, 0] {
-        bytes.extend(field.to_be_bytes());
-    }
-    bytes.extend(payload);
-    bytes
-}
-
-/// A link-layer header in front of a packet.
-fn behind(header: &[u8], packet: &[u8]) -> Vec<u8> {
-    [header, packet].concat()
-}
-
-const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-
-fn ethernet(packet: &[u8]) -> Vec<u8> {
-    behind(&[&MACS[..], &[0x08, 0x00]].concat(), packet)
-}
-
-/// A number in the byte order of a file.
-fn number(big_endian: bool, value: u32) -> [u8; 4] {
-    if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
-}
-
-/// A pcap file whose frames are 1.5 ms apart.
-fn pcap(link_type: u32, big_endian: bool, nanoseconds: bool, frames: &[Vec<u8>]) -> Vec<u8> {
-    let n = |value| number(big_endian, value);
-    let mut file = n(if nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 }).to_vec();
-    for field in [0x0004_0002, 0, 0, 65_535, link_type] {
-        file.extend(n(field));
-    }
-    let unit = if nanoseconds { 1_000 } else { 1 };
-    for (index, frame) in (0..).zip(frames) {
-        for field in [7, index * 1_500 * unit, frame.len() as u32, frame.len() as u32] {
-            file.extend(n(field));
-        }
-        file.extend(frame);
-    }
-    file
-}
-
-/// A pcapng block.
-fn block(big_endian: bool, kind: u32, body: &[u8]) -> Vec<u8> {
-    let n = |value| number(big_endian, value);
-    let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
-    let len = n((12 + body.len() + padding.len()) as u32);
-    [&n(kind)[..], &len, body, &padding, &len].concat()
-}
-
-fn section(big_endian: bool) -> Vec<u8> {
-    let n = |value| number(big_endian, value);
-    block(big_endian, 0x0a0d_0d0a, &[n(0x1a2b_3c4d), n(1), n(u32::MAX), n(u32::MAX)].concat())
-}
-
-fn interface(big_endian: bool, link_type: u16, options: &[u8]) -> Vec<u8> {
-    let link_type = if big_endian { link_type.to_be_bytes() } else { link_type.to_le_bytes() };
-    let body = [&link_type[..], &[0, 0], &[0; 4], options].concat();
-    block(big_endian, 1, &body)
-}
-
-fn enhanced(big_endian: bool, interface: u32, stamp: u64, frame: &[u8]) -> Vec<u8> {
-    let len = frame.len() as u32;
-    let fields = [interface, (stamp >> 32) as u32, stamp as u32, len, len];
-    let mut body = fields.map(|field| number(big_endian, field)).concat();
-    body.extend(frame);
-    block(big_endian, 6, &body)
-}
+use build::{
+    MACS, behind, block, data_packet, enhanced, ethernet, interface, ipv4, ipv6, packet, pcap,
+    section, udp,
+};
 
 /// What the JSON output says about a file, and what stopped it.
 fn decode_all(file: Vec<u8>) -> (Vec<Json>, Result<(), Stopped>) {
@@ -146,6 +39,18 @@ fn decode(file: Vec<u8>) -> Vec<Json> {
     let (found, result) = decode_all(file);
     result.unwrap();
     found
+}
+
+/// How many packets are in a file, and what standard error says at its end.
+fn lines(file: Vec<u8>) -> (usize, Vec<String>) {
+    let mut packets = 0;
+    let mut decoder = Decoder::new(&[9899]);
+    let read = decoder.each_packet(Cursor::new(file), |_| {
+        packets += 1;
+        Ok(())
+    });
+    read.unwrap();
+    (packets, decoder.tally.lines())
 }
 
 /// The only packet of a raw-IP capture with one frame.
@@ -360,32 +265,23 @@ fn errors_that_quote_each_other_without_end_are_shown_to_a_limit() {
     assert_eq!(found["error"], Json::Null);
     let depth = found.to_string().matches("Unrecognized").count();
     assert!((2..10).contains(&depth), "{depth} levels are shown");
-    as_text(&found_description(packet(&chunk)));
+    text_of(&packet(&chunk));
 }
 
-fn found_description(packet: Vec<u8>) -> Description {
-    let mut found = None;
-    let file = pcap(101, true, false, &[ipv4(132, &[], 0, &packet)]);
-    let mut keep = |description: &Description| {
-        let payload = Bytes::from(packet.clone());
-        let carried = super::layers::Carried {
-            source: description.src,
-            destination: description.dst,
-            udp_ports: None,
-            extent: super::layers::Extent::Whole,
-            payload,
-        };
-        found = Some(super::describe::describe(description.frame, description.at_ms, carried));
-        Ok(())
-    };
-    Decoder::new(&[]).each_packet(Cursor::new(file), &mut keep).unwrap();
-    found.unwrap()
-}
-
-fn as_text(description: &Description) -> String {
+/// The text output about a file.
+fn text_of_file(file: Vec<u8>) -> String {
     let mut out = Vec::new();
-    text::write(&mut out, description, &Styles::plain()).unwrap();
+    Decoder::new(&[9899])
+        .each_packet(Cursor::new(file), |description| {
+            text::write(&mut out, description, &Styles::plain())
+        })
+        .unwrap();
     String::from_utf8(out).unwrap()
+}
+
+/// The text output about an SCTP packet.
+fn text_of(packet: &[u8]) -> String {
+    text_of_file(pcap(101, true, false, &[ipv4(132, &[], 0, packet)]))
 }
 
 #[test]
@@ -456,7 +352,7 @@ fn text_has_a_line_for_the_packet_and_indented_ones_for_what_it_holds() {
         0, 5, 0, 8, 192, 0, 2, 7, // IPv4 Address
         0xc0, 0, 0, 4, // Forward TSN supported
     ];
-    let text = as_text(&found_description(packet(&init)));
+    let text = text_of(&packet(&init));
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].contains("10.0.0.1:5000 > 10.0.0.2:5001"), "{text}");
     assert!(lines[0].ends_with("vtag 0x01020304  checksum ok"), "{text}");
@@ -470,7 +366,7 @@ fn text_has_a_line_for_the_packet_and_indented_ones_for_what_it_holds() {
 fn text_never_writes_a_byte_that_a_terminal_obeys() {
     let mut data = vec![0, 3, 0, 24, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     data.extend(b"\x1b]0;own\x07");
-    let text = as_text(&found_description(packet(&data)));
+    let text = text_of(&packet(&data));
     assert!(text.contains("1b5d303b6f776e07"), "{text}");
     assert!(text.bytes().all(|byte| byte == b'\n' || !byte.is_ascii_control()), "{text}");
 }
@@ -578,11 +474,16 @@ fn well_formed_packets_of_others_are_encoded_as_they_came() {
     let mut packets = 0;
     for path in captures() {
         let mut capture = super::CaptureFile::open(std::fs::File::open(&path).unwrap()).unwrap();
+        let mut layers = Layers::new(&[9899]);
+        let mut found = Vec::new();
         while let Some(frame) = capture.next_frame().unwrap() {
-            let Some(carried) = super::layers::sctp(frame.link_type.unwrap(), frame.bytes, &[9899])
-            else {
+            let origin = Origin { frame: 0, time: None };
+            found.extend(layers.frame(frame.link_type.unwrap(), origin, frame.bytes));
+        }
+        for carried in found.into_iter().flatten() {
+            if carried.extent != Extent::Whole {
                 continue;
-            };
+            }
             let packet = Packet::parse(&carried.payload).unwrap();
             let mut out = BytesMut::new();
             let mut builder = PacketBuilder::new(&mut out, packet.header, 65_535);

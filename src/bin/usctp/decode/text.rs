@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use super::describe::{Description, Item, Kind, Value};
+use super::layers::{Hop, Icmp};
 use crate::output::Styles;
 
 /// Writes one packet.
@@ -20,6 +21,9 @@ pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles)
     if let (Some(from), Some(to)) = (packet.udp_src_port, packet.udp_dst_port) {
         write!(out, "  udp {from} > {to}")?;
     }
+    for hop in &packet.encapsulation {
+        write!(out, "  in {}", Tunnel(hop))?;
+    }
     if let Some(Value::Tag(tag)) = packet.vtag {
         write!(out, "  vtag 0x{tag:08x}")?;
     }
@@ -28,7 +32,14 @@ pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles)
         "bad" => styles.bad,
         _ => styles.faint,
     };
-    writeln!(out, "  {style}checksum {}{style:#}", packet.checksum)?;
+    write!(out, "  {style}checksum {}{style:#}", packet.checksum)?;
+    if !packet.fragments.is_empty() {
+        write!(out, "  {faint}from {} IP fragments{faint:#}", packet.fragments.len())?;
+    }
+    writeln!(out)?;
+    if let Some(icmp) = &packet.icmp {
+        writeln!(out, "{:width$}{bad}{}{bad:#}", "", Quoted(icmp), width = INDENT * 2)?;
+    }
     for chunk in &packet.chunks {
         write_item(out, chunk, INDENT * 2, styles)?;
     }
@@ -44,14 +55,54 @@ pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles)
 const INDENT: usize = 4;
 
 /// An address with a port, as far as both are known.
-struct Host(IpAddr, Option<u16>);
+struct Host(Option<IpAddr>, Option<u16>);
 
 impl Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self(address, None) => address.fmt(f),
-            Self(IpAddr::V4(address), Some(port)) => write!(f, "{address}:{port}"),
-            Self(IpAddr::V6(address), Some(port)) => write!(f, "[{address}]:{port}"),
+            Self(None, None) => f.write_str("?"),
+            Self(None, Some(port)) => write!(f, "port {port}"),
+            Self(Some(address), None) => address.fmt(f),
+            Self(Some(IpAddr::V4(address)), Some(port)) => write!(f, "{address}:{port}"),
+            Self(Some(IpAddr::V6(address)), Some(port)) => write!(f, "[{address}]:{port}"),
+        }
+    }
+}
+
+/// A tunnel, with the addresses of its ends or what it is told from others by.
+struct Tunnel<'a>(&'a Hop);
+
+impl Display for Tunnel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hop { name, src, dst, id } = self.0;
+        f.write_str(name)?;
+        if let (Some(src), Some(dst)) = (src, dst) {
+            write!(f, " {src} > {dst}")?;
+        }
+        match id {
+            Some(id) => write!(f, " {id}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The message that a packet is quoted by.
+struct Quoted<'a>(&'a Icmp);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Icmp { protocol, src, dst, kind, code, name, mtu } = self.0;
+        write!(f, "quoted by {protocol}")?;
+        if let (Some(src), Some(dst)) = (src, dst) {
+            write!(f, " {src} > {dst}")?;
+        }
+        match name {
+            Some(name) => write!(f, ": {name}")?,
+            None => write!(f, ": type {kind}, code {code}")?,
+        }
+        match mtu {
+            Some(mtu) => write!(f, ", MTU {mtu}"),
+            None => Ok(()),
         }
     }
 }

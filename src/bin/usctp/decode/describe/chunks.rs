@@ -50,7 +50,8 @@ pub(super) fn chunk_item(raw: &RawChunk<'_>, depth: u8) -> Item {
     item.told(raw.decode().map(|chunk| fields(chunk, depth)))
 }
 
-/// A chunk of which only the beginning is here: its header, and of DATA all but the end of the user data.
+/// A chunk of which only the beginning is here: its header, of DATA all but the end of the user data, and of INIT the tag, by
+/// which an ICMP message that quotes it is known to be true (RFC 9260, section 10, ICMP6).
 fn cut_chunk(rest: &Bytes, error: Option<String>) -> Option<Item> {
     let &[kind, flags, high, low] = rest.first_chunk::<CHUNK_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -62,6 +63,11 @@ fn cut_chunk(rest: &Bytes, error: Option<String>) -> Option<Item> {
         && let Ok(chunk) = shortened(rest)
     {
         item.fields = fields(chunk, 0);
+    }
+    if matches!(kind, ChunkType::INIT | ChunkType::INIT_ACK)
+        && let Some(&[_, _, _, _, tag @ ..]) = rest.first_chunk::<8>()
+    {
+        item.fields.push(("initiate_tag", Value::Tag(u32::from_be_bytes(tag))));
     }
     item.fields.push(("captured_length", rest.len().into()));
     item.error = error;
