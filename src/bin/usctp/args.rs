@@ -61,7 +61,11 @@ Examples:
 const DECODE_EXAMPLES: &str = "\
 Examples:
   usctp decode demo.pcapng
-  tcpdump -i any -w - 'sctp or udp port 9899' | usctp decode -";
+  tcpdump -i any -w - 'sctp or udp port 9899' | usctp decode -
+
+Looked into are Ethernet, PPP, raw IP, loopback and cooked captures, and those of SCTP alone;
+VLAN tags, PPPoE, MPLS, GRE, IP in IP, VXLAN and GTP-U; IP fragments, which are put together;
+and what ICMP errors quote. What cannot be looked into is counted on standard error at the end.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
