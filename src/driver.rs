@@ -23,6 +23,7 @@ use self::turn::Turn;
 use crate::address::{self, HostAddress};
 use crate::error::{BadLocalAddress, Error};
 use crate::link::{LinkError, Links, Waiting};
+use crate::neighbours::Neighbours;
 use crate::origin::Origin;
 
 pub(crate) mod endpoint;
@@ -44,8 +45,8 @@ pub(crate) struct Driver {
     endpoints: RwLock<HashMap<u16, Arc<SharedEndpoint>>>,
     /// Held while the kernel is told which ports are wanted.
     filtering: Mutex<()>,
-    /// Whether packets for all ports are wanted.
-    is_responder: AtomicBool,
+    /// Whether packets for all ports are wanted, those of nobody among them.
+    hears_strangers: AtomicBool,
     schedule: Mutex<Schedule>,
     lead: Lead,
     /// What the thread that leads works with.
@@ -64,7 +65,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(links: Links) -> Result<Self, Error> {
+    /// What drives these links; `answers_strangers` is whether packets for ports of nobody are answered.
+    pub(crate) fn new(links: Links, answers_strangers: bool) -> Result<Self, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = || {
             EventFd::from_value_and_flags(0, flags).map_err(|errno| Error::Io {
@@ -77,13 +79,15 @@ impl Driver {
         let io_waiting = Waiting::for_one(io_bell.as_fd());
         let explain =
             |source| Error::Io { what: "create a set of descriptors to wait for", source };
-        let strangers = Strangers::new(hears_ip(&links), links.udp_port(), Instant::now());
+        let neighbours = hears_ip(&links).then(|| Neighbours::of(links.raw_sockets()));
+        let (udp_port, now) = (links.udp_port(), Instant::now());
+        let strangers = Strangers::new(answers_strangers, neighbours, udp_port, now);
         Ok(Self {
             links,
             origin: Origin::here(),
             endpoints: RwLock::default(),
             filtering: Mutex::default(),
-            is_responder: AtomicBool::new(false),
+            hears_strangers: AtomicBool::new(false),
             schedule: Mutex::default(),
             lead: Lead::new(),
             turn: Mutex::new(Turn::new(strangers)),
@@ -327,7 +331,7 @@ impl Driver {
     fn filter(&self) -> Result<(), LinkError> {
         let _filtering = self.filtering.lock().unwrap_or_else(PoisonError::into_inner);
         let ports: Vec<u16> = self.endpoints().iter().map(|endpoint| endpoint.port()).collect();
-        self.links.accept_ports(&ports, self.is_responder.load(Ordering::SeqCst))
+        self.links.accept_ports(&ports, self.hears_strangers.load(Ordering::SeqCst))
     }
 }
 

@@ -35,6 +35,7 @@ mod item;
 #[doc(hidden)]
 pub mod lab;
 pub mod link;
+mod neighbours;
 mod origin;
 pub mod port;
 mod socket;

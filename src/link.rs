@@ -147,6 +147,12 @@ impl Links {
         Ok(())
     }
 
+    /// The raw SCTP sockets.
+    pub(crate) fn raw_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let raw = [&self.raw_v4, &self.raw_v6].into_iter().flatten();
+        raw.flat_map(|raw| [Some(raw.as_fd()), raw.inits()]).flatten()
+    }
+
     /// Opens UDP encapsulation (RFC 6951) on a local port of all addresses, 0 for any free one;
     /// returns the port. IANA's port for SCTP over UDP is 9899.
     ///

@@ -116,6 +116,15 @@ impl Responder {
         Self::claim_by(bind)
     }
 
+    /// The same if `is_free`, with waiting or without.
+    pub(crate) fn claim_if(is_free: bool, waits: bool) -> Option<Self> {
+        match (is_free, waits) {
+            (false, _) => None,
+            (true, true) => Self::claim(),
+            (true, false) => Self::claim_at_once(),
+        }
+    }
+
     fn claim_by(bind: fn(&str) -> io::Result<UnixDatagram>) -> Option<Self> {
         if kernel_speaks_sctp() {
             tracing::warn!(

@@ -87,6 +87,7 @@ pub struct Builder {
     capture: Option<PathBuf>,
     linger: Duration,
     memory: usize,
+    answers_strangers: bool,
 }
 
 impl Stack {
@@ -100,6 +101,7 @@ impl Stack {
             capture: None,
             linger: LINGER,
             memory: MEMORY,
+            answers_strangers: true,
         }
     }
 
@@ -274,6 +276,15 @@ impl Builder {
         self
     }
 
+    /// Whether packets for ports that nobody has are answered with ABORT (RFC 9260, section 8.4), so that peers need not
+    /// wait for a time-out. Default true: then one process of this library in the network namespace answers those that come
+    /// over raw IP, unless the kernel or another program has SCTP of its own there, whose ports cannot be known. With UDP,
+    /// each stack answers what comes to its UDP port.
+    pub fn answer_strangers(mut self, answers: bool) -> Self {
+        self.answers_strangers = answers;
+        self
+    }
+
     /// Opens the links and starts the I/O thread.
     ///
     /// # Errors
@@ -295,7 +306,7 @@ impl Builder {
         }
         links.warn_of_small_buffers();
         let udp = links.udp_port();
-        let driver = Arc::new(Driver::new(links)?);
+        let driver = Arc::new(Driver::new(links, self.answers_strangers)?);
         let carriers = Carriers { raw: driver.hears_ip(), udp, udp_peer: self.udp_peer };
         let shared = Arc::clone(&driver);
         let thread = thread::Builder::new()

@@ -98,6 +98,58 @@ fn one_process_answers_what_is_out_of_the_blue() {
     });
 }
 
+/// Whether a stack refuses peers at a port of nobody, before the peer gives up.
+fn refuses(stack: &Stack) -> bool {
+    let socket = stack.bind(0, &addresses(&["127.0.0.1"]), Options::default()).unwrap();
+    let mut connecting = socket.connect("127.0.0.1:4999".parse().unwrap()).unwrap();
+    match connecting.wait_timeout(Duration::from_millis(500)) {
+        Err(error) if error.is_refused() => true,
+        Err(usctp::Error::TimedOut) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nobody_answers_for_ports_of_nobody_while_another_program_has_sctp_of_its_own() {
+    for domain in [socket2::Domain::IPV4, socket2::Domain::IPV6] {
+        in_namespace(move || {
+            if port::kernel_speaks_sctp() {
+                println!("SKIPPED: the kernel speaks SCTP, so nobody has the role");
+                return;
+            }
+            let first = Stack::builder().raw().open().unwrap();
+            soon("it takes the role", || refuses(&first));
+            // Other processes of this library do not count.
+            let second = Stack::builder().raw().open().unwrap();
+            assert!(refuses(&second) && refuses(&first));
+            let kind = (domain, socket2::Type::RAW, Some(socket2::Protocol::from(132)));
+            let other = socket2::Socket::new(kind.0, kind.1, kind.2).unwrap();
+            let before = first.statistics().out_of_the_blue_answered;
+            assert!(!refuses(&second), "there is one that came later");
+            assert_eq!(first.statistics().out_of_the_blue_answered, before);
+            drop((first, second));
+            let third = Stack::builder().raw().open().unwrap();
+            assert!(!refuses(&third), "there is one that was there before");
+            drop(other);
+            // It is asked again after ten seconds.
+            if domain == socket2::Domain::IPV4 {
+                soon("it is answered again", || refuses(&third));
+            }
+        });
+    }
+}
+
+#[test]
+fn who_is_told_not_to_answers_no_strangers() {
+    in_namespace(|| {
+        let stack = Stack::builder().raw().udp(9899).answer_strangers(false).open().unwrap();
+        assert!(!refuses(&stack));
+        let peer = Stack::builder().udp(9900).udp_peer(9899).open().unwrap();
+        assert!(!refuses(&peer), "nor over UDP");
+        assert_eq!(stack.statistics().out_of_the_blue_answered, 0);
+    });
+}
+
 #[test]
 fn when_the_process_that_answers_for_ports_of_nobody_ends_an_idle_one_takes_its_place() {
     in_namespace(|| {

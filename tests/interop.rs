@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             tsctp(lab, transport)
         });
     }
+    suite.with_program("usrsctp_beside_us_is_left_alone", "discard_server", beside);
     // daytime_server is without UDP encapsulation too.
     suite.with_program("daytime_server_tells_the_time_and_closes", "daytime_server", daytime);
     suite.run()
@@ -51,6 +52,24 @@ type Test = fn(&Lab, Family, Transport) -> Outcome<()>;
 fn serve(hosts: &Topology, program: &str, transport: Transport) -> Outcome<Peer> {
     let path = usrsctp(program).ok_or("the program is not there")?;
     Peer::serve(&hosts.theirs, &path, transport.server_arguments(), transport.is_udp())
+}
+
+/// A process of ours on usrsctp's own host does not answer in its name, whichever of the two came first.
+fn beside(lab: &Lab) -> Outcome<()> {
+    let hosts = Topology::new(lab, Family::V4, 1)?;
+    let listen = |port| -> Outcome<Peer> {
+        let listen = Peer::start(&hosts.theirs, program(), &["listen", "--port", port, "--json"])?;
+        listen.wait_for("that it listens", SOON, |text| text.contains("listening"))?;
+        Ok(listen)
+    };
+    let _before = listen("5001")?;
+    let _server = serve(&hosts, "discard_server", Transport::Raw)?;
+    let _after = listen("5002")?;
+    let ours = Ours::open(&hosts, Transport::Raw, 0)?;
+    let association = ours.connect(&hosts, 9)?;
+    association.send(Message::new(0, pattern(1, 1_000)).ppid(PPID))?;
+    association.shutdown()?;
+    ours.close_and_check(&hosts)
 }
 
 /// usrsctp's servers read with a buffer of this many bytes; what is longer comes to them in pieces.

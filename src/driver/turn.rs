@@ -82,9 +82,9 @@ impl Turn {
         may_sleep: impl FnOnce() -> bool,
     ) -> io::Result<Ready> {
         let now = Instant::now();
-        self.claim_role(driver, now);
+        self.review_strangers(driver, now);
         self.inits_due = self.inits_due.filter(|due| now < *due);
-        let limits = [limit, self.inits_due, self.strangers.claim_due()];
+        let limits = [limit, self.inits_due, self.strangers.review_due()];
         let limit = limits.into_iter().flatten().min();
         let until = driver.lock_schedule().fall_asleep(limit);
         let until = if may_sleep() { until } else { Some(now) };
@@ -188,10 +188,10 @@ impl Turn {
         }
     }
 
-    fn claim_role(&mut self, driver: &Driver, now: Instant) {
-        if self.strangers.claim_role(now) {
-            tracing::debug!("this process answers packets out of the blue");
-            driver.is_responder.store(true, Ordering::SeqCst);
+    fn review_strangers(&mut self, driver: &Driver, now: Instant) {
+        if let Some(hears) = self.strangers.review(now) {
+            tracing::debug!(hears, "packets for ports of nobody are listened to, or no more");
+            driver.hears_strangers.store(hears, Ordering::SeqCst);
             if let Err(error) = driver.filter() {
                 tracing::debug!(%error, "packets for other ports are not heard");
             }

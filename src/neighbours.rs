@@ -1,0 +1,101 @@
+//! Who else on this host takes SCTP over raw IP for its own: the kernel, or a program with another stack.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::BorrowedFd;
+use std::os::linux::fs::MetadataExt as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use crate::port::kernel_speaks_sctp;
+
+/// The protocol number of SCTP (RFC 9260, section 1).
+const SCTP: u64 = 132;
+
+/// What is known of the other users of SCTP in the network namespace that it was made in.
+///
+/// The kernel lists raw sockets by their inode, and does not say whose they are. So each process of this library binds an
+/// abstract Unix socket named after each of its own: raw SCTP sockets without such a name are those of others.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    /// The kernel's lists of raw sockets (proc_pid_net(5)); files that are open show the namespace they were opened in.
+    lists: Vec<File>,
+    /// The inodes of our own raw sockets.
+    own: HashSet<u64>,
+    /// Asks for the names of others.
+    asker: Option<UnixDatagram>,
+    _names: Vec<UnixDatagram>,
+}
+
+impl Neighbours {
+    /// For a stack with these raw sockets, which are named from now on.
+    pub(crate) fn of<'a>(sockets: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
+        let inode = |fd| Some(File::from(copy(fd)?).metadata().ok()?.st_ino());
+        let own: HashSet<u64> = sockets.filter_map(inode).collect();
+        // A socket that two stacks share has its name already.
+        let name = |inode: &u64| UnixDatagram::bind_addr(&name_of(*inode)?);
+        let names = own.iter().filter_map(|inode| name(inode).ok()).collect();
+        let list = |path: &str| File::open(path).ok();
+        let lists = ["/proc/thread-self/net/raw", "/proc/thread-self/net/raw6"];
+        Self {
+            lists: lists.into_iter().filter_map(list).collect(),
+            own,
+            asker: UnixDatagram::unbound().ok(),
+            _names: names,
+        }
+    }
+
+    /// Whether the kernel, or a program with another stack, has SCTP of its own here. In doubt there is one.
+    pub(crate) fn speak_sctp(&mut self) -> bool {
+        if kernel_speaks_sctp() {
+            return true;
+        }
+        let mut text = String::new();
+        for list in &mut self.lists {
+            if list.rewind().is_ok() {
+                // What could be read counts.
+                let _ = list.read_to_string(&mut text);
+            }
+        }
+        raw_sctp_sockets(&text).any(|inode| !self.own.contains(&inode) && !self.is_named(inode))
+    }
+
+    /// Whether a process of this library has this raw socket.
+    fn is_named(&self, inode: u64) -> bool {
+        let (Some(asker), Ok(name)) = (&self.asker, name_of(inode)) else { return false };
+        asker.connect_addr(&name).is_ok()
+    }
+}
+
+fn name_of(inode: u64) -> std::io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("usctp/raw/{inode}"))
+}
+
+/// The inodes of the raw SCTP sockets in the kernel's list: the protocol stands behind the local address, in place of a port.
+fn raw_sctp_sockets(list: &str) -> impl Iterator<Item = u64> {
+    list.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (_, protocol) = fields.next()?.split_once(':')?;
+        let inode = fields.nth(7)?.parse().ok()?;
+        (u64::from_str_radix(protocol, 16).ok()? == SCTP).then_some(inode)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_sctp_sockets_are_found_in_the_kernels_list_by_their_protocol() {
+        let list = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+    1: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 90001 2 0000000000000000 0
+  132: 00000000:0084 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 90002 2 0000000000000000 0
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+  132: 00000000000000000000000000000000:0084 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 90003 2 0000000000000000 0
+  132: 00000000:0084 00000000
+";
+        assert_eq!(raw_sctp_sockets(list).collect::<Vec<_>>(), [90_002, 90_003]);
+    }
+}
