@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
@@ -14,8 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
-use self::host::Host;
-use self::lead::{Duty, Holder, Lead, TICK};
+use self::lead::{Holder, Lead, TICK};
 use self::outgoing::Batch;
 use self::schedule::Schedule;
 use self::strangers::Strangers;
@@ -28,6 +26,7 @@ use crate::origin::Origin;
 
 pub(crate) mod endpoint;
 mod host;
+mod io_thread;
 mod lead;
 mod outgoing;
 mod schedule;
@@ -36,6 +35,8 @@ mod sources;
 mod strangers;
 mod turn;
 pub(crate) mod wait;
+
+pub(crate) use self::io_thread::run;
 
 /// What all threads share, the I/O thread and the application's.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(crate) struct Driver {
     hears_strangers: AtomicBool,
     schedule: Mutex<Schedule>,
     lead: Lead,
+    /// Whether threads of the application lead at all.
+    lets_lead: bool,
     /// What the thread that leads works with.
     turn: Mutex<Turn>,
     /// What whoever leads sleeps on, and the bell among it.
@@ -64,9 +67,18 @@ pub(crate) struct Driver {
     is_host_doubtful: AtomicBool,
 }
 
+/// What the application chose of how the stack behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choices {
+    /// Whether packets for ports of nobody are answered.
+    pub(crate) answers_strangers: bool,
+    /// Whether threads of the application lead.
+    pub(crate) lets_lead: bool,
+}
+
 impl Driver {
-    /// What drives these links; `answers_strangers` is whether packets for ports of nobody are answered.
-    pub(crate) fn new(links: Links, answers_strangers: bool) -> Result<Self, Error> {
+    /// What drives these links.
+    pub(crate) fn new(links: Links, choices: Choices) -> Result<Self, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = || {
             EventFd::from_value_and_flags(0, flags).map_err(|errno| Error::Io {
@@ -81,7 +93,7 @@ impl Driver {
             |source| Error::Io { what: "create a set of descriptors to wait for", source };
         let neighbours = hears_ip(&links).then(|| Neighbours::of(links.raw_sockets()));
         let (udp_port, now) = (links.udp_port(), Instant::now());
-        let strangers = Strangers::new(answers_strangers, neighbours, udp_port, now);
+        let strangers = Strangers::new(choices.answers_strangers, neighbours, udp_port, now);
         Ok(Self {
             links,
             origin: Origin::here(),
@@ -90,6 +102,7 @@ impl Driver {
             hears_strangers: AtomicBool::new(false),
             schedule: Mutex::default(),
             lead: Lead::new(),
+            lets_lead: choices.lets_lead,
             turn: Mutex::new(Turn::new(strangers)),
             waiting: waiting.map_err(explain)?,
             lead_bell,
@@ -343,111 +356,4 @@ fn unanswered(source: io::Error) -> Error {
 fn hears_ip(links: &Links) -> bool {
     let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     links.carries(v4, false) || links.carries(v6, false)
-}
-
-/// Runs until the stack is closed. If it fails, whoever waits is told.
-pub(crate) fn run(driver: &Driver) {
-    let result = panic::catch_unwind(AssertUnwindSafe(|| IoThread::new(driver).run()));
-    if !matches!(result, Ok(Ok(()))) {
-        driver.fail(&result);
-        driver.write_endpoints().clear();
-    }
-}
-
-/// What only the I/O thread uses.
-struct IoThread<'a> {
-    driver: &'a Driver,
-    host: Host,
-    /// While it stands aside: when it looks next whether anybody leads.
-    tick: Instant,
-}
-
-impl<'a> IoThread<'a> {
-    fn new(driver: &'a Driver) -> Self {
-        let now = Instant::now();
-        // Without an answer they are looked at again, as they are in any case.
-        let host = driver.host_addresses().unwrap_or_default();
-        Self { driver, host: Host::new(host, now), tick: now }
-    }
-
-    fn run(&mut self) -> io::Result<()> {
-        let mut duty = Duty::Lead;
-        // A waker may do anything, even fork; then the parent goes on.
-        while self.driver.origin.is_here() && !self.is_over() {
-            duty = match duty {
-                Duty::Lead => self.lead()?,
-                Duty::HelpOut => self.help_out()?,
-                Duty::LookAgain => self.stand_aside(false)?,
-                Duty::Sleep => self.stand_aside(true)?,
-            };
-            self.follow_host();
-        }
-        Ok(())
-    }
-
-    /// A turn with the lead; if threads wait that can lead themselves, it is left to them.
-    fn lead(&mut self) -> io::Result<Duty> {
-        let limits = [self.driver.closing.get().copied(), self.host.look_due()];
-        self.turn(limits.into_iter().flatten().min())?;
-        if self.driver.is_closing() || !self.driver.lead.step_aside() {
-            return Ok(Duty::Lead);
-        }
-        self.tick = Instant::now() + TICK;
-        Ok(Duty::LookAgain)
-    }
-
-    /// A turn without sleep while nobody leads.
-    fn help_out(&mut self) -> io::Result<Duty> {
-        self.turn(Some(Instant::now()))?;
-        self.driver.lead.end_help();
-        Ok(Duty::LookAgain)
-    }
-
-    /// Sleeps until the next tick, or if `sleeps_long` until it is called, then looks who leads.
-    fn stand_aside(&mut self, sleeps_long: bool) -> io::Result<Duty> {
-        let limits = [(!sleeps_long).then_some(self.tick), self.host.look_due()];
-        let until = limits.into_iter().flatten().min();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if self.driver.io_waiting.wait(left)?.woken {
-            let _ = self.driver.io_bell.read();
-        }
-        let now = Instant::now();
-        let is_tick = now >= self.tick && !sleeps_long;
-        if now >= self.tick {
-            self.tick = now + TICK;
-        }
-        Ok(self.driver.lead.look(is_tick, self.driver.is_closing()))
-    }
-
-    fn turn(&mut self, limit: Option<Instant>) -> io::Result<()> {
-        self.driver.lock_turn().take(self.driver, limit)
-    }
-
-    /// Tells the endpoints of addresses that came and went.
-    fn follow_host(&mut self) {
-        if self.driver.is_host_doubtful.swap(false, Ordering::SeqCst) {
-            self.host.is_said_to_change();
-        }
-        let look = || address::host_addresses(self.driver.links.routing());
-        let Some(lost) = self.host.look(Instant::now(), look) else { return };
-        tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
-        let all = self.driver.bound_to_all(self.host.addresses());
-        for endpoint in self.driver.endpoints() {
-            endpoint.host_changed(self.host.addresses(), &all, &lost);
-        }
-    }
-
-    /// Whether the stack is closed and all its associations have ended, by themselves or by ABORT.
-    fn is_over(&mut self) -> bool {
-        let Some(&by) = self.driver.closing.get() else { return false };
-        let endpoints = self.driver.endpoints();
-        if Instant::now() < by && !endpoints.iter().all(|endpoint| endpoint.is_idle()) {
-            return false;
-        }
-        for endpoint in endpoints {
-            endpoint.end();
-        }
-        self.driver.write_endpoints().clear();
-        true
-    }
 }

@@ -15,7 +15,7 @@ use crate::address;
 use crate::capture::Capture;
 use crate::driver::endpoint::SharedEndpoint;
 use crate::driver::wait::block_on;
-use crate::driver::{self, Driver};
+use crate::driver::{self, Choices, Driver};
 use crate::error::Error;
 use crate::link::{LinkBuffers, LinkCounters, LinkError, Links};
 use crate::port::{self, Carrier, Port};
@@ -87,7 +87,7 @@ pub struct Builder {
     capture: Option<PathBuf>,
     linger: Duration,
     memory: usize,
-    answers_strangers: bool,
+    choices: Choices,
 }
 
 impl Stack {
@@ -101,7 +101,7 @@ impl Stack {
             capture: None,
             linger: LINGER,
             memory: MEMORY,
-            answers_strangers: true,
+            choices: Choices { answers_strangers: true, lets_lead: true },
         }
     }
 
@@ -281,7 +281,18 @@ impl Builder {
     /// over raw IP, unless the kernel or another program has SCTP of its own there, whose ports cannot be known. With UDP,
     /// each stack answers what comes to its UDP port.
     pub fn answer_strangers(mut self, answers: bool) -> Self {
-        self.answers_strangers = answers;
+        self.choices.answers_strangers = answers;
+        self
+    }
+
+    /// Whether threads that wait in blocking calls read the links themselves meanwhile, for all that share the stack; else the
+    /// stack's own thread always does, at the cost of waking another one for what comes. Default true.
+    ///
+    /// If such a thread is of low priority, and does not get to run, the stack's own thread takes over after some
+    /// milliseconds; where not even these may pass, or threads run under a real-time policy, this says that it never is
+    /// asked.
+    pub fn lead(mut self, on: bool) -> Self {
+        self.choices.lets_lead = on;
         self
     }
 
@@ -306,7 +317,7 @@ impl Builder {
         }
         links.warn_of_small_buffers();
         let udp = links.udp_port();
-        let driver = Arc::new(Driver::new(links, self.answers_strangers)?);
+        let driver = Arc::new(Driver::new(links, self.choices)?);
         let carriers = Carriers { raw: driver.hears_ip(), udp, udp_peer: self.udp_peer };
         let shared = Arc::clone(&driver);
         let thread = thread::Builder::new()

@@ -11,9 +11,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use usctp::port::Responder;
 use usctp::{Association, Connecting, Error, Message, Options, Socket, Stack};
@@ -83,7 +84,10 @@ impl Pair {
     fn new() -> Self {
         let server_stack = Stack::builder().udp(0).open().unwrap();
         let port = server_stack.udp_port().unwrap();
-        let stack = Stack::builder().udp(0).udp_peer(port).open().unwrap();
+        Self::of(server_stack, Stack::builder().udp(0).udp_peer(port).open().unwrap())
+    }
+
+    fn of(server_stack: Stack, stack: Stack) -> Self {
         let server = server_stack.bind(0, &[ip("127.0.0.2")], Options::default()).unwrap();
         server.listen().unwrap();
         let client = stack.bind(0, &[ip("127.0.0.1")], Options::default()).unwrap();
@@ -371,4 +375,87 @@ fn a_call_from_a_thread_in_another_network_namespace_is_answered_for_that_of_the
             assert!(matches!(waited, Error::TimedOut), "{waited}");
         });
     });
+}
+
+/// Lets the calling thread run only where nobody else wants to.
+#[expect(unsafe_code, reason = "no library sets this policy")]
+fn run_last() {
+    // SAFETY: it reads one structure of this frame.
+    let result = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &libc::sched_param { sched_priority: 0 })
+    };
+    assert_eq!(result, 0);
+}
+
+/// The calling thread runs on one processor alone, the same for all.
+fn stay_on_one() {
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let first = (0..CpuSet::count()).find(|number| all.is_set(*number).unwrap()).unwrap();
+    let mut set = CpuSet::new();
+    set.set(first).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+}
+
+/// How long exchanges over one association take while another thread of the stack, which nearly never gets to run, waits for
+/// another one.
+fn exchanges_beside_a_starved_thread(pair: &Pair, count: usize) -> Vec<Duration> {
+    let (idle, idle_server) = pair.connect();
+    let (client, server) = pair.connect();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Some(message) = server.recv_timeout(PATIENCE).unwrap() {
+                server.send_timeout(Message::new(0, message.payload), PATIENCE).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            stay_on_one();
+            run_last();
+            assert_eq!(receive(&idle), "at last");
+        });
+        thread::sleep(Duration::from_millis(100));
+        // Two, so that each of them runs whenever the other one may not.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                stay_on_one();
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let took = (0..count).map(|_| {
+            let begun = Instant::now();
+            send(&client, "there");
+            // This thread does not read the links itself.
+            let back = futures::executor::block_on(client.recv_async()).unwrap().unwrap();
+            assert_eq!(back.payload, "there");
+            begun.elapsed()
+        });
+        let took = took.collect();
+        send(&idle_server, "at last");
+        is_over.store(true, Ordering::Relaxed);
+        client.shutdown_timeout(PATIENCE).unwrap();
+        took
+    })
+}
+
+#[test]
+fn a_thread_that_waits_but_does_not_get_to_run_holds_up_nobody_else() {
+    let pair = Pair::new();
+    let mut took = exchanges_beside_a_starved_thread(&pair, 30);
+    took.sort_unstable();
+    // Before it is found out, one is late.
+    let most = took.iter().filter(|took| **took < Duration::from_millis(60)).count();
+    assert!(most >= 27, "{took:?}");
+}
+
+#[test]
+fn threads_that_wait_do_not_read_the_links_if_they_are_told_not_to() {
+    let server_stack = Stack::builder().udp(0).lead(false).open().unwrap();
+    let port = server_stack.udp_port().unwrap();
+    let stack = Stack::builder().udp(0).udp_peer(port).lead(false).open().unwrap();
+    let pair = Pair::of(server_stack, stack);
+    let took = exchanges_beside_a_starved_thread(&pair, 30);
+    let most = took.iter().filter(|took| **took < Duration::from_millis(60)).count();
+    assert!(most >= 27, "{took:?}");
 }

@@ -4,14 +4,17 @@
 //! more than the packet does. So it takes the lead: it reads the links until it has what it waits for. The I/O thread
 //! steps aside for it, looks once in a [`TICK`] whether anybody leads, and takes the lead back when nobody wanted it
 //! for that long. Threads that wait while another one leads sleep, and one of them is called when the lead is left.
+//!
+//! A thread of low priority may sleep long after it was woken, with what came for others. So the I/O thread also takes the
+//! lead from a thread that sleeps while something is overdue; that one finds out when it runs, and is *absent* until then.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::Driver;
+use super::{Driver, turn};
 
 /// How long nobody may lead: what came meanwhile is looked at by the I/O thread at the end of it.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -19,10 +22,23 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 /// The lead, which one thread has at a time.
 #[derive(Debug)]
 pub(super) struct Lead {
-    /// A [`Holder`] to read without the lock; written under it.
-    holder: AtomicU8,
+    /// Who leads, to read without the lock, and above those two bits a count of its changes. It is written under the lock, but
+    /// for the sleep of a thread of the application that leads.
+    word: AtomicU64,
     state: Mutex<State>,
 }
+
+/// The bits of the word that say who leads.
+const HOLDER: u64 = 0b11;
+const NOBODY: u64 = 0;
+const IO_THREAD: u64 = 1;
+const WAITER: u64 = 2;
+/// A thread of the application that sleeps: the lead can be taken from it.
+const WAITER_ASLEEP: u64 = 3;
+
+/// The sleep of a thread that leads, as it is told from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asleep(u64);
 
 /// Who leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +56,8 @@ struct State {
     seen: u64,
     /// The I/O thread sleeps until it is called, since one thread has led for a whole tick.
     sleeps_long: bool,
+    /// Threads that the lead was taken from, and that do not know it yet.
+    absent: usize,
     /// Threads that wait for another one to lead, the longest first.
     followers: Vec<Arc<Waiter>>,
 }
@@ -60,18 +78,61 @@ pub(super) enum Duty {
 impl Lead {
     /// The I/O thread has the lead: what is to be done at first, it does.
     pub(super) fn new() -> Self {
-        let lead = Self { holder: AtomicU8::default(), state: Mutex::default() };
-        lead.hand_to(Holder::IoThread);
-        lead
+        Self { word: AtomicU64::new(IO_THREAD), state: Mutex::default() }
     }
 
     /// Who leads at the moment.
     pub(super) fn holder(&self) -> Holder {
-        match self.holder.load(Ordering::SeqCst) {
-            0 => Holder::Nobody,
-            1 => Holder::IoThread,
+        match self.word.load(Ordering::SeqCst) & HOLDER {
+            NOBODY => Holder::Nobody,
+            IO_THREAD => Holder::IoThread,
             _ => Holder::Waiter,
         }
+    }
+
+    /// Changes whenever a thread that leads looks up from its sleep, or the lead changes hands.
+    pub(super) fn pulse(&self) -> u64 {
+        self.word.load(Ordering::SeqCst) | (WAITER ^ WAITER_ASLEEP)
+    }
+
+    /// The thread of the application that leads goes to sleep, and holds nothing that others need.
+    pub(super) fn fall_asleep(&self) -> Asleep {
+        let asleep = self.word.load(Ordering::SeqCst) | WAITER_ASLEEP;
+        self.word.store(asleep, Ordering::SeqCst);
+        Asleep(asleep)
+    }
+
+    /// The thread is awake; false if the lead was taken from it.
+    #[must_use]
+    pub(super) fn wake_up(&self, Asleep(asleep): Asleep) -> bool {
+        let awake = next(asleep, WAITER);
+        self.word.compare_exchange(asleep, awake, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// The I/O thread takes the lead from a thread that sleeps; false if none does. It is to be rung for.
+    #[must_use]
+    pub(super) fn depose(&self) -> bool {
+        let mut state = self.lock();
+        let asleep = self.word.load(Ordering::SeqCst);
+        let (taken, order) = (next(asleep, IO_THREAD), Ordering::SeqCst);
+        let is_taken = asleep & HOLDER == WAITER_ASLEEP
+            && self.word.compare_exchange(asleep, taken, order, order).is_ok();
+        if is_taken {
+            state.absent += 1;
+            state.sleeps_long = false;
+        }
+        is_taken
+    }
+
+    /// A thread that the lead was taken from knows it now.
+    fn come_back(&self) {
+        self.lock().absent -= 1;
+    }
+
+    /// Whether there are threads that the lead was taken from and that do not know it. Until they do, the bell rings on: they
+    /// may be about to sleep on it.
+    pub(super) fn has_absent(&self) -> bool {
+        self.lock().absent > 0
     }
 
     /// A thread that has to wait takes the lead if nobody has it; otherwise it will be called when it is left.
@@ -110,7 +171,7 @@ impl Lead {
     /// The I/O thread, which leads, steps aside if threads of the application wait; whether it did.
     pub(super) fn step_aside(&self) -> bool {
         let mut state = self.lock();
-        if state.followers.is_empty() {
+        if state.followers.is_empty() || state.absent > 0 {
             return false;
         }
         state.seen = state.takings;
@@ -155,16 +216,21 @@ impl Lead {
 
     fn hand_to(&self, holder: Holder) {
         let code = match holder {
-            Holder::Nobody => 0,
-            Holder::IoThread => 1,
-            Holder::Waiter => 2,
+            Holder::Nobody => NOBODY,
+            Holder::IoThread => IO_THREAD,
+            Holder::Waiter => WAITER,
         };
-        self.holder.store(code, Ordering::SeqCst);
+        self.word.store(next(self.word.load(Ordering::SeqCst), code), Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The word that follows.
+fn next(word: u64, holder: u64) -> u64 {
+    (word | HOLDER).wrapping_add(1) | holder
 }
 
 impl State {
@@ -223,19 +289,18 @@ impl Waiter {
         is_in_time
     }
 
-    /// Leads until it is woken or its time is over; false if another thread has the lead.
+    /// Leads until it is woken or its time is over; false if another thread has the lead, or threads are not to have it.
     fn lead(self: &Arc<Self>, driver: &Driver, deadline: Option<Instant>) -> bool {
-        if !driver.is_served() || !driver.lead.take(self) {
+        if !driver.lets_lead || !driver.is_served() || !driver.lead.take(self) {
             return false;
         }
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let mut turn = driver.lock_turn();
         while !self.is_woken() && driver.is_served() && !is_over() {
-            turn.take_for_waiter(driver, self, deadline);
+            if !turn::take_for_waiter(driver, self, deadline) {
+                driver.lead.come_back();
+                return true;
+            }
         }
-        drop(turn);
-        // A turn that failed may have ended in its sleep.
-        self.note_sleep(false);
         if driver.lead.leave() || driver.is_closing() {
             driver.call_io_thread();
         }
@@ -318,6 +383,29 @@ mod tests {
         assert!(lead.leave(), "nobody would look");
         assert!(lead.take(&first));
         assert!(!lead.leave(), "it was called");
+    }
+
+    #[test]
+    fn the_lead_is_taken_from_a_thread_only_in_its_sleep_and_it_finds_out() {
+        let lead = Lead::new();
+        let [first, second] = [waiter(), waiter()];
+        assert!(!lead.take(&first) && lead.step_aside() && lead.take(&first));
+        assert!(!lead.depose(), "it is awake");
+        let before = lead.pulse();
+        let asleep = lead.fall_asleep();
+        assert_eq!(lead.holder(), Holder::Waiter);
+        assert_eq!(lead.pulse(), before, "to sleep is no sign of life");
+        assert!(lead.wake_up(asleep));
+        assert_ne!(lead.pulse(), before);
+        let asleep = lead.fall_asleep();
+        assert!(lead.depose() && !lead.depose());
+        assert_eq!(lead.holder(), Holder::IoThread);
+        assert!(!lead.take(&second) && !lead.step_aside(), "the first does not know yet");
+        assert!(lead.has_absent() && !lead.wake_up(asleep));
+        lead.come_back();
+        assert!(!lead.has_absent() && lead.step_aside() && lead.take(&second));
+        let _ = lead.fall_asleep();
+        assert!(!lead.wake_up(asleep), "that is the sleep of another one");
     }
 
     #[test]

@@ -55,10 +55,14 @@ impl Schedule {
         Some(port)
     }
 
+    /// The nearest deadline of all.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.order.first().map(|&(at, _)| at)
+    }
+
     /// The thread that leads goes to sleep; until when at the latest, besides `limit`.
     pub(crate) fn fall_asleep(&mut self, limit: Option<Instant>) -> Option<Instant> {
-        let next = self.order.first().map(|&(at, _)| at);
-        let until = match (next, limit) {
+        let until = match (self.next(), limit) {
             (Some(next), Some(limit)) => Some(next.min(limit)),
             (next, limit) => next.or(limit),
         };

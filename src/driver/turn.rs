@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use usctp_assoc::{Datagram, PathNotice};
@@ -32,6 +33,76 @@ pub(super) struct Turn {
 /// often: more than are answered by default, so that those for other ports are among them.
 const INIT_PAUSE: Duration = Duration::from_millis(2);
 
+/// A sleep to come.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    timeout: Option<Duration>,
+    leaves_inits: bool,
+}
+
+/// A turn of the I/O thread, which sleeps until the nearest deadline or `limit`.
+///
+/// # Errors
+/// What waiting for the links says.
+pub(super) fn take(driver: &Driver, limit: Option<Instant>) -> io::Result<()> {
+    let plan = driver.lock_turn().prepare(driver, limit);
+    let ready = plan.sleep(driver);
+    wake_up(driver, ready?);
+    Ok(())
+}
+
+/// A turn of a thread of the application; false if the lead was taken from it in its sleep. If it fails, whoever waits is
+/// told, as when one of the I/O thread does.
+pub(super) fn take_for_waiter(driver: &Driver, waiter: &Waiter, limit: Option<Instant>) -> bool {
+    let turn = || {
+        waiter.note_sleep(true);
+        let mut plan = driver.lock_turn().prepare(driver, limit);
+        // What it waits for may have come before it was known to sleep.
+        if waiter.is_woken() {
+            plan.timeout = Some(Duration::ZERO);
+        }
+        let asleep = driver.lead.fall_asleep();
+        let ready = plan.sleep(driver);
+        waiter.note_sleep(false);
+        if !driver.lead.wake_up(asleep) {
+            return Ok(false);
+        }
+        wake_up(driver, ready?);
+        Ok(true)
+    };
+    match panic::catch_unwind(AssertUnwindSafe(turn)) {
+        Ok(Ok(leads)) => leads,
+        Ok(Err(error)) => fail(driver, waiter, Ok(Err(error))),
+        Err(panic) => fail(driver, waiter, Err(panic)),
+    }
+}
+
+fn fail(driver: &Driver, waiter: &Waiter, failure: thread::Result<io::Result<()>>) -> bool {
+    // It may have ended in its sleep.
+    waiter.note_sleep(false);
+    driver.fail(&failure);
+    true
+}
+
+impl Plan {
+    fn sleep(self, driver: &Driver) -> io::Result<Ready> {
+        if self.leaves_inits {
+            driver.links.wait_past_inits(&driver.waiting, self.timeout)
+        } else {
+            driver.links.wait(&driver.waiting, self.timeout)
+        }
+    }
+}
+
+fn wake_up(driver: &Driver, ready: Ready) {
+    driver.lock_schedule().wake_up();
+    if ready.woken && !driver.lead.has_absent() {
+        // Read so that it rings anew; what it rang for is looked at in any case.
+        let _ = driver.lead_bell.read();
+    }
+    driver.lock_turn().work(driver, ready);
+}
+
 impl Turn {
     pub(super) fn new(strangers: Strangers) -> Self {
         Self {
@@ -45,61 +116,16 @@ impl Turn {
         }
     }
 
-    /// A turn of the I/O thread, which sleeps until the nearest deadline or `limit`.
-    ///
-    /// # Errors
-    /// What waiting for the links says.
-    pub(super) fn take(&mut self, driver: &Driver, limit: Option<Instant>) -> io::Result<()> {
-        let ready = self.sleep(driver, limit, || true)?;
-        self.work(driver, ready);
-        Ok(())
-    }
-
-    /// A turn of a thread of the application. If it fails, whoever waits is told, as when one of the I/O thread does.
-    pub(super) fn take_for_waiter(
-        &mut self,
-        driver: &Driver,
-        waiter: &Waiter,
-        limit: Option<Instant>,
-    ) {
-        let turn = || {
-            waiter.note_sleep(true);
-            let ready = self.sleep(driver, limit, || !waiter.is_woken());
-            waiter.note_sleep(false);
-            ready.map(|ready| self.work(driver, ready))
-        };
-        match panic::catch_unwind(AssertUnwindSafe(turn)) {
-            Ok(Ok(())) => {}
-            failure => driver.fail(&failure),
-        }
-    }
-
-    /// Sleeps until something is to be done, unless `may_sleep` denies it at the last moment.
-    fn sleep(
-        &mut self,
-        driver: &Driver,
-        limit: Option<Instant>,
-        may_sleep: impl FnOnce() -> bool,
-    ) -> io::Result<Ready> {
+    /// What is to be done before the sleep, and how long that is to be.
+    fn prepare(&mut self, driver: &Driver, limit: Option<Instant>) -> Plan {
         let now = Instant::now();
         self.review_strangers(driver, now);
         self.inits_due = self.inits_due.filter(|due| now < *due);
         let limits = [limit, self.inits_due, self.strangers.review_due()];
         let limit = limits.into_iter().flatten().min();
         let until = driver.lock_schedule().fall_asleep(limit);
-        let until = if may_sleep() { until } else { Some(now) };
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        let ready = match self.inits_due {
-            None => driver.links.wait(&driver.waiting, timeout),
-            Some(_) => driver.links.wait_past_inits(&driver.waiting, timeout),
-        };
-        driver.lock_schedule().wake_up();
-        let ready = ready?;
-        if ready.woken {
-            // Read so that it rings anew; what it rang for is looked at in any case.
-            let _ = driver.lead_bell.read();
-        }
-        Ok(ready)
+        Plan { timeout, leaves_inits: self.inits_due.is_some() }
     }
 
     fn work(&mut self, driver: &Driver, ready: Ready) {

@@ -38,6 +38,24 @@ impl Waiting {
         Ok(self.set.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, bit))?)
     }
 
+    /// Whether what ends the sleep on the other set is to end that on this one, too.
+    ///
+    /// # Errors
+    /// What epoll says; nothing is expected.
+    pub(crate) fn watch(&self, other: &Self, on: bool) -> io::Result<()> {
+        let other = other.set.0.as_fd();
+        if on { self.add(other, 1) } else { Ok(self.set.delete(other)?) }
+    }
+
+    /// Whether a sleep would end at once.
+    ///
+    /// # Errors
+    /// What epoll says; nothing is expected.
+    pub(crate) fn is_ready(&self) -> io::Result<bool> {
+        let ready = self.wait(Some(Duration::ZERO))?;
+        Ok(ready.woken || ready.any())
+    }
+
     /// Whether INITs are to end the sleep from now on; true if that is new.
     pub(super) fn begins_to_heed(&self, heeded: bool) -> bool {
         // The common case reads only.
