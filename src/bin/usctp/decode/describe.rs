@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use usctp_chunk::{Checksum, Packet};
 
-use super::layers::{Carried, Extent, Hop, Icmp};
+use super::layers::{Carried, Extent, Way};
 
 /// One SCTP packet of a capture.
 #[derive(Debug, Serialize)]
@@ -24,20 +24,8 @@ pub(crate) struct Description {
     /// `None` where the capture begins behind the IP header.
     pub(crate) src: Option<IpAddr>,
     pub(crate) dst: Option<IpAddr>,
-    /// The tunnels that the packet was in, the outermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) encapsulation: Vec<Hop>,
-    /// The ICMP error that quotes the packet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) icmp: Option<Icmp>,
-    /// The frames of the IP fragments that the packet was put together from.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) fragments: Vec<u64>,
-    /// The UDP ports around an encapsulated packet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) udp_src_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) udp_dst_port: Option<u16>,
+    #[serde(flatten)]
+    pub(crate) way: Way,
     /// `None` where the common header is not in this frame.
     pub(crate) src_port: Option<u16>,
     pub(crate) dst_port: Option<u16>,
@@ -94,17 +82,13 @@ type Fields = Vec<(&'static str, Value)>;
 
 /// What a frame carries, described.
 pub(crate) fn describe(at_ms: Option<f64>, carried: Carried) -> Description {
-    let Carried { origin, addresses, udp_ports, extent, payload, .. } = carried;
+    let Carried { origin, addresses, way, extent, problem, payload } = carried;
     let mut description = Description {
         frame: origin.frame,
         at_ms,
         src: addresses.map(|addresses| addresses.0),
         dst: addresses.map(|addresses| addresses.1),
-        encapsulation: carried.encapsulation,
-        icmp: carried.icmp,
-        fragments: carried.fragments,
-        udp_src_port: udp_ports.map(|ports| ports.0),
-        udp_dst_port: udp_ports.map(|ports| ports.1),
+        way,
         src_port: None,
         dst_port: None,
         vtag: None,
@@ -122,12 +106,12 @@ pub(crate) fn describe(at_ms: Option<f64>, carried: Carried) -> Description {
             Err(error) => {
                 start_into(&mut description, &payload);
                 // RFC 792 quotes 8 bytes and no more: that they are few is nobody's fault.
-                let is_fault = description.icmp.is_none() || extent == Extent::Whole;
+                let is_fault = description.way.icmp.is_none() || extent == Extent::Whole;
                 description.error = is_fault.then(|| error.to_string());
             }
         }
     }
-    if let Some(problem) = carried.problem {
+    if let Some(problem) = problem {
         description.error = Some(problem.to_owned());
     }
     description

@@ -29,20 +29,32 @@ pub(crate) struct Carried {
     pub(crate) origin: Origin,
     /// The source and destination of the IP header; `None` where the capture begins behind it.
     pub(crate) addresses: Option<(IpAddr, IpAddr)>,
-    /// The tunnels that the packet was in, the outermost first.
-    pub(crate) encapsulation: Vec<Hop>,
-    /// The UDP ports around an encapsulated packet (RFC 6951), source first.
-    pub(crate) udp_ports: Option<(u16, u16)>,
-    /// The frames of the IP fragments that the packet was put together from.
-    pub(crate) fragments: Vec<u64>,
-    /// The ICMP error that quotes the packet.
-    pub(crate) icmp: Option<Icmp>,
+    pub(crate) way: Way,
     /// How much of the packet is here.
     pub(crate) extent: Extent,
     /// Why there is not more of it, where that is somebody's fault.
     pub(crate) problem: Option<&'static str>,
     /// The packet from its common header on, as far as it is here.
     pub(crate) payload: Bytes,
+}
+
+/// What there is around a packet besides its IP header.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Way {
+    /// The UDP ports right around the packet (RFC 6951).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) udp_src_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) udp_dst_port: Option<u16>,
+    /// The tunnels that the packet was in, the outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) encapsulation: Vec<Hop>,
+    /// The frames of the IP fragments that the packet was put together from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fragments: Vec<u64>,
+    /// The ICMP error that quotes the packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) icmp: Option<Icmp>,
 }
 
 /// Which frame of the file something came in.
@@ -141,6 +153,7 @@ impl<'a> Layers<'a> {
 
     /// Looks into a frame. What is found is of earlier frames, too, where their fragments have waited long enough.
     pub(crate) fn frame(&mut self, link_type: u16, origin: Origin, bytes: Bytes) -> Vec<Found> {
+        self.reassembly.expire(origin.time);
         let mut walk = Walk::new(self.udp_ports, origin, bytes);
         walk.reassembly = Some(&mut self.reassembly);
         let end = walk.run(Next::LinkType(link_type));

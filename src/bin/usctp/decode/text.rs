@@ -18,10 +18,10 @@ pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles)
     let source = Host(packet.src, packet.src_port);
     let destination = Host(packet.dst, packet.dst_port);
     write!(out, "  {strong}{source} > {destination}{strong:#}")?;
-    if let (Some(from), Some(to)) = (packet.udp_src_port, packet.udp_dst_port) {
+    if let (Some(from), Some(to)) = (packet.way.udp_src_port, packet.way.udp_dst_port) {
         write!(out, "  udp {from} > {to}")?;
     }
-    for hop in &packet.encapsulation {
+    for hop in &packet.way.encapsulation {
         write!(out, "  in {}", Tunnel(hop))?;
     }
     if let Some(Value::Tag(tag)) = packet.vtag {
@@ -33,11 +33,11 @@ pub(crate) fn write(out: &mut impl Write, packet: &Description, styles: &Styles)
         _ => styles.faint,
     };
     write!(out, "  {style}checksum {}{style:#}", packet.checksum)?;
-    if !packet.fragments.is_empty() {
-        write!(out, "  {faint}from {} IP fragments{faint:#}", packet.fragments.len())?;
+    if !packet.way.fragments.is_empty() {
+        write!(out, "  {faint}from {} IP fragments{faint:#}", packet.way.fragments.len())?;
     }
     writeln!(out)?;
-    if let Some(icmp) = &packet.icmp {
+    if let Some(icmp) = &packet.way.icmp {
         writeln!(out, "{:width$}{bad}{}{bad:#}", "", Quoted(icmp), width = INDENT * 2)?;
     }
     for chunk in &packet.chunks {

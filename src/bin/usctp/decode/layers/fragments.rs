@@ -116,7 +116,6 @@ struct Partial {
 
 impl Reassembly {
     pub(super) fn add(&mut self, key: Key, fragment: Fragment) -> Fate {
-        self.expire(fragment.origin.time);
         let len = fragment.bytes.len();
         if len == 0 || fragment.end() > LEN_MAX || fragment.more && !len.is_multiple_of(8) {
             return Fate::Refused(IMPOSSIBLE);
@@ -203,7 +202,7 @@ impl Reassembly {
     }
 
     /// Gives up packets that have waited for too long.
-    fn expire(&mut self, now: Option<i128>) {
+    pub(super) fn expire(&mut self, now: Option<i128>) {
         let is_old = |partial: &Partial| {
             let age = now.zip(partial.since).map(|(now, since)| now.saturating_sub(since));
             age.is_some_and(|age| age > PATIENCE)
@@ -249,7 +248,7 @@ impl Partial {
         let overlaps = before.is_some_and(|(_, here)| here.end() > fragment.offset)
             || after.is_some_and(|(start, _)| *start < fragment.end());
         let other_end = match (self.end, fragment.more) {
-            (Some(end), true) => fragment.end() >= end,
+            (Some(end), true) => fragment.end() > end,
             (Some(_), false) => true,
             (None, true) => false,
             (None, false) => last.is_some_and(|here| here.end() >= fragment.end()),

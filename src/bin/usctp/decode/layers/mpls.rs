@@ -15,19 +15,34 @@ pub(super) fn mpls(walk: &mut Walk<'_>) -> Result<Next, End> {
         }
     };
     walk.enter_tunnel("MPLS", Some(label))?;
+    let is_ethernet = is_ethernet_at(walk, 0);
     match walk.bytes.first().ok_or(End::Damaged)? >> 4 {
-        4 | 6 => Ok(IP),
-        // An associated channel (RFC 4385, section 5): what routers tell each other.
-        1 => Err(End::Nothing),
+        // The address of an Ethernet frame may begin like this, too; it hardly goes on like this.
+        4 if !is_ethernet || has_len(walk, 2, 0) => Ok(IP),
+        6 if !is_ethernet || has_len(walk, 4, 40) => Ok(IP),
         // Ethernet (RFC 4448), with a control word or without: where a known type stands tells.
-        0 if !is_ethernet_at(walk, 0) && is_ethernet_at(walk, 4) => {
+        _ if is_ethernet => Ok(ETHERNET),
+        0 if is_ethernet_at(walk, 4) => {
             walk.take(4)?;
             Ok(ETHERNET)
         }
-        _ if is_ethernet_at(walk, 0) => Ok(ETHERNET),
+        // An associated channel (RFC 4385, section 5): what routers tell each other.
+        1 => Err(End::Nothing),
         _ => Err(End::Unknown),
     }
 }
+
+/// Whether the number at this place and what it leaves out are the length of the rest, give or take what the link puts behind it.
+fn has_len(walk: &Walk<'_>, at: usize, left_out: usize) -> bool {
+    let rest = walk.bytes.len();
+    let told = walk.peek_u16(at).map(|len| usize::from(len) + left_out);
+    told.is_some_and(|told| told <= rest && (rest <= PADDED || rest - told <= CHECK_SEQUENCE))
+}
+
+/// Ethernet pads what is shorter.
+const PADDED: usize = 46;
+/// The length of a frame check sequence, which some captures have.
+const CHECK_SEQUENCE: usize = 4;
 
 fn is_ethernet_at(walk: &Walk<'_>, offset: usize) -> bool {
     let number = walk.peek_u16(offset + 12);

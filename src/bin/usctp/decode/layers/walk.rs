@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::fragments::{Fate, Fragment, Key, Reassembly};
 use super::table::{Next, Rule, SCTP};
-use super::{Carried, Extent, Hop, Icmp, Origin};
+use super::{Carried, Extent, Hop, Icmp, Origin, Way};
 
 /// How many tunnels in each other are looked into.
 pub(super) const DEPTH_MAX: usize = 8;
@@ -187,10 +187,13 @@ impl<'a> Walk<'a> {
         Carried {
             origin: self.origin,
             addresses: ip.and_then(|hop| hop.src.zip(hop.dst)),
-            encapsulation: self.path,
-            udp_ports: self.udp_ports,
-            fragments: self.fragments,
-            icmp: self.icmp,
+            way: Way {
+                udp_src_port: self.udp_ports.map(|ports| ports.0),
+                udp_dst_port: self.udp_ports.map(|ports| ports.1),
+                encapsulation: self.path,
+                fragments: self.fragments,
+                icmp: self.icmp,
+            },
             extent: self.extent,
             problem: self.problem,
             payload: self.bytes,

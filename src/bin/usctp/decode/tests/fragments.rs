@@ -92,7 +92,7 @@ fn of_fragments_that_overlap_or_contradict_each_other_none_is_believed() {
             ("a second end", [piece(32, end), fragment(version, 96, false, &[0; 8]), piece(0, 32)]),
             (
                 "an end before what is there",
-                [piece(32, 88), fragment(version, 24, false, &[0; 8]), piece(0, 32)],
+                [piece(32, 88), fragment(version, 24, false, &[0; 8]), piece(0, 24)],
             ),
             (
                 "an end that is none",

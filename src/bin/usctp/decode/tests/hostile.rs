@@ -12,7 +12,7 @@ use super::build::{
     MACS, behind, data_packet, ethernet, fragments_v4, fragments_v6, gre, gtp_u, icmp, ipv4, ipv6,
     mpls, pcap, ppp, pppoe, udp, vxlan,
 };
-use super::{Decoder, assert_is_data_packet, decode, survive};
+use super::{Decoder, assert_is_data_packet, decode, lines, survive};
 
 /// Something that an IP packet can be put into, and be an IP packet again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,8 +184,8 @@ proptest! {
             let frame = piece(v6, offset * 8, *more, &vec![*filling; len * 8]);
             for carried in layers.frame(101, ORIGIN, frame.into()).into_iter().flatten() {
                 // A packet of one fragment is whole; so is one whose fragments touch and agree on its end.
-                if carried.extent == Extent::Whole && !carried.fragments.is_empty() {
-                    shown += carried.fragments.len();
+                if carried.extent == Extent::Whole && !carried.way.fragments.is_empty() {
+                    shown += carried.way.fragments.len();
                     assert_tiled(&carried.payload, &sent);
                 } else {
                     shown += 1;
@@ -247,4 +247,22 @@ fn the_capture_that_damage_is_done_to_is_decoded_whole() {
     read.unwrap();
     assert_eq!(decoder.tally.lines(), Vec::<String>::new());
     assert_eq!(packets, WRAPS.len() + WRAPS.len() - 2 + 3 + 2);
+}
+
+#[test]
+fn headers_without_end_end_where_the_frame_does() {
+    let many = |header: &[u8]| header.repeat(100_000);
+    let on_ethernet = |ether_type: [u8; 2], rest: Vec<u8>| {
+        let frame = behind(&[&MACS[..], &ether_type].concat(), &rest);
+        lines(pcap(1, false, false, &[frame]))
+    };
+    let (_, tags) = on_ethernet([0x81, 0], many(&[0, 1, 0x81, 0]));
+    assert!(tags[0].contains("a damaged or cut header of EtherType 0x8100"), "{tags:?}");
+    let (_, labels) = on_ethernet([0x88, 0x47], many(&[0, 1, 0, 64]));
+    assert!(labels[0].contains("a damaged or cut header of EtherType 0x8847"), "{labels:?}");
+    let mut options = ipv6(60, &[]);
+    options[4..6].fill(0);
+    options.extend(many(&[60, 0, 1, 4, 0, 0, 0, 0]));
+    let (_, options) = on_ethernet([0x86, 0xdd], options);
+    assert!(options[0].contains("a damaged or cut header of IP protocol 60"), "{options:?}");
 }

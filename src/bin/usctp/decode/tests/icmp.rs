@@ -134,6 +134,10 @@ fn extensions_behind_a_quotation_are_no_part_of_it() {
     let mut quoted = sent_v4(&data_packet());
     quoted.resize(128, 0);
     assert_is_data_packet(&decode_ip(error_v4(11, 0, [0, 32, 0, 0], &quoted)));
+    // Nor does it matter that the capture cut what comes behind it.
+    let mut cut = error_v4(11, 0, [0, 32, 0, 0], &quoted);
+    cut.truncate(20 + 8 + 100);
+    assert_is_data_packet(&decode_ip(cut));
 }
 
 #[test]

@@ -45,6 +45,16 @@ fn what_cannot_be_looked_into_is_counted_by_its_kind() {
 }
 
 #[test]
+fn what_configures_a_ppp_link_is_nothing_to_look_into() {
+    let frames = [vec![0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 4], vec![0xff, 0x03, 0x00, 0xfd, 1, 2, 3]];
+    let expected = [
+        "not looked into: 1 frame of PPP protocol 0x00fd (compressed)",
+        "no SCTP packet was found; other frames: 1 of PPP protocol 0xc021",
+    ];
+    assert_eq!(lines(pcap(9, false, false, &frames)), (0, expected.map(String::from).into()));
+}
+
+#[test]
 fn a_link_type_that_is_not_known_is_named() {
     let (packets, lines) = lines(pcap(147, false, false, &[vec![0; 60], vec![0; 60]]));
     assert_eq!(packets, 0);

@@ -64,6 +64,12 @@ fn pppoe_is_looked_into_and_its_padding_is_no_part_of_the_packet() {
     let mut frame = typed(0x8864, &pppoe(77, &inner_v4()));
     frame.extend([0; 14]);
     assert_eq!(tunnels(1, frame), json!([{"name": "PPPoE", "id": 77}]));
+    // Where the header of IP has no length, that of PPPoE counts.
+    let mut without_length = inner_v4();
+    without_length[2..4].fill(0);
+    let mut frame = typed(0x8864, &pppoe(77, &without_length));
+    frame.extend([0; 14]);
+    assert_eq!(tunnels(1, frame), json!([{"name": "PPPoE", "id": 77}]));
     assert_eq!(tunnels(51, pppoe(77, &inner_v6())), json!([{"name": "PPPoE", "id": 77}]));
 }
 
@@ -121,9 +127,15 @@ fn mpls_is_looked_into_whatever_is_under_its_labels() {
     let frame = ethernet(&inner_v4());
     assert_eq!(tunnels(1, typed(0x8847, &mpls(&[18], &behind(&[0; 4], &frame)))), label(18));
     assert_eq!(tunnels(1, typed(0x8847, &mpls(&[18], &frame))), label(18));
-    let mut to_zero = frame.clone();
-    to_zero[0] = 0;
-    assert_eq!(tunnels(1, typed(0x8847, &mpls(&[18], &to_zero))), label(18));
+    for first in [0x00, 0x10, 0x44, 0x60] {
+        let mut frame = frame.clone();
+        frame[0] = first;
+        assert_eq!(tunnels(1, typed(0x8847, &mpls(&[18], &frame))), label(18), "{first:02x}");
+    }
+    // IP from 8.0.0.0/16: there is a known type where Ethernet would have it.
+    let mut misleading = inner_v4();
+    misleading[12..14].copy_from_slice(&[8, 0]);
+    assert_eq!(tunnels(1, typed(0x8847, &mpls(&[18], &misleading))), label(18));
     let found = ipv4(137, &[], 0, &mpls(&[19], &frame));
     assert_eq!(tunnels(101, found)[1], label(19)[0]);
     assert_eq!(tunnels(9, behind(&[0xff, 3, 0x02, 0x81], &mpls(&[20], &inner_v4()))), label(20));
