@@ -14,7 +14,7 @@ use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
 use self::lead::{Holder, Lead, TICK};
-use self::outgoing::Batch;
+use self::outgoing::{Batch, Held};
 use self::schedule::Schedule;
 use self::strangers::Strangers;
 use self::turn::Turn;
@@ -250,14 +250,20 @@ impl Driver {
         }
     }
 
-    /// Sends the packets of an endpoint; gives back what this host refused to send.
-    pub(crate) fn transmit(&self, endpoint: &SharedEndpoint, batch: &mut Batch) -> Vec<PathNotice> {
+    /// Sends the packets of an endpoint, and those held before; gives back what this host refused to send, and when what is
+    /// held is to be tried again.
+    pub(crate) fn transmit(
+        &self,
+        endpoint: &SharedEndpoint,
+        held: &mut Held,
+        batch: &mut Batch,
+    ) -> (Vec<PathNotice>, Option<Instant>) {
         let mut notices = Vec::new();
         endpoint.choose_sources(self.links.routing(), batch, &mut notices);
-        let Batch { bytes, transmits } = batch;
+        let Batch { transmits, .. } = &*batch;
         tracing::trace!(port = endpoint.port(), packets = transmits.len(), ?transmits, "sending");
-        self.links.send(bytes, transmits, &mut notices);
-        notices
+        let due = held.send(Instant::now(), &self.links, batch, &mut notices);
+        (notices, due)
     }
 
     /// Begins to close every endpoint; the I/O thread ends when that is done, at the latest after `linger`.

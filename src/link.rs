@@ -35,6 +35,7 @@ mod watch;
 
 pub use error::LinkError;
 pub use room::LinkBuffers;
+pub(crate) use send::Jam;
 pub(crate) use sys::wiped_on_fork;
 pub use waiting::Waiting;
 
@@ -391,10 +392,27 @@ impl Links {
     ///
     /// A packet between IPv6 link-local addresses leaves by the interface of its zone; without one it is refused.
     ///
-    /// When a socket is full the call waits for it, altogether no longer than 20 ms; then the
-    /// packets concerned are dropped as a network would, and counted.
+    /// It never waits: what finds its socket or its device full is dropped as a network would, and counted.
     pub fn send(&self, packets: &[u8], transmits: &[Transmit], notices: &mut Vec<PathNotice>) {
-        send::send(self, packets, transmits, notices);
+        let mut jam = Jam::default();
+        send::send(self, packets, transmits, &mut jam, notices);
+        self.note_dropped(jam.take_left().len());
+    }
+
+    /// The same, but what finds its way full is named in `jam`, and so is what follows it on the same way.
+    pub(crate) fn send_some(
+        &self,
+        packets: &[u8],
+        transmits: &[Transmit],
+        jam: &mut Jam,
+        notices: &mut Vec<PathNotice>,
+    ) {
+        send::send(self, packets, transmits, jam, notices);
+    }
+
+    /// So many packets were given up because their way was full for too long.
+    pub(crate) fn note_dropped(&self, packets: usize) {
+        self.counters.send_drops.add(packets);
     }
 
     /// The greatest IP packet in bytes that the kernel believes to pass on the way from `source`, or from where routing

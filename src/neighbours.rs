@@ -31,12 +31,8 @@ pub(crate) struct Neighbours {
 impl Neighbours {
     /// For a stack with these raw sockets, which are named from now on.
     pub(crate) fn of<'a>(sockets: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
-        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().ok();
-        let inode = |fd| Some(File::from(copy(fd)?).metadata().ok()?.st_ino());
-        let own: HashSet<u64> = sockets.filter_map(inode).collect();
-        // A socket that two stacks share has its name already.
-        let name = |inode: &u64| UnixDatagram::bind_addr(&name_of(*inode)?);
-        let names = own.iter().filter_map(|inode| name(inode).ok()).collect();
+        let own: HashSet<u64> = sockets.filter_map(inode_of).collect();
+        let names = own.iter().filter_map(|inode| bind_name(*inode)).collect();
         let list = |path: &str| File::open(path).ok();
         let lists = ["/proc/thread-self/net/raw", "/proc/thread-self/net/raw6"];
         Self {
@@ -67,6 +63,21 @@ impl Neighbours {
         let (Some(asker), Ok(name)) = (&self.asker, name_of(inode)) else { return false };
         asker.connect_addr(&name).is_ok()
     }
+}
+
+/// The name of a raw socket of ours that is opened later.
+pub(crate) fn name_of_own(socket: BorrowedFd<'_>) -> Option<UnixDatagram> {
+    bind_name(inode_of(socket)?)
+}
+
+fn inode_of(socket: BorrowedFd<'_>) -> Option<u64> {
+    let copy = socket.try_clone_to_owned().ok()?;
+    Some(File::from(copy).metadata().ok()?.st_ino())
+}
+
+fn bind_name(inode: u64) -> Option<UnixDatagram> {
+    // A socket that two stacks share has its name already.
+    UnixDatagram::bind_addr(&name_of(inode).ok()?).ok()
 }
 
 fn name_of(inode: u64) -> std::io::Result<SocketAddr> {

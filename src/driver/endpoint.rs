@@ -12,7 +12,7 @@ use usctp_assoc::{
 
 use self::inner::After;
 use super::Driver;
-use super::outgoing::{Batch, Next, Outgoing};
+use super::outgoing::{Batch, Held, Next, Outgoing};
 use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
 use crate::address::{self, HostAddress, Scope};
@@ -40,6 +40,8 @@ pub(crate) struct SharedEndpoint {
     driver: Weak<Driver>,
     inner: Mutex<Inner>,
     outgoing: Outgoing,
+    /// What the thread that sends holds back.
+    held: Mutex<Held>,
     /// Which of the bound addresses packets leave from; used by the one thread that sends.
     sources: Mutex<Sources>,
     link_mtus: Mutex<LinkMtus>,
@@ -62,6 +64,7 @@ impl SharedEndpoint {
             driver: Arc::downgrade(driver),
             inner: Mutex::new(Inner::new(endpoint, lease)),
             outgoing: Outgoing::default(),
+            held: Mutex::default(),
             sources: Mutex::default(),
             link_mtus: Mutex::default(),
         }
@@ -426,8 +429,15 @@ impl SharedEndpoint {
     /// Sends what is queued, unless another thread does.
     fn send(&self, driver: &Driver) {
         let Some(mut batch) = self.outgoing.begin() else { return };
+        // Only one thread sends at a time.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for turn in 1.. {
-            let notices = driver.transmit(self, &mut batch);
+            let held_before = held.due().is_some();
+            let (notices, due) = driver.transmit(self, &mut held, &mut batch);
+            if due.is_some() || held_before {
+                self.outgoing.hold_until(due);
+                due.into_iter().for_each(|due| driver.schedule(self.port, due));
+            }
             if !notices.is_empty() {
                 self.take_notices(notices);
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use bytes::Buf as _;
 use pnet::packet::ip::IpNextHeaderProtocols;
@@ -12,9 +13,14 @@ use usctp_assoc::Datagram;
 use super::buffers::Slots;
 use super::filter::Tags;
 use super::ip::{IpHeader, is_unicast, zone_between};
-use super::sys::{self, Arrived, Outgoing};
+use super::sys::{self, Arrived};
 use super::{Counters, Family, filter};
 use crate::link::LinkError;
+
+mod senders;
+
+pub(super) use senders::Sender;
+use senders::Senders;
 
 /// A raw socket of one address family.
 #[derive(Debug)]
@@ -33,24 +39,15 @@ pub(super) struct RawLink {
     /// `recvmmsg` over veth. It is there at all times, since nobody could open it when the buffer fills up: that
     /// happens while this process has no time to read.
     inits: Option<OwnedFd>,
+    senders: Senders,
 }
 
 impl RawLink {
     /// Opens the socket; it hears nothing until [`accept_ports`](Self::accept_ports) says what.
     pub(super) fn open(family: Family) -> io::Result<Self> {
-        let sctp = IpNextHeaderProtocols::Sctp;
-        let protocol = match family {
-            Family::V4 => TransportProtocol::Ipv4(sctp),
-            Family::V6 => TransportProtocol::Ipv6(sctp),
-        };
-        // The channel's own buffer stays empty: the descriptor is read in batches instead.
-        let channel = || {
-            let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
-            sys::socket_of(&sender)
-        };
-        let inits = channel()?;
+        let inits = channel(family)?;
         prepare(inits.as_fd(), family)?;
-        Ok(Self { inits: Some(inits), ..Self::from_fd(channel()?, family)? })
+        Ok(Self { inits: Some(inits), ..Self::from_fd(channel(family)?, family)? })
     }
 
     /// Prepares a raw SCTP socket opened elsewhere.
@@ -58,7 +55,7 @@ impl RawLink {
         prepare(fd.as_fd(), family)?;
         sys::enlarge_buffers(fd.as_fd());
         sys::let_fragment(fd.as_fd(), family == Family::V4, false)?;
-        Ok(Self { fd, family, inits: None })
+        Ok(Self { fd, family, inits: None, senders: Senders::default() })
     }
 
     /// Lets the kernel deliver packets to these destination ports only, or to all.
@@ -139,12 +136,14 @@ impl RawLink {
         Ok(arrived.len() == most)
     }
 
-    /// Sends packets from the front; the number is how many the kernel took.
-    pub(super) fn send<'a>(
-        &self,
-        packets: impl Iterator<Item = Outgoing<'a>>,
-    ) -> io::Result<usize> {
-        sys::send_batch(self.fd.as_fd(), packets)
+    /// The socket of its own for packets from this address, if there is one: else they go by the common one.
+    pub(super) fn sender(&self, source: Option<IpAddr>) -> Option<Arc<Sender>> {
+        self.senders.get(self.family, source)
+    }
+
+    /// The common socket is full; whether packets from this address have one of their own now.
+    pub(super) fn give_way(&self, source: Option<IpAddr>) -> bool {
+        self.senders.begin(self.family, source)
     }
 
     fn datagram(&self, slots: &mut Slots, index: usize, arrived: &Arrived) -> Option<Datagram> {
@@ -171,6 +170,18 @@ impl AsFd for RawLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Opens a raw SCTP socket.
+fn channel(family: Family) -> io::Result<OwnedFd> {
+    let sctp = IpNextHeaderProtocols::Sctp;
+    let protocol = match family {
+        Family::V4 => TransportProtocol::Ipv4(sctp),
+        Family::V6 => TransportProtocol::Ipv6(sctp),
+    };
+    // The channel's own buffer stays empty: the descriptor is read in batches instead.
+    let (sender, _receiver) = transport_channel(0, TransportChannelType::Layer4(protocol))?;
+    sys::socket_of(&sender)
 }
 
 /// Sets what receiving needs; the socket hears nothing until it is told what.

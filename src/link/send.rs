@@ -1,23 +1,17 @@
 //! Sending: a caller's packets sorted onto the links, and what becomes of the refused ones.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use nix::poll::{PollFd, PollFlags};
 use usctp_assoc::{NoticeKind, PathNotice, Quote, Transmit};
 
 use super::Links;
-use super::raw::{RawLink, family_of};
+use super::raw::{RawLink, Sender, family_of};
 use super::sys::{self, Outgoing};
 use super::udp::UdpSocket;
 use crate::capture::Capture;
-
-/// How long one call waits for full sockets altogether.
-const PATIENCE: Duration = Duration::from_millis(20);
-
-/// Pause when a device queue is full: the socket says "writable" all the same (ENOBUFS).
-const DEVICE_PAUSE: Duration = Duration::from_micros(200);
 
 /// Packets still to be sent, one behind the other.
 #[derive(Debug, Clone, Copy)]
@@ -57,29 +51,88 @@ impl<'a> Batch<'a> {
 
 /// The socket that carries a packet.
 enum Route<'a> {
-    Raw(&'a RawLink),
+    /// The link, and the socket of its own that the packet's source address has.
+    Raw(&'a RawLink, Option<Arc<Sender>>),
     Udp(UdpSocket<'a>),
 }
 
-/// See [`Links::send`].
+/// Ways that take no more packets for now, and the packets that found them so.
+#[derive(Debug, Default)]
+pub(crate) struct Jam {
+    ways: Vec<Way>,
+    /// Which packets of the last call are left, by their numbers in it.
+    left: Vec<usize>,
+}
+
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A socket: all that it carries from this source.
+    Socket { udp: bool, v4: bool, source: Option<IpAddr> },
+    /// The queue of the device that leads to a peer's address.
+    Device(IpAddr),
+}
+
+impl Jam {
+    /// Takes out the numbers of the packets that are left.
+    pub(crate) fn take_left(&mut self) -> std::vec::Drain<'_, usize> {
+        self.left.drain(..)
+    }
+
+    /// Forgets what was full: it is tried again.
+    pub(crate) fn clear(&mut self) {
+        self.ways.clear();
+    }
+
+    /// Whether a packet is not even to be tried.
+    pub(super) fn holds(&self, transmit: &Transmit) -> bool {
+        if self.ways.is_empty() {
+            return false;
+        }
+        let (udp, v4) = (transmit.udp_port.is_some(), transmit.destination.is_ipv4());
+        self.ways.iter().any(|way| match way {
+            Way::Socket { udp: of_udp, v4: of_v4, source } => {
+                (udp, v4, transmit.source) == (*of_udp, *of_v4, *source)
+            }
+            Way::Device(peer) => transmit.destination == *peer,
+        })
+    }
+
+    /// A packet found no room.
+    fn note(&mut self, transmit: &Transmit, error: &io::Error) {
+        let (udp, v4) = (transmit.udp_port.is_some(), transmit.destination.is_ipv4());
+        // Linux says ENOBUFS of a raw socket that is full, and of a device's queue where errors are asked for (IP_RECVERR), as
+        // they are of UDP.
+        let is_device = udp && error.raw_os_error() == Some(libc::ENOBUFS);
+        let Transmit { source, destination, .. } = *transmit;
+        let socket = Way::Socket { udp, v4, source };
+        self.ways.push(if is_device { Way::Device(destination) } else { socket });
+    }
+}
+
+/// See [`Links::send`]. What finds its way full is left, and so is what is for the same way behind it.
 pub(super) fn send(
     links: &Links,
     packets: &[u8],
     transmits: &[Transmit],
+    jam: &mut Jam,
     notices: &mut Vec<PathNotice>,
 ) {
     let mut batch = Batch::new(packets, transmits);
-    let mut patience = Patience { until: None };
     while let Some((transmit, packet)) = batch.iter().next() {
+        let at = transmits.len() - batch.transmits.len();
+        if jam.holds(transmit) {
+            jam.left.push(at);
+            batch.advance(1);
+            continue;
+        }
         let route = route(links, transmit);
         let capture = links.capture.as_ref().map(Capture::sending);
         let result = match &route {
-            Some(route) => route.send(batch, transmit),
+            Some(route) => route.send(batch, transmit, jam),
             // No socket of that kind is open: as good as no route.
             None => Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
         };
-        // Others may write while this one waits for room.
-        let capture = capture.filter(|_| result.is_ok());
         match (result, &route) {
             (Ok(sent), _) => {
                 // The kernel takes one at least; were it none, the first is given up rather than
@@ -92,10 +145,10 @@ pub(super) fn send(
                 batch.advance(sent);
             }
             (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It is left at the next look, unless there is another socket for it.
             (Err(error), Some(route)) if is_full(&error) => {
-                if !patience.wait(route.as_fd(), &error) {
-                    links.counters.send_drops.add(1);
-                    batch.advance(1);
+                if !route.gives_way(transmit) {
+                    jam.note(transmit, &error);
                 }
             }
             (Err(error), _) => {
@@ -109,20 +162,23 @@ pub(super) fn send(
 
 impl Route<'_> {
     /// Sends from the front of the batch what goes the same way as its first packet.
-    fn send(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
+    fn send(&self, batch: Batch<'_>, first: &Transmit, jam: &Jam) -> io::Result<usize> {
         if first.fragmentable {
             return self.send_fragmentable(batch, first);
         }
         match self {
-            Route::Raw(link) => {
+            Route::Raw(_, sender) => {
                 let same = |other: &Transmit| {
                     other.udp_port.is_none()
                         && !other.fragmentable
                         && other.destination.is_ipv4() == first.destination.is_ipv4()
+                        && (sender.is_none() || other.source == first.source)
+                        && !jam.holds(other)
                 };
-                link.send(batch.iter().take_while(|(other, _)| same(other)).map(outgoing))
+                let packets = batch.iter().take_while(|(other, _)| same(other)).map(outgoing);
+                sys::send_batch(self.as_fd(), packets)
             }
-            Route::Udp(socket) => socket.send(batch, first),
+            Route::Udp(socket) => socket.send(batch, first, jam),
         }
     }
 
@@ -136,9 +192,19 @@ impl Route<'_> {
         result
     }
 
+    /// The socket is full; whether the packet has another one now.
+    fn gives_way(&self, transmit: &Transmit) -> bool {
+        match self {
+            Route::Raw(link, None) => link.give_way(transmit.source),
+            Route::Raw(..) | Route::Udp(_) => false,
+        }
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Route::Raw(link) => link.as_fd(),
+            Route::Raw(link, sender) => {
+                sender.as_ref().map_or(link.as_fd(), |sender| sender.as_fd())
+            }
             Route::Udp(socket) => socket.as_fd(),
         }
     }
@@ -159,7 +225,10 @@ pub(super) fn outgoing<'a>((transmit, packet): (&Transmit, &'a [u8])) -> Outgoin
 
 fn route<'a>(links: &'a Links, transmit: &Transmit) -> Option<Route<'a>> {
     match transmit.udp_port {
-        None => links.raw_for(transmit.destination).map(Route::Raw),
+        None => {
+            let link = links.raw_for(transmit.destination)?;
+            Some(Route::Raw(link, link.sender(transmit.source)))
+        }
         Some(_) => links.udp.as_ref()?.sender(family_of(transmit.destination)).map(Route::Udp),
     }
 }
@@ -187,28 +256,4 @@ fn notice(
     let quote = Quote::parse(packet)?;
     let Transmit { destination: peer, source: local, zone, .. } = *transmit;
     Some(PathNotice { peer, zone, local, kind, quote })
-}
-
-/// The time that a call still waits for full sockets.
-struct Patience {
-    until: Option<Instant>,
-}
-
-impl Patience {
-    /// Waits until the socket may take more; `false` if patience is over.
-    fn wait(&mut self, fd: BorrowedFd<'_>, error: &io::Error) -> bool {
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + PATIENCE);
-        let left = until.saturating_duration_since(now);
-        if left.is_zero() {
-            return false;
-        }
-        if error.kind() == io::ErrorKind::WouldBlock {
-            // Whatever it says, the next attempt to send shows the truth.
-            let _ = sys::poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], Some(left));
-        } else {
-            std::thread::sleep(DEVICE_PAUSE.min(left));
-        }
-        true
-    }
 }

@@ -4,11 +4,9 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use libc::{c_int, c_void};
-use nix::poll::PollFd;
 use pnet::transport::TransportSender;
 use usctp_assoc::Ecn;
 
@@ -131,21 +129,6 @@ pub(super) fn enlarge_buffers(fd: BorrowedFd) {
         if let Err(error) = forced.or_else(|_| set_option(fd, libc::SOL_SOCKET, polite, size)) {
             tracing::debug!(%error, size, "the socket keeps its buffer size");
         }
-    }
-}
-
-/// Waits until a descriptor is ready or the time is over.
-pub(super) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-    // A time beyond what the system can express is as good as none.
-    let timeout = timeout.and_then(|timeout| {
-        Some(libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).ok()?,
-            tv_nsec: timeout.subsec_nanos().into(),
-        })
-    });
-    match nix::poll::ppoll(fds, timeout.map(Into::into), None) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 

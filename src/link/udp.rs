@@ -14,7 +14,7 @@ use usctp_assoc::{Datagram, Ecn, PathNotice, Transmit};
 use super::buffers::Pool;
 use super::ip::{is_unicast, zone_between};
 use super::raw::is_family_missing;
-use super::send::{Batch, outgoing};
+use super::send::{Batch, Jam, outgoing};
 use super::sys::{self, BATCH, GREATEST_PACKET, Outgoing};
 use super::{Counters, Family, LinkError, icmp};
 
@@ -215,7 +215,7 @@ impl Side {
 impl UdpSocket<'_> {
     /// Sends from the front of the batch what goes through this socket: runs of packets of one
     /// length to one destination as one message each, which the kernel cuts again.
-    pub(super) fn send(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
+    pub(super) fn send(&self, batch: Batch<'_>, first: &Transmit, jam: &Jam) -> io::Result<usize> {
         let segments = if self.0.unsegmented.load(Ordering::Relaxed) {
             1
         } else {
@@ -224,6 +224,10 @@ impl UdpSocket<'_> {
         let mut runs = [0; BATCH];
         let mut rest = batch;
         let messages = runs.iter_mut().map_while(|run| {
+            let (next, _) = rest.iter().next()?;
+            if jam.holds(next) {
+                return None;
+            }
             let (message, packets) = next_run(rest, first.destination.is_ipv4(), segments)?;
             *run = packets;
             rest.advance(packets);
