@@ -12,7 +12,7 @@ use usctp_assoc::{
 
 use self::inner::After;
 use super::Driver;
-use super::outgoing::{Batch, Held, Next, Outgoing};
+use super::outgoing::{Batch, Held, Next, Outgoing, Sending};
 use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
 use crate::address::{self, HostAddress, Scope};
@@ -426,9 +426,12 @@ impl SharedEndpoint {
         }
     }
 
-    /// Sends what is queued, unless another thread does.
+    /// Sends what is queued, unless another thread does. What follows from packets that were refused is done when it is over:
+    /// it may wait for what is to be sent, and wakers may run anything.
     fn send(&self, driver: &Driver) {
         let Some(mut batch) = self.outgoing.begin() else { return };
+        let sending = Sending::new(&self.outgoing);
+        let mut later = Vec::new();
         // Only one thread sends at a time.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for turn in 1.. {
@@ -439,7 +442,7 @@ impl SharedEndpoint {
                 due.into_iter().for_each(|due| driver.schedule(self.port, due));
             }
             if !notices.is_empty() {
-                self.take_notices(notices);
+                later.extend(self.take_notices(notices));
             }
             match self.outgoing.next(batch, turn) {
                 Next::Send(next) => batch = next,
@@ -450,10 +453,15 @@ impl SharedEndpoint {
                 }
             }
         }
+        sending.end();
+        for after in later {
+            self.follow(After { has_packets: false, ..after });
+        }
     }
 
-    /// Tells the endpoint of packets that this host refused to send; what it makes of that is sent next.
-    fn take_notices(&self, notices: Vec<PathNotice>) {
+    /// Tells the endpoint of packets that this host refused to send; what it makes of that is sent next, and the rest is to be
+    /// done later.
+    fn take_notices(&self, notices: Vec<PathNotice>) -> Option<After> {
         let mut sources = self.lock_sources();
         for notice in notices.iter().filter(|notice| notice.kind == NoticeKind::SendFailed) {
             sources.forget(notice.peer);
@@ -464,11 +472,7 @@ impl SharedEndpoint {
         for notice in notices {
             inner.notice(now, notice);
         }
-        let after = inner.settle(now, &self.outgoing);
-        drop(inner);
-        if let Some(after) = after {
-            self.follow(After { has_packets: false, ..after });
-        }
+        inner.settle(now, &self.outgoing)
     }
 
     /// Waits until much of what is to be sent was sent; a stack that is gone sends nothing.
@@ -492,3 +496,6 @@ impl SharedEndpoint {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,29 @@ pub(crate) enum Next {
     HandOver,
 }
 
+/// Held by the thread that sends until it has [ended](Self::end): if a panic takes it away, others send on.
+#[derive(Debug)]
+pub(crate) struct Sending<'a>(Option<&'a Outgoing>);
+
+impl<'a> Sending<'a> {
+    pub(crate) fn new(outgoing: &'a Outgoing) -> Self {
+        Self(Some(outgoing))
+    }
+
+    /// It has left the rest to others, if there is any.
+    pub(crate) fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let Some(outgoing) = self.0 {
+            outgoing.give_up();
+        }
+    }
+}
+
 impl Outgoing {
     /// Queues what `batch` holds and leaves an empty one in its place. Called under the endpoint's lock.
     pub(crate) fn push(&self, batch: &mut Batch) {
@@ -226,6 +249,12 @@ impl Outgoing {
         self.note_fill(&state);
         state.is_sending = true;
         Some(batch)
+    }
+
+    /// The thread that sends went another way than it should: what is left is for others.
+    fn give_up(&self) {
+        self.lock().is_sending = false;
+        self.room.notify_all();
     }
 
     /// Takes back the batch that was sent, the `turn`th in a row, and gives the next one.
@@ -292,6 +321,9 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+    use std::time::Duration;
 
     use usctp_assoc::{AddressSet, Ecn};
 
@@ -355,6 +387,31 @@ mod tests {
         let first = outgoing.begin().unwrap();
         assert!(matches!(outgoing.next(first, TURNS), Next::HandOver));
         assert_eq!(&outgoing.begin().unwrap().bytes[..], b"second");
+    }
+
+    #[test]
+    fn when_a_panic_takes_the_thread_that_sends_away_others_send_on() {
+        let outgoing = Arc::new(Outgoing::default());
+        for _ in 0..2 {
+            outgoing.push(&mut batch(&vec![0; FULL + 1]));
+        }
+        let first = outgoing.begin();
+        assert!(first.is_some());
+        let (done, is_done) = mpsc::channel();
+        let other = Arc::clone(&outgoing);
+        let waiting = thread::spawn(move || done.send(other.wait_for_room()));
+        while outgoing.lock().waiting == 0 {
+            thread::yield_now();
+        }
+        let sending = Arc::clone(&outgoing);
+        let sending = thread::spawn(move || {
+            let _sending = Sending::new(&sending);
+            panic!("that is what is tested");
+        });
+        assert!(sending.join().is_err());
+        let has_room = is_done.recv_timeout(Duration::from_secs(10)).expect("it waits for nobody");
+        assert!(!has_room && outgoing.begin().is_some());
+        waiting.join().unwrap().unwrap();
     }
 
     #[test]
