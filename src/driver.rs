@@ -37,6 +37,7 @@ mod turn;
 pub(crate) mod wait;
 
 pub(crate) use self::io_thread::run;
+pub(crate) use self::turn::is_in_turn;
 
 /// What all threads share, the I/O thread and the application's.
 #[derive(Debug)]

@@ -61,7 +61,8 @@ pub enum Error {
     /// The time given for the call has passed. What was waited for may still happen.
     #[error("timed out")]
     TimedOut,
-    /// The call would have to wait.
+    /// The call would have to wait: it is one that does not, or one that may but was made by a waker on the very thread that
+    /// would bring what it waits for.
     #[error("the call would have to wait")]
     WouldBlock,
     /// Associations are accepted only from a socket that listens.

@@ -205,15 +205,17 @@ impl Socket {
     }
 
     /// Closes every association, those with handles too: gracefully within the stack's linger, then by ABORT.
-    /// Waits until that is done, and gives the port back.
+    /// Waits until that is done, and gives the port back. A waker that must not wait leaves that to the background.
     pub fn close(&self) {
         self.endpoint.close(self.linger);
         let idle = Wait::new(&self.endpoint, Queue::Endpoint, Interest::IDLE, |inner, _| {
             if inner.is_idle() { Poll::Ready(Ok(())) } else { Poll::Pending }
         });
         // The I/O thread aborts at the end of the linger; that it may have ended itself is why there is a bound here.
-        let _ = idle.block(Some(self.linger.saturating_add(Duration::from_secs(1))));
-        self.endpoint.end();
+        let waited = idle.block(Some(self.linger.saturating_add(Duration::from_secs(1))));
+        if !matches!(waited, Err(Error::WouldBlock)) {
+            self.endpoint.end();
+        }
     }
 
     fn taking_any(&self) -> Wait<'_, impl Attempt<Arrival>> {

@@ -183,8 +183,16 @@ impl Stack {
     ///
     /// The future may be of anything. One of another source, such as a channel, is polled again when its waker is called.
     /// Once the stack is closed its own futures end with [`Error::StackClosed`].
+    ///
+    /// # Panics
+    /// If a waker calls it on the thread that serves the links, which would wait for itself.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let output = block_on(&Arc::downgrade(&self.driver), future, None);
+        let driver = Arc::downgrade(&self.driver);
+        assert!(
+            !driver::is_in_turn(driver.as_ptr()),
+            "a waker cannot wait for what its thread has to bring"
+        );
+        let output = block_on(&driver, future, None);
         output.expect("a wait without a limit ends with the future alone")
     }
 
@@ -221,8 +229,8 @@ impl Drop for Stack {
         }
         self.driver.close(self.linger);
         if let Some(thread) = self.thread.take()
-            // A waker may run anything, even this, and the I/O thread cannot wait for itself.
-            && thread.thread().id() != thread::current().id()
+            // A waker may run anything, even this, and a thread that serves the links cannot wait for its own end.
+            && !driver::is_in_turn(Arc::as_ptr(&self.driver))
         {
             // It reports its own failure.
             let _ = thread.join();

@@ -1,14 +1,15 @@
 //! Threads that wait in blocking calls read the links themselves: nobody is left unserved when they come and go.
 #![allow(clippy::unwrap_used, reason = "what goes wrong fails the test")]
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use usctp::{Association, Event, Message, Options, Socket, Stack};
+use usctp::{Association, Error, Event, Message, Options, Socket, Stack};
 
 /// Longer than anything here takes, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -189,5 +190,105 @@ fn a_thread_that_reads_the_links_is_told_when_the_stack_goes() {
         // Closed gracefully, it ends like a stream; or it is told why it did not.
         drop(waiting.join().unwrap());
         assert!(begun.elapsed() < PATIENCE);
+    }
+}
+
+/// Runs something once when it is woken.
+struct Act(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Act {
+    fn waker(act: impl FnOnce() + Send + 'static) -> Waker {
+        Waker::from(Arc::new(Self(Mutex::new(Some(Box::new(act))))))
+    }
+}
+
+impl Wake for Act {
+    fn wake(self: Arc<Self>) {
+        let act = self.0.lock().unwrap().take();
+        act.into_iter().for_each(|act| act());
+    }
+}
+
+/// A message for `client`, for which `waker` waits: it runs on the thread that leads, which is one of the application's if
+/// `is_led`.
+fn wake_by_a_message(pair: &Pair, is_led: bool, waker: Waker) {
+    let (client, server) = pair.connect();
+    let (leading, leading_server) = pair.connect();
+    thread::scope(|scope| {
+        if is_led {
+            scope.spawn(|| assert_eq!(receive(&leading), "the end"));
+            thread::sleep(LONG);
+        }
+        let mut receiving = Box::pin(client.recv_async());
+        assert!(receiving.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        send(&server, "woken");
+        // What the waker does stops nobody.
+        let mut other = Box::pin(client.recv_async());
+        let end = Instant::now() + PATIENCE / 2;
+        while other.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            assert!(Instant::now() < end, "nobody reads the links");
+            thread::sleep(Duration::from_millis(1));
+        }
+        send(&leading_server, "the end");
+        send(&client, "back");
+        assert_eq!(receive(&server), "back");
+    });
+}
+
+#[test]
+fn a_waker_that_would_wait_on_the_thread_that_leads_is_told_so_and_stops_nobody() {
+    for is_led in [false, true] {
+        let pair = Pair::new();
+        let (quiet, quiet_server) = pair.connect();
+        let (said, says) = mpsc::channel();
+        let waker = Act::waker(move || {
+            let waited = (quiet.recv_timeout(PATIENCE), quiet.shutdown_timeout(PATIENCE));
+            said.send(waited).unwrap();
+        });
+        wake_by_a_message(&pair, is_led, waker);
+        let (received, shut_down) = says.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(received, Err(Error::WouldBlock)), "{received:?}");
+        assert!(matches!(shut_down, Err(Error::WouldBlock)), "{shut_down:?}");
+        assert!(quiet_server.recv_timeout(PATIENCE).unwrap().is_none(), "it is closed");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_on_the_thread_that_leads_stops_nobody() {
+    for is_led in [false, true] {
+        let pair = Pair::new();
+        wake_by_a_message(&pair, is_led, Act::waker(|| panic!("that is what is tested")));
+        let (client, server) = pair.connect();
+        send(&client, "still there");
+        assert_eq!(receive(&server), "still there");
+    }
+}
+
+#[test]
+fn a_waker_may_drop_the_stack_whichever_thread_leads() {
+    for is_led in [false, true] {
+        let Pair { client_stack, server, _server_stack } = Pair::new();
+        let peer = SocketAddr::new(ip("127.0.0.2"), server.port());
+        let socket = client_stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
+        let client = socket.connect(peer).unwrap().wait_timeout(PATIENCE).unwrap();
+        let server = server.accept_timeout(PATIENCE).unwrap();
+        socket.listen().unwrap();
+        let (done, is_done) = mpsc::channel();
+        let waker = Act::waker(move || {
+            drop(client_stack);
+            done.send(()).unwrap();
+        });
+        let mut events = Box::pin(client.recv_async());
+        assert!(events.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        thread::scope(|scope| {
+            if is_led {
+                scope.spawn(|| drop(socket.accept_timeout(PATIENCE)));
+                thread::sleep(LONG);
+            }
+            send(&server, "woken");
+            is_done.recv_timeout(PATIENCE / 2).expect("it waits for itself");
+        });
     }
 }

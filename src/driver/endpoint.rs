@@ -1,6 +1,7 @@
 //! An endpoint behind its lock: whoever has an input for it gives it, takes the packets that result, and sends them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -318,7 +319,7 @@ impl SharedEndpoint {
         inner.die();
         let woken = inner.take_woken();
         drop(inner);
-        woken.into_iter().for_each(Waker::wake);
+        wake_all(woken);
     }
 
     /// Whether no association is left that has not ended.
@@ -421,9 +422,7 @@ impl SharedEndpoint {
         }
         // A waker may run anything: nothing of the stack is kept alive for it.
         drop(driver);
-        for waker in after.woken {
-            waker.wake();
-        }
+        wake_all(after.woken);
     }
 
     /// Sends what is queued, unless another thread does. What follows from packets that were refused is done when it is over:
@@ -494,6 +493,15 @@ impl SharedEndpoint {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes each of them. What one does is none of the others' business, nor of the thread's that happens to wake it.
+fn wake_all(woken: Vec<Waker>) {
+    for waker in woken {
+        if panic::catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            tracing::error!("a waker panicked");
+        }
     }
 }
 

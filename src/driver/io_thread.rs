@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::lead::{Duty, TICK};
+use super::turn::InTurn;
 use super::{Driver, turn};
 use crate::address;
 
 /// Runs until the stack is closed. If it fails, whoever waits is told.
 pub(crate) fn run(driver: &Driver) {
+    // Wakers run between its turns, too.
+    let _turns = InTurn::new(driver);
     let result = panic::catch_unwind(AssertUnwindSafe(|| IoThread::new(driver).run()));
     if !matches!(result, Ok(Ok(()))) {
         driver.fail(&result);

@@ -1,7 +1,9 @@
 //! One turn of whoever leads: sleep on the links, give each endpoint what came for it, look at those that are due.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,7 +96,36 @@ impl Plan {
     }
 }
 
+thread_local! {
+    /// The driver whose turn this thread is taking.
+    static SERVED: Cell<*const Driver> = const { Cell::new(ptr::null()) };
+}
+
+/// Whether this thread is in a turn of the driver's, as one that a waker runs on may be: it cannot wait, since nobody else
+/// would bring what it waits for.
+pub(crate) fn is_in_turn(driver: *const Driver) -> bool {
+    SERVED.get() == driver
+}
+
+/// The time in which a thread takes turns.
+pub(super) struct InTurn {
+    before: *const Driver,
+}
+
+impl InTurn {
+    pub(super) fn new(driver: &Driver) -> Self {
+        Self { before: SERVED.replace(driver) }
+    }
+}
+
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        SERVED.set(self.before);
+    }
+}
+
 fn wake_up(driver: &Driver, ready: Ready) {
+    let _turn = InTurn::new(driver);
     driver.lock_schedule().wake_up();
     if ready.woken && !driver.lead.has_absent() {
         // Read so that it rings anew; what it rang for is looked at in any case.

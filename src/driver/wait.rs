@@ -11,6 +11,7 @@ use usctp_assoc::AssociationId;
 use super::Driver;
 use super::endpoint::{Inner, SharedEndpoint};
 use super::lead::Waiter;
+use super::turn;
 use crate::error::Error;
 
 /// What a waiter waits for; a set of bits.
@@ -193,10 +194,14 @@ where
     /// Waits until it is done, or until `timeout` has passed if there is one.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]; those of the call.
+    /// [`Error::TimedOut`]; [`Error::WouldBlock`] to a waker on the thread that serves the links, which would wait for
+    /// itself; those of the call.
     pub(crate) fn block(mut self, timeout: Option<Duration>) -> Result<T, Error> {
         if let Poll::Ready(result) = self.attempt(None) {
             return result;
+        }
+        if turn::is_in_turn(self.endpoint.weak_driver().as_ptr()) {
+            return Err(Error::WouldBlock);
         }
         block_on(self.endpoint.weak_driver(), self, timeout).unwrap_or(Err(Error::TimedOut))
     }
