@@ -64,8 +64,9 @@ pub(crate) struct Driver {
     /// Set when the stack is closed: when the last associations are aborted.
     closing: OnceLock<Instant>,
     answered: AtomicU64,
-    /// Whether the host's addresses are to be looked at.
+    /// Whether the host's addresses are to be looked at: because something changed, or because an endpoint is new.
     is_host_doubtful: AtomicBool,
+    is_host_new_to_some: AtomicBool,
 }
 
 /// What the application chose of how the stack behaves.
@@ -112,6 +113,7 @@ impl Driver {
             closing: OnceLock::new(),
             answered: AtomicU64::new(0),
             is_host_doubtful: AtomicBool::new(false),
+            is_host_new_to_some: AtomicBool::new(false),
         })
     }
 
@@ -191,8 +193,15 @@ impl Driver {
         address::source_in_zone(self.links.routing(), peer, zone, &[]).map_err(unanswered)
     }
 
-    /// Asks the I/O thread to look which addresses the host has.
-    pub(crate) fn look_at_host(&self) {
+    /// Asks the I/O thread to look which addresses the host has, for the sake of an endpoint that was told of them before it
+    /// was inserted.
+    pub(crate) fn look_at_host_for_new(&self) {
+        self.is_host_new_to_some.store(true, Ordering::SeqCst);
+        self.call_io_thread();
+    }
+
+    /// Asks the I/O thread to look which addresses the host has, since something changed.
+    fn look_at_host(&self) {
         self.is_host_doubtful.store(true, Ordering::SeqCst);
         self.call_io_thread();
     }

@@ -149,7 +149,7 @@ impl Stack {
         let endpoint = Arc::new(endpoint);
         self.driver.insert(Arc::clone(&endpoint))?;
         // What changed since the addresses were asked for.
-        self.driver.look_at_host();
+        self.driver.look_at_host_for_new();
         tracing::debug!(port = number, ?addresses, "bound");
         Ok(Socket::new(endpoint, self.linger))
     }

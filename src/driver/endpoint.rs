@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(crate) struct SharedEndpoint {
     shutdown_guard: Duration,
     /// The process that may use it.
     origin: Origin,
+    /// Whether it was told of the host's addresses since it was made.
+    follows_host: AtomicBool,
     /// Gone once the stack was dropped; so handles that outlive it keep no descriptor open.
     driver: Weak<Driver>,
     inner: Mutex<Inner>,
@@ -62,6 +65,7 @@ impl SharedEndpoint {
             accepted: RwLock::new(bound),
             shutdown_guard,
             origin: driver.origin(),
+            follows_host: AtomicBool::new(false),
             driver: Arc::downgrade(driver),
             inner: Mutex::new(Inner::new(endpoint, lease)),
             outgoing: Outgoing::default(),
@@ -114,6 +118,11 @@ impl SharedEndpoint {
             inner.check_open()?;
             inner.unbind(addresses)
         })
+    }
+
+    /// True for the first time.
+    pub(super) fn begins_to_follow_host(&self) -> bool {
+        !self.follows_host.swap(true, Ordering::Relaxed)
     }
 
     /// The host's addresses changed: `all` is what a socket that is bound to all has of them now, `lost` are gone.

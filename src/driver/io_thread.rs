@@ -31,7 +31,7 @@ const DISTRUST: Duration = Duration::from_secs(1);
 const GREATEST_DISTRUST: Duration = Duration::from_secs(60);
 
 /// What only the I/O thread uses.
-struct IoThread<'a> {
+pub(super) struct IoThread<'a> {
     driver: &'a Driver,
     host: Host,
     /// While it stands aside: when it looks next whether anybody leads.
@@ -56,7 +56,7 @@ enum Vigil {
 }
 
 impl<'a> IoThread<'a> {
-    fn new(driver: &'a Driver) -> Self {
+    pub(super) fn new(driver: &'a Driver) -> Self {
         let now = Instant::now();
         // Without an answer they are looked at again, as they are in any case.
         let host = driver.host_addresses().unwrap_or_default();
@@ -186,16 +186,24 @@ impl<'a> IoThread<'a> {
     }
 
     /// Tells the endpoints of addresses that came and went.
-    fn follow_host(&mut self) {
+    pub(super) fn follow_host(&mut self) {
         if self.driver.is_host_doubtful.swap(false, Ordering::SeqCst) {
             self.host.is_said_to_change();
         }
+        if self.driver.is_host_new_to_some.swap(false, Ordering::SeqCst) {
+            self.host.is_new_to_some();
+        }
         let look = || address::host_addresses(self.driver.links.routing());
-        let Some(lost) = self.host.look(Instant::now(), look) else { return };
-        tracing::debug!(addresses = ?self.host.addresses(), ?lost, "the host's addresses changed");
+        let Some(seen) = self.host.look(Instant::now(), look) else { return };
+        if seen.is_news {
+            tracing::debug!(addresses = ?self.host.addresses(), ?seen, "the host's addresses changed");
+        }
         let all = self.driver.bound_to_all(self.host.addresses());
         for endpoint in self.driver.endpoints() {
-            endpoint.host_changed(self.host.addresses(), &all, &lost);
+            // One bind after the other is not to cost all endpoints what they know of routes.
+            if endpoint.begins_to_follow_host() || seen.is_news {
+                endpoint.host_changed(self.host.addresses(), &all, &seen.lost);
+            }
         }
     }
 

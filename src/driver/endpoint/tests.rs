@@ -7,6 +7,7 @@ use std::thread;
 use usctp_assoc::{Config, ConnectOptions, Options};
 
 use super::*;
+use crate::driver::io_thread::IoThread;
 use crate::driver::wait::Interest;
 use crate::link::Links;
 
@@ -55,4 +56,41 @@ fn what_a_refused_packet_leads_to_may_wait_for_room_without_waiting_for_itself()
         drop(driver);
     });
     is_done.recv_timeout(Duration::from_secs(10)).expect("it waits for itself");
+}
+
+#[test]
+fn a_bind_costs_no_other_socket_what_it_knows_of_routes() {
+    let mut links = Links::new();
+    links.watch_addresses();
+    let driver = Arc::new(Driver::new(links, true).unwrap());
+    let bind = |port| {
+        let config = Config::new(Options::default()).unwrap();
+        let guard = config.shutdown_guard();
+        let own = vec![[192, 0, 2, 1].into()];
+        let endpoint = Endpoint::new(config, port, own.clone(), [7; 32], Instant::now());
+        let endpoint = SharedEndpoint::new(endpoint, own, guard, Vec::new(), &driver);
+        let endpoint = Arc::new(endpoint);
+        driver.insert(Arc::clone(&endpoint)).unwrap();
+        driver.look_at_host_for_new();
+        endpoint
+    };
+    let mut io_thread = IoThread::new(&driver);
+    let mut look = || {
+        thread::sleep(Duration::from_millis(60));
+        io_thread.follow_host();
+    };
+    let first = bind(5000);
+    look();
+    let peer: IpAddr = [192, 0, 2, 2].into();
+    let known = |ask: &dyn Fn() -> Option<u16>| {
+        first.lock_link_mtus().towards(peer, Instant::now(), || Ok(ask())).unwrap()
+    };
+    assert_eq!(known(&|| Some(1400)), Some(1400));
+    let second = bind(5001);
+    look();
+    assert_eq!(known(&|| None), Some(1400), "it was asked for anew");
+    assert!(!second.begins_to_follow_host(), "it was told");
+    driver.look_at_host();
+    look();
+    assert_eq!(known(&|| None), None, "what the system says concerns all");
 }
