@@ -136,9 +136,13 @@ impl<'a> IoThread<'a> {
             Vigil::Due => self.sleep_aside(Some(now + GRACE))?,
             Vigil::Idle => {
                 let next = driver.lock_schedule().next();
-                driver.io_waiting.watch(&driver.waiting, true)?;
-                let ready = self.sleep_aside(next);
-                driver.io_waiting.watch(&driver.waiting, false)?;
+                // Without the memory for it, it looks now and then.
+                let is_told = driver.io_waiting.watch(&driver.waiting, true).is_ok();
+                let now_and_then = (!is_told).then_some(now + 20 * WATCH);
+                let ready = self.sleep_aside([next, now_and_then].into_iter().flatten().min());
+                if is_told {
+                    driver.io_waiting.watch(&driver.waiting, false)?;
+                }
                 ready?
             }
         };
