@@ -13,8 +13,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
+use self::held::Held;
 use self::lead::{Holder, Lead, TICK};
-use self::outgoing::{Batch, Held};
+use self::outgoing::Batch;
 use self::schedule::Schedule;
 use self::strangers::Strangers;
 use self::turn::Turn;
@@ -25,6 +26,7 @@ use crate::neighbours::Neighbours;
 use crate::origin::Origin;
 
 pub(crate) mod endpoint;
+mod held;
 mod host;
 mod io_thread;
 mod lead;

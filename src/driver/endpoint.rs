@@ -14,7 +14,8 @@ use usctp_assoc::{
 
 use self::inner::After;
 use super::Driver;
-use super::outgoing::{Batch, Held, Next, Outgoing, Sending};
+use super::held::Held;
+use super::outgoing::{Batch, Next, Outgoing, Sending};
 use super::sources::{LinkMtus, Sources};
 use super::wait::{Queue, Token};
 use crate::address::{self, HostAddress, Scope};
@@ -413,7 +414,7 @@ impl SharedEndpoint {
     fn follow(&self, after: After) {
         let driver = self.driver();
         if let Some(driver) = &driver {
-            // Before the packets, since sending may have to wait for a full socket.
+            // Before the packets: there may be many.
             if let Some(deadline) = after.deadline {
                 driver.schedule(self.port, deadline);
             }
@@ -440,7 +441,7 @@ impl SharedEndpoint {
         let Some(mut batch) = self.outgoing.begin() else { return };
         let sending = Sending::new(&self.outgoing);
         let mut later = Vec::new();
-        // Only one thread sends at a time.
+        // Another thread that begins when this one has ended waits for it to look up.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         for turn in 1.. {
             let held_before = held.due().is_some();
@@ -461,6 +462,7 @@ impl SharedEndpoint {
                 }
             }
         }
+        drop(held);
         sending.end();
         for after in later {
             self.follow(After { has_packets: false, ..after });

@@ -7,9 +7,12 @@ use std::thread;
 use usctp_assoc::{Config, ConnectOptions, Options};
 
 use super::*;
+use crate::driver::Choices;
 use crate::driver::io_thread::IoThread;
 use crate::driver::wait::Interest;
 use crate::link::Links;
+
+const CHOICES: Choices = Choices { answers_strangers: true, lets_lead: true };
 
 /// Runs something when it is woken.
 struct Act<F>(F);
@@ -22,7 +25,7 @@ impl<F: Fn() + Send + Sync> Wake for Act<F> {
 
 /// An endpoint of a driver without links.
 fn endpoint() -> (Arc<Driver>, Arc<SharedEndpoint>) {
-    let driver = Arc::new(Driver::new(Links::new(), true).unwrap());
+    let driver = Arc::new(Driver::new(Links::new(), CHOICES).unwrap());
     let own = vec![[192, 0, 2, 1].into()];
     let config = Config::new(Options::default()).unwrap();
     let guard = config.shutdown_guard();
@@ -62,7 +65,7 @@ fn what_a_refused_packet_leads_to_may_wait_for_room_without_waiting_for_itself()
 fn a_bind_costs_no_other_socket_what_it_knows_of_routes() {
     let mut links = Links::new();
     links.watch_addresses();
-    let driver = Arc::new(Driver::new(links, true).unwrap());
+    let driver = Arc::new(Driver::new(links, CHOICES).unwrap());
     let bind = |port| {
         let config = Config::new(Options::default()).unwrap();
         let guard = config.shutdown_guard();
