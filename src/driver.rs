@@ -15,7 +15,7 @@ use usctp_assoc::{Datagram, PathNotice};
 use self::endpoint::SharedEndpoint;
 use self::held::Held;
 use self::lead::{Holder, Lead, TICK};
-use self::outgoing::Batch;
+use self::outgoing::{Batch, Spares};
 use self::schedule::Schedule;
 use self::strangers::Strangers;
 use self::turn::Turn;
@@ -46,6 +46,7 @@ pub(crate) use self::turn::is_in_turn;
 pub(crate) struct Driver {
     links: Links,
     origin: Origin,
+    spares: Arc<Spares>,
     endpoints: RwLock<HashMap<u16, Arc<SharedEndpoint>>>,
     /// Held while the kernel is told which ports are wanted.
     filtering: Mutex<()>,
@@ -101,6 +102,7 @@ impl Driver {
         Ok(Self {
             links,
             origin: Origin::here(),
+            spares: Arc::default(),
             endpoints: RwLock::default(),
             filtering: Mutex::default(),
             hears_strangers: AtomicBool::new(false),
@@ -121,6 +123,10 @@ impl Driver {
 
     pub(crate) fn links(&self) -> &Links {
         &self.links
+    }
+
+    pub(crate) fn spares(&self) -> &Arc<Spares> {
+        &self.spares
     }
 
     pub(crate) fn origin(&self) -> Origin {

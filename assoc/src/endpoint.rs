@@ -206,6 +206,11 @@ impl Endpoint {
         association.ctx.released = true;
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a packet: there was an input that it has not followed up.
+    pub fn may_transmit(&self) -> bool {
+        !self.replies.is_empty() || self.table.has_touched()
+    }
+
     /// Appends one packet to `out` and says where it goes; `None` when nothing is left to send.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop_front() {

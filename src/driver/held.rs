@@ -42,8 +42,10 @@ impl Held {
         self.keep(now, links, batch);
         if self.batch.is_empty() {
             // All but always.
-            self.jam.clear();
-            self.due = None;
+            if self.due.take().is_some() {
+                self.jam.clear();
+                self.batch = Batch::default();
+            }
             return None;
         }
         Some(*self.due.get_or_insert(now + RETRY))

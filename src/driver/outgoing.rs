@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -12,8 +12,8 @@ use usctp_assoc::{NoticeKind, PathNotice, Quote, Transmit};
 const FULL: usize = 8 << 20;
 /// After so many batches in a row, a thread leaves the rest to the I/O thread.
 const TURNS: u32 = 16;
-/// Buffers of sent batches kept for later ones.
-const SPARES: usize = 4;
+/// Buffers of sent batches that a stack keeps for later ones, of whichever of its endpoints.
+const SPARES: usize = 16;
 /// A buffer that grew beyond this many bytes is not kept.
 const SPARE_BYTES: usize = 1 << 20;
 
@@ -27,6 +27,11 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
         self.transmits.is_empty()
+    }
+
+    /// Whether it has a buffer, in use or not.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.transmits.capacity() > 0
     }
 
     /// Moves the packets with these numbers, in rising order, behind those of another batch, up to so many bytes there; how
@@ -87,6 +92,29 @@ impl Batch {
     }
 }
 
+/// Buffers for batches, which the endpoints of a stack share: those that have nothing to send keep none.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Mutex<Vec<Batch>>);
+
+impl Spares {
+    /// A batch that holds nothing, with room if there was a buffer.
+    pub(crate) fn take(&self) -> Batch {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Takes back a batch that holds nothing.
+    pub(crate) fn give_back(&self, batch: Batch) {
+        let mut spares = self.lock();
+        if spares.len() < SPARES && batch.bytes.capacity() <= SPARE_BYTES {
+            spares.push(batch);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A queue that is filled under the endpoint's lock and emptied without it, by one thread at a time.
 ///
 /// A thread that finds another one sending leaves its packets to that one: so none of them waits for the other,
@@ -95,6 +123,7 @@ impl Batch {
 pub(crate) struct Outgoing {
     state: Mutex<State>,
     room: Condvar,
+    spares: Arc<Spares>,
     /// Whether more than [`FULL`] bytes wait, to be asked without the lock.
     is_full: AtomicBool,
 }
@@ -108,7 +137,6 @@ struct State {
     held: Option<Instant>,
     /// Threads that wait for room: to wake nobody costs a system call, too.
     waiting: usize,
-    spares: Vec<Batch>,
 }
 
 /// What comes after a batch was sent.
@@ -146,11 +174,15 @@ impl Drop for Sending<'_> {
 }
 
 impl Outgoing {
-    /// Queues what `batch` holds and leaves an empty one in its place. Called under the endpoint's lock.
+    /// One of a stack, which keeps the buffers of what was sent.
+    pub(crate) fn new(spares: Arc<Spares>) -> Self {
+        Self { spares, ..Self::default() }
+    }
+
+    /// Queues what `batch` holds and leaves one without buffers in its place. Called under the endpoint's lock.
     pub(crate) fn push(&self, batch: &mut Batch) {
+        let full = std::mem::take(batch);
         let mut state = self.lock();
-        let spare = state.spares.pop().unwrap_or_default();
-        let full = std::mem::replace(batch, spare);
         state.bytes += full.bytes.len();
         self.note_fill(&state);
         state.queue.push_back(full);
@@ -183,10 +215,8 @@ impl Outgoing {
     /// Takes back the batch that was sent, the `turn`th in a row, and gives the next one.
     pub(crate) fn next(&self, mut sent: Batch, turn: u32) -> Next {
         sent.clear();
+        self.spares.give_back(sent);
         let mut state = self.lock();
-        if state.spares.len() < SPARES && sent.bytes.capacity() <= SPARE_BYTES {
-            state.spares.push(sent);
-        }
         let next = match state.queue.pop_front() {
             Some(batch) if turn >= TURNS => {
                 state.queue.push_front(batch);
@@ -244,7 +274,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 

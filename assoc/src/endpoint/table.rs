@@ -146,6 +146,11 @@ impl Table {
         self.find_address(datagram.source, datagram.source_zone(), port)
     }
 
+    /// Whether there is an association with something to be followed up.
+    pub(super) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// The first association that something was done to, for draining.
     pub(super) fn first_touched(&mut self) -> Option<&mut Association> {
         let id = self.touched.front()?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use usctp_assoc::{
     Message, PathNotice, Place, Received, SendError,
 };
 
-use crate::driver::outgoing::{Batch, Outgoing};
+use crate::driver::outgoing::{Batch, Outgoing, Spares};
 use crate::driver::slot::{Owner, Phase, Slot};
 use crate::driver::wait::{Interest, Queue, Waiters};
 use crate::error::{BadLocalAddress, Error};
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     room: Option<usize>,
     stage: Stage,
     batch: Batch,
+    /// The buffers that the endpoints of the stack share.
+    spares: Arc<Spares>,
     hold: Hold,
     /// Associations that were established just now.
     established: Vec<AssociationId>,
@@ -97,7 +100,7 @@ pub(super) struct After {
 }
 
 impl Inner {
-    pub(super) fn new(endpoint: Endpoint, lease: Vec<Port>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, lease: Vec<Port>, spares: Arc<Spares>) -> Self {
         Self {
             endpoint,
             slots: HashMap::new(),
@@ -107,6 +110,7 @@ impl Inner {
             room: None,
             stage: Stage::Open,
             batch: Batch::default(),
+            spares,
             hold: Hold::default(),
             established: Vec::new(),
             woken: Vec::new(),
@@ -373,6 +377,9 @@ impl Inner {
 
     /// Takes the packets and events that one input led to.
     fn drain(&mut self, now: Instant) {
+        if !self.batch.has_buffer() && self.endpoint.may_transmit() {
+            self.batch = self.spares.take();
+        }
         loop {
             while let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.batch.bytes) {
                 self.batch.transmits.push(transmit);
@@ -452,6 +459,8 @@ impl Inner {
         let has_packets = !self.batch.is_empty();
         if has_packets {
             outgoing.push(&mut self.batch);
+        } else if self.batch.has_buffer() {
+            self.spares.give_back(std::mem::take(&mut self.batch));
         }
         let closing = self.next_close();
         let deadline = match (self.endpoint.poll_timeout(), closing) {
