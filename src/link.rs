@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ enum Family {
 /// that an application's thread sends while the I/O thread receives.
 #[derive(Debug, Default)]
 pub struct Links {
+    /// Held by whoever sends, and alone while a socket lets IP cut packets.
+    fragmenting: RwLock<()>,
     raw_v4: Option<RawLink>,
     raw_v6: Option<RawLink>,
     icmp_v4: Option<IcmpLink>,

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -346,6 +347,34 @@ fn a_packet_too_big_for_the_interface_is_told_its_mtu() {
                 links.send(&packet(4000, 5000, 1_501, 1).repeat(2), &[cut, way], &mut notices);
                 assert_eq!(notices.len(), 1);
             }
+        }
+    });
+}
+
+#[test]
+fn what_ip_may_cut_lets_it_cut_nothing_that_another_thread_sends() {
+    in_namespace(|| {
+        ip("link set lo mtu 1500");
+        let mut links = raw(&[5000]);
+        let port = links.open_udp(0).unwrap();
+        for udp_port in [None, Some(port)] {
+            let way = Transmit { udp_port, ..transmit(None, LOOPBACK, 1_501) };
+            let cut = Transmit { fragmentable: true, ..way };
+            let (bytes, over) = (packet(4000, 5000, 1_501, 1), AtomicBool::new(false));
+            let mut notices = Vec::new();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        links.send(&bytes, &[cut], &mut Vec::new());
+                    }
+                });
+                // Probes for an MTU that the link has not.
+                for _ in 0..5_000 {
+                    links.send(&bytes, &[way], &mut notices);
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            assert_eq!(notices.len(), 5_000, "{udp_port:?}");
         }
     });
 }

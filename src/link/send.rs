@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use usctp_assoc::{NoticeKind, PathNotice, Quote, Transmit};
 
@@ -129,7 +129,7 @@ pub(super) fn send(
         let route = route(links, transmit);
         let capture = links.capture.as_ref().map(Capture::sending);
         let result = match &route {
-            Some(route) => route.send(batch, transmit, jam),
+            Some(route) => route.send(batch, transmit, jam, &links.fragmenting),
             // No socket of that kind is open: as good as no route.
             None => Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
         };
@@ -162,10 +162,18 @@ pub(super) fn send(
 
 impl Route<'_> {
     /// Sends from the front of the batch what goes the same way as its first packet.
-    fn send(&self, batch: Batch<'_>, first: &Transmit, jam: &Jam) -> io::Result<usize> {
+    fn send(
+        &self,
+        batch: Batch<'_>,
+        first: &Transmit,
+        jam: &Jam,
+        fragmenting: &RwLock<()>,
+    ) -> io::Result<usize> {
         if first.fragmentable {
+            let _alone = fragmenting.write().unwrap_or_else(PoisonError::into_inner);
             return self.send_fragmentable(batch, first);
         }
+        let _whole = fragmenting.read().unwrap_or_else(PoisonError::into_inner);
         match self {
             Route::Raw(_, sender) => {
                 let same = |other: &Transmit| {
@@ -182,8 +190,8 @@ impl Route<'_> {
         }
     }
 
-    /// Sends the first packet, which IP may cut. The option is the socket's: what another thread
-    /// sends meanwhile may be cut, too, which does no harm.
+    /// Sends the first packet, which IP may cut. The option is the socket's, so that nobody else may send meanwhile: a probe
+    /// for the MTU that is cut arrives where it should not.
     fn send_fragmentable(&self, batch: Batch<'_>, first: &Transmit) -> io::Result<usize> {
         let v4 = first.destination.is_ipv4();
         sys::let_fragment(self.as_fd(), v4, true)?;
