@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::BorrowedFd;
 use std::os::linux::fs::MetadataExt as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use crate::port::kernel_speaks_sctp;
+use crate::port::kernel_may_speak_sctp;
 
 /// The protocol number of SCTP (RFC 9260, section 1).
 const SCTP: u64 = 132;
@@ -20,7 +20,8 @@ const SCTP: u64 = 132;
 #[derive(Debug)]
 pub(crate) struct Neighbours {
     /// The kernel's lists of raw sockets (proc_pid_net(5)); files that are open show the namespace they were opened in.
-    lists: Vec<File>,
+    /// None if one of them cannot be read.
+    lists: Option<Vec<File>>,
     /// The inodes of our own raw sockets.
     own: HashSet<u64>,
     /// Asks for the names of others.
@@ -33,32 +34,27 @@ impl Neighbours {
     pub(crate) fn of<'a>(sockets: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
         let own: HashSet<u64> = sockets.filter_map(inode_of).collect();
         let names = own.iter().filter_map(|inode| bind_name(*inode)).collect();
-        let list = |path: &str| File::open(path).ok();
-        let lists = ["/proc/thread-self/net/raw", "/proc/thread-self/net/raw6"];
-        Self {
-            lists: lists.into_iter().filter_map(list).collect(),
-            own,
-            asker: UnixDatagram::unbound().ok(),
-            _names: names,
-        }
+        let lists = lists()
+            .inspect_err(|error| tracing::debug!(%error, "raw sockets of others are not seen"));
+        Self { lists: lists.ok(), own, asker: UnixDatagram::unbound().ok(), _names: names }
     }
 
     /// Whether the kernel, or a program with another stack, has SCTP of its own here. In doubt there is one.
     pub(crate) fn speak_sctp(&mut self) -> bool {
-        if kernel_speaks_sctp() {
+        if kernel_may_speak_sctp() {
             return true;
         }
+        let Some(lists) = &mut self.lists else { return true };
         let mut text = String::new();
-        for list in &mut self.lists {
-            if list.rewind().is_ok() {
-                // What could be read counts.
-                let _ = list.read_to_string(&mut text);
+        for list in lists {
+            if list.rewind().and_then(|()| list.read_to_string(&mut text)).is_err() {
+                return true;
             }
         }
         raw_sctp_sockets(&text).any(|inode| !self.own.contains(&inode) && !self.is_named(inode))
     }
 
-    /// Whether a process of this library has this raw socket.
+    /// Whether a process of this library has this raw socket. Where a sandbox forbids the question it is another's.
     fn is_named(&self, inode: u64) -> bool {
         let (Some(asker), Ok(name)) = (&self.asker, name_of(inode)) else { return false };
         asker.connect_addr(&name).is_ok()
@@ -80,7 +76,17 @@ fn bind_name(inode: u64) -> Option<UnixDatagram> {
     UnixDatagram::bind_addr(&name_of(inode).ok()?).ok()
 }
 
-fn name_of(inode: u64) -> std::io::Result<SocketAddr> {
+/// Opens the kernel's lists, for IPv6 if the host has it.
+fn lists() -> io::Result<Vec<File>> {
+    let v4 = File::open("/proc/thread-self/net/raw")?;
+    match File::open("/proc/thread-self/net/raw6") {
+        Ok(v6) => Ok(vec![v4, v6]),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![v4]),
+        Err(error) => Err(error),
+    }
+}
+
+fn name_of(inode: u64) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("usctp/raw/{inode}"))
 }
 

@@ -86,14 +86,14 @@ impl Port {
     }
 }
 
-/// Whether any process of the network namespace has claimed the port.
+/// Whether any process of the network namespace has claimed the port; also if the system does not say, because a sandbox
+/// (Landlock, SELinux, seccomp) forbids the question.
 pub fn is_claimed(carrier: Carrier, number: u16) -> bool {
     let asked = SocketAddr::from_abstract_name(port_name(carrier, number));
-    match (asked, UnixDatagram::unbound()) {
-        (Ok(name), Ok(socket)) => socket.connect_addr(&name).is_ok(),
-        // When in doubt it is somebody's: then nobody's association is aborted.
-        _ => true,
-    }
+    let answer = asked.and_then(|name| UnixDatagram::unbound()?.connect_addr(&name));
+    // Nothing else says that there is no such name (connect(2)). When in doubt it is somebody's: then nobody's association
+    // is aborted.
+    !answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The role of the one process in a network namespace that answers packets out of the blue (RFC
@@ -135,15 +135,33 @@ impl Responder {
             );
             return None;
         }
+        if kernel_may_speak_sctp() {
+            tracing::debug!(
+                "the system does not say whether the kernel speaks SCTP: strays get no answer"
+            );
+            return None;
+        }
         bind("usctp/responder").ok().map(|name| Self { _name: name })
     }
 }
 
-/// Whether the kernel has SCTP of its own loaded. It then takes our associations' packets to be out
+/// Whether the kernel is known to have SCTP of its own loaded. It then takes our associations' packets to be out
 /// of the blue and answers them with ABORT.
 pub fn kernel_speaks_sctp() -> bool {
-    let listed = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
-    Path::new("/proc/net/sctp").exists() || lists_sctp(&listed)
+    kernels_sctp() == Some(true)
+}
+
+/// The same, also if the system does not say: because a sandbox forbids to look, or without /proc.
+pub(crate) fn kernel_may_speak_sctp() -> bool {
+    kernels_sctp() != Some(false)
+}
+
+/// Whether the kernel has SCTP of its own loaded, if that can be known.
+fn kernels_sctp() -> Option<bool> {
+    if Path::new("/proc/net/sctp").exists() {
+        return Some(true);
+    }
+    std::fs::read_to_string("/proc/net/protocols").ok().map(|listed| lists_sctp(&listed))
 }
 
 fn lists_sctp(protocols: &str) -> bool {

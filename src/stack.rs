@@ -286,8 +286,8 @@ impl Builder {
 
     /// Whether packets for ports that nobody has are answered with ABORT (RFC 9260, section 8.4), so that peers need not
     /// wait for a time-out. Default true: then one process of this library in the network namespace answers those that come
-    /// over raw IP, unless the kernel or another program has SCTP of its own there, whose ports cannot be known. With UDP,
-    /// each stack answers what comes to its UDP port.
+    /// over raw IP, unless the kernel or another program has SCTP of its own there, whose ports cannot be known, or a sandbox
+    /// forbids to look. With UDP, each stack answers what comes to its UDP port.
     pub fn answer_strangers(mut self, answers: bool) -> Self {
         self.choices.answers_strangers = answers;
         self

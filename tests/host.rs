@@ -12,8 +12,10 @@ use usctp::link::{LinkError, Links};
 use usctp::port::{self, Carrier, Port, Responder};
 use usctp::{Options, Stack};
 
+use self::landlock::{NO_NAMES, NO_READING, forbid};
 use self::namespace::{in_namespace, ip};
 
+mod landlock;
 mod namespace;
 
 fn addresses(list: &[&str]) -> Vec<IpAddr> {
@@ -57,6 +59,40 @@ fn a_port_belongs_to_one_until_it_is_dropped() {
         soon("the port is free", || !port::is_claimed(Carrier::Ip, 5000));
         drop(Port::claim(Carrier::Ip, 5000).unwrap());
         drop(encapsulated);
+    });
+}
+
+#[test]
+fn a_port_that_a_sandbox_forbids_to_ask_for_is_taken_to_be_claimed() {
+    in_namespace(|| {
+        let _port = Port::claim(Carrier::Ip, 5000).unwrap();
+        let asked = std::thread::spawn(|| {
+            forbid(NO_NAMES).then(|| {
+                let _own = Port::claim(Carrier::Ip, 5002).unwrap();
+                [5000, 5001, 5002].map(|number| port::is_claimed(Carrier::Ip, number))
+            })
+        });
+        // Who is outside of the sandbox sees nothing of it.
+        match asked.join().unwrap() {
+            Some(claimed) => assert_eq!(claimed, [true, false, true]),
+            None => {
+                println!("SKIPPED: the kernel has no Landlock that scopes abstract Unix sockets")
+            }
+        }
+    });
+}
+
+#[test]
+fn who_may_not_look_for_other_users_of_sctp_answers_no_strangers() {
+    in_namespace(|| {
+        if !forbid(NO_READING) {
+            println!("SKIPPED: the kernel has no Landlock");
+            return;
+        }
+        assert!(!port::kernel_speaks_sctp(), "what cannot be known is not told as known");
+        assert!(Responder::claim().is_none());
+        let stack = Stack::builder().raw().open().unwrap();
+        assert!(!refuses(&stack));
     });
 }
 
