@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use usctp_chunk::VerificationTag;
 
+use crate::association::Arrival;
 use crate::budget::Account;
 use crate::config::{Config, RecoveryOptions};
 use crate::event::{
@@ -190,6 +191,12 @@ impl Context {
     /// The path if it is confirmed: others get HEARTBEATs and their answers only (RFC 9260, section 5.4).
     pub(crate) fn confirmed(&self, id: Option<PathId>) -> Option<PathId> {
         self.paths.path(id?).filter(|path| path.confirmed).map(|path| path.id)
+    }
+
+    /// The address that a packet was sent to, which its answer leaves from if that goes to where the packet came from.
+    pub(crate) fn asked(&self, to: PathId, arrival: &Arrival) -> Option<IpAddr> {
+        let path = self.paths.path(to).filter(|_| arrival.path == Some(to))?;
+        path.is_reached_from(arrival).then_some(arrival.destination)
     }
 
     /// RFC 9260, 5.4: the way of a packet that is no HEARTBEAT and thus may not go to an unconfirmed address, if there is one.

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::association::Arrival;
 use crate::config::Config;
 use crate::context::Identity;
 use crate::reply::Way;
 use crate::timer::{Timer, earliest};
-use crate::wire::zone_of;
+use crate::wire::{is_link_local, zone_of};
 
 mod burst;
 pub(crate) mod congestion;
@@ -204,11 +205,21 @@ impl Path {
 
     /// The way of packets to here, from one of `sources` where it is left to routing.
     pub(crate) fn way(&self, me: &Identity) -> Way {
+        self.way_from(self.local, me)
+    }
+
+    /// The same for an answer, which leaves from the address that was asked.
+    pub(crate) fn way_from(&self, own: Option<IpAddr>, me: &Identity) -> Way {
         let (peer, udp_port, sources) = (self.peer, self.udp_port, me.sources);
         let only = me.only.filter(|own| own.is_ipv4() == peer.is_ipv4());
-        let local = only.or(self.local);
+        let local = only.or(own);
         let zone = zone_of(peer, self.zone).max(local.map_or(0, |local| zone_of(local, self.zone)));
         Way { local, peer, udp_port, zone, sources }
+    }
+
+    /// Whether packets to here can leave from the address that one from here came to: it means the same on this way.
+    pub(crate) fn is_reached_from(&self, arrival: &Arrival) -> bool {
+        !is_link_local(arrival.destination) || arrival.zone == self.zone
     }
 
     /// Packets to here are encapsulated and go to this UDP port, or are not (RFC 6951, section 5.4). The MTU stays that of

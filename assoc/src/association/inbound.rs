@@ -66,7 +66,7 @@ impl Association {
                 return None;
             }
         }
-        self.learn_udp_port(arrival);
+        self.learn_way(packet, arrival);
         let reply = self.act_on_chunks(now, packet, skip, arrival, taken);
         if abort.is_none() {
             return reply;
@@ -78,15 +78,26 @@ impl Association {
         None
     }
 
-    /// RFC 6951, 5.4: the address that a packet came from is reached at the UDP port that it came from, or without UDP. The
-    /// tag shows that it is the peer's: it must be this side's own, since the one that the T bit reflects goes with every
+    /// RFC 6951, 5.4: the address that a packet came from is reached at the UDP port that it came from, or without UDP. And it is
+    /// reached from the address that the peer sends its DATA to, or anything while no other one is known: routing may choose
+    /// one that what lies between does not let through, or whose way is what the peer has given up.
+    ///
+    /// The tag shows that it is the peer's: it must be this side's own, since the one that the T bit reflects goes with every
     /// packet to the peer, and may have gone to who has the peer's former address.
-    fn learn_udp_port(&mut self, arrival: &Arrival) {
+    fn learn_way(&mut self, packet: &Packet, arrival: &Arrival) {
         let Context { me, paths, config, .. } = &mut self.ctx;
         let path = arrival.path.and_then(|id| paths.path_mut(id));
-        let Some(path) = path.filter(|path| path.udp_port != arrival.udp_port) else { return };
+        let is_known = |path: &Path| {
+            path.udp_port == arrival.udp_port && path.local == Some(arrival.destination)
+        };
+        let Some(path) = path.filter(|path| !is_known(path)) else { return };
         if arrival.header.verification_tag != me.local_tag {
             return;
+        }
+        let has_data =
+            || packet.chunks().any(|raw| raw.is_ok_and(|raw| raw.kind == ChunkType::DATA));
+        if path.is_reached_from(arrival) && (path.local.is_none() || has_data()) {
+            path.local = Some(arrival.destination);
         }
         let (id, changes) = (path.id, path.set_udp_port(arrival.udp_port));
         if let State::Open(tcb) = &mut self.state
@@ -277,12 +288,6 @@ impl Association {
             let lost = Ending::lost(LostReason::Unreachable);
             return Outcome::End(lost.with_last_words(arrival.way(), offer.tag, abort_chunk(None)));
         };
-        if arrival.path == Some(path)
-            && let Some(path) = self.ctx.paths.path_mut(path)
-        {
-            // What answered from here is reached from there as well.
-            path.local.get_or_insert(arrival.destination);
-        }
         let setup = wait.setup.clone();
         let negotiated = setup.offer.agree(&offer);
         let phase = Phase::CookieEchoed(Box::new(CookieEchoed {

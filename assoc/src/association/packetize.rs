@@ -76,12 +76,13 @@ impl Tcb {
         ctx: &mut Context,
     ) -> Option<Transmit> {
         let tag = self.peer_tag;
+        let from = self.control.source_towards(to);
         if self.cookie_is_oversized(to, ctx) {
             return write_within(ctx, to, tag, GREATEST_PACKET, out, |packet, ctx| {
                 self.write_cookie_echo(now, to, packet, ctx);
             });
         }
-        write(ctx, to, tag, out, |packet, ctx| {
+        let transmit = write(ctx, to, tag, out, |packet, ctx| {
             // RFC 9260, 5.1 (C): DATA may go with the cookie, and only with it until COOKIE ACK; not with one that is sent
             // again: where the path takes less than it should, the cookie alone still passes.
             let with_cookie = self.write_cookie_echo(now, to, packet, ctx) && self.echoes_first();
@@ -93,7 +94,14 @@ impl Tcb {
             if with_data || (with_cookie && ctx.confirmed(Some(to)).is_some()) {
                 self.write_data(now, to, packet, ctx);
             }
-        })
+        });
+        let way = from.and_then(|from| Some(ctx.paths.path(to)?.way_from(Some(from), &ctx.me)));
+        match way {
+            Some(way) => {
+                transmit.map(|transmit| Transmit { source: way.local, zone: way.zone, ..transmit })
+            }
+            None => transmit,
+        }
     }
 
     /// Appends a packet of at most `limit` bytes for a path, whatever its MTU.

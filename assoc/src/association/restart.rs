@@ -148,7 +148,7 @@ impl Association {
             closing.due = true;
             let causes = [Cause::CookieReceivedWhileShuttingDown].into_iter().collect();
             let to = self.ctx.confirmed(arrival.path).unwrap_or(closing.path);
-            tcb.control.push(to, Chunk::Error(causes));
+            tcb.control.push(to, self.ctx.asked(to, arrival), Chunk::Error(causes));
             return false;
         }
         // A close of this side goes on, and T5-shutdown-guard bounds the whole of it; one of the old peer is void.
@@ -227,7 +227,8 @@ impl Association {
         let primary = self.ctx.paths.primary();
         let from = arrival.and_then(|arrival| self.ctx.paths.find_in(arrival.source, arrival.zone));
         let to = from.unwrap_or(primary);
-        tcb.control.push_first(to, Chunk::CookieAck);
+        let asked = arrival.and_then(|arrival| self.ctx.asked(to, arrival));
+        tcb.control.push_first(to, asked, Chunk::CookieAck);
         if establish {
             tcb.establish(now, &mut self.ctx);
         }

@@ -102,7 +102,7 @@ impl Tcb {
     ) -> Outcome {
         match chunk {
             Chunk::Sack(sack) => self.on_sack(now, &sack, arrival, ctx),
-            Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival),
+            Chunk::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat, arrival, ctx),
             Chunk::HeartbeatAck(heartbeat) if self.on_probe_ack(now, &heartbeat.info, ctx) => {
                 Outcome::Continue
             }
@@ -333,11 +333,11 @@ impl Tcb {
         }
     }
 
-    fn on_heartbeat(&mut self, heartbeat: Heartbeat, arrival: &Arrival) -> Outcome {
+    fn on_heartbeat(&mut self, heartbeat: Heartbeat, arrival: &Arrival, ctx: &Context) -> Outcome {
         // RFC 9260, 8.3: a MUST until SHUTDOWN or SHUTDOWN ACK was sent, and no ban from then on. The peer still has DATA to
         // deliver after our SHUTDOWN, and finds out by HEARTBEATs what its paths can do (RFC 8899). Linux and FreeBSD answer.
         if let Some(path) = arrival.path {
-            self.control.push(path, Chunk::HeartbeatAck(heartbeat));
+            self.control.push(path, ctx.asked(path, arrival), Chunk::HeartbeatAck(heartbeat));
         }
         Outcome::Continue
     }
@@ -466,7 +466,8 @@ impl Tcb {
     /// Reports an error that does not end the association, to where it came from if that is confirmed.
     fn report(&mut self, cause: Cause, arrival: &Arrival, ctx: &Context) {
         if let Some(path) = ctx.confirmed(arrival.path).or_else(|| ctx.paths.for_data()) {
-            self.control.push(path, Chunk::Error([cause].into_iter().collect()));
+            let asked = ctx.asked(path, arrival);
+            self.control.push(path, asked, Chunk::Error([cause].into_iter().collect()));
         }
     }
 

@@ -56,6 +56,7 @@ mod rfc_setup;
 mod rfc_timers;
 mod second_ways;
 mod send_options;
+mod sources;
 mod throughput;
 mod timetable;
 mod transfer;
