@@ -175,15 +175,23 @@ impl Links {
     /// sockets of either family, UDP sockets bound to one port. The options that the links need are
     /// set here and want no privilege.
     ///
+    /// Of raw SCTP sockets a second one of each family serves for INITs, as with
+    /// [`open_raw`](Self::open_raw). If there is none it is opened where this process may, and the
+    /// first one is bound to no address or interface; where it may not, the log says so, and while the
+    /// receive buffer is full the kernel tells peers "protocol unreachable", which those that believe
+    /// it take for the end of the association (RFC 9260, section 10, ICMP8).
+    ///
     /// # Errors
-    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, of a second
-    /// one of the same kind, or of a UDP socket that is unbound, bound to another port than the
-    /// first, or IPv6 without `IPV6_V6ONLY`; [`LinkError::Io`] if an option cannot be set.
+    /// [`LinkError::UnsuitableSocket`] with the index of a descriptor of another kind, of one more
+    /// of the same kind or, of raw SCTP, of another network namespace, or of a UDP socket that is
+    /// unbound, bound to another port than the first, or IPv6 without `IPV6_V6ONLY`; [`LinkError::Io`] if an option cannot be set.
     pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, LinkError> {
         let mut links = Self::new();
         for (index, fd) in fds.into_iter().enumerate() {
             links.adopt(index, fd)?;
         }
+        let raws = [&mut links.raw_v4, &mut links.raw_v6];
+        raws.into_iter().flatten().for_each(RawLink::complete);
         Ok(links)
     }
 
@@ -477,8 +485,14 @@ impl Links {
         };
         match (kind, protocol) {
             (libc::SOCK_RAW, libc::IPPROTO_SCTP) => {
-                let link = RawLink::from_fd(fd, family).map_err(io)?;
-                vacant(self.raw_slot(family), link, unsuitable)
+                let taken = match self.raw_slot(family) {
+                    Some(raw) => raw.adopt(fd).map_err(io)?,
+                    none => {
+                        *none = Some(RawLink::from_fd(fd, family).map_err(io)?);
+                        true
+                    }
+                };
+                taken.then_some(()).ok_or(unsuitable)
             }
             (libc::SOCK_RAW, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
                 let link = IcmpLink::from_fd(fd, family).map_err(io)?;

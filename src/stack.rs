@@ -259,7 +259,8 @@ impl Builder {
     }
 
     /// Sockets opened elsewhere, so that this process needs no privilege: raw SCTP sockets, raw ICMP and ICMPv6 sockets,
-    /// and UDP sockets, at most one of each kind and family.
+    /// and UDP sockets, at most one of each kind and family; of raw SCTP two, since with one alone the kernel tells peers that
+    /// nobody here speaks SCTP while its receive buffer is full. Where this process may open the second one, it does.
     pub fn from_fds(mut self, fds: impl IntoIterator<Item = OwnedFd>) -> Self {
         self.fds.extend(fds);
         self

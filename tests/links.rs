@@ -557,11 +557,17 @@ fn a_socket_that_no_link_can_use_is_named_by_its_place() {
         let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         let stream = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let elsewhere = || {
+            let (sender, receiver) = mpsc::channel();
+            in_namespace(move || sender.send(raw_socket(Domain::IPV4, 132)).unwrap());
+            receiver.recv().unwrap()
+        };
         for (fds, at) in [
             (vec![udp(), stream], 1),
             (vec![file], 0),
             (vec![udp(), udp()], 1),
-            (vec![raw_socket(Domain::IPV4, 132), raw_socket(Domain::IPV4, 132)], 1),
+            (vec![raw_socket(Domain::IPV4, 132), elsewhere()], 1),
+            ((0..3).map(|_| raw_socket(Domain::IPV4, 132)).collect(), 2),
             (vec![raw_socket(Domain::IPV4, 17)], 0),
             (vec![udp(), OwnedFd::from(UdpSocket::bind("[::]:0").unwrap())], 1),
             (vec![Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap().into()], 0),
@@ -701,6 +707,60 @@ fn what_a_full_receive_buffer_has_no_room_for_is_counted_and_the_sender_is_told_
         // "Protocol unreachable" would have come before the packets were read.
         assert_eq!(receiver.notices, []);
     });
+}
+
+/// Fills the receive buffer; whether the sender is told that nobody there speaks SCTP.
+fn is_told_when_full(raws: usize, forbids: bool) -> bool {
+    let (sender, receiver) = mpsc::channel();
+    in_namespace(move || {
+        let raws = (0..raws).map(|_| raw_socket(Domain::IPV4, 132));
+        let fds: Vec<_> = raws.chain([raw_socket(Domain::IPV4, 1)]).collect();
+        if forbids {
+            without_net_raw();
+        }
+        let links = Links::from_fds(fds).unwrap();
+        links.accept_ports(&[5000], false).unwrap();
+        let room = links.buffers().unwrap().receive;
+        let bytes = packet(4000, 5000, 60_000, 1);
+        let count = 2 * room / 60_000 + 10;
+        for _ in 0..count {
+            assert_eq!(send_one(&links, &bytes, transmit(None, LOOPBACK, 60_000)), []);
+        }
+        let drops = usize::try_from(links.counters().receive_drops).unwrap();
+        assert!(drops > 0);
+        let mut receiver = Receiver::new();
+        receiver.until(&links, |receiver| receiver.datagrams.len() == count - drops);
+        // INITs are heard, whether they have a socket of their own or not.
+        let mut init = packet(4000, 5000, 40, 1);
+        init[4..8].fill(0);
+        send_one(&links, &init, transmit(None, LOOPBACK, 40));
+        receiver.until(&links, |receiver| receiver.datagrams.len() > count - drops);
+        assert_eq!(receiver.datagrams[count - drops].payload, init);
+        sender.send(!receiver.notices.is_empty()).unwrap();
+    });
+    receiver.recv().unwrap()
+}
+
+/// Takes the right to open raw sockets from this thread alone.
+#[expect(unsafe_code, reason = "libraries change the user of the whole process")]
+fn without_net_raw() {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: the call takes numbers only, and nothing here depends on whose this thread is.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+    assert_eq!(result, 0);
+    assert!(Socket::new(Domain::IPV4, Type::from(libc::SOCK_RAW), Some(132.into())).is_err());
+}
+
+#[test]
+fn a_second_raw_socket_opened_elsewhere_keeps_the_kernel_from_telling_peers_that_nobody_is_there() {
+    assert!(!is_told_when_full(2, true));
+    // Else this would test nothing.
+    assert!(is_told_when_full(1, true), "the kernel tells no peer anything");
+}
+
+#[test]
+fn beside_a_raw_socket_opened_elsewhere_a_second_one_is_opened_by_who_may() {
+    assert!(!is_told_when_full(1, false));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Buf as _;
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel};
+use socket2::SockRef;
 use usctp_assoc::Datagram;
 
 use super::buffers::Slots;
@@ -37,7 +38,8 @@ pub(super) struct RawLink {
     ///
     /// It costs the kernel a clone of each packet: 220 to 240 ns of 3,700 for one of 1,480 bytes from `sendmmsg` to
     /// `recvmmsg` over veth. It is there at all times, since nobody could open it when the buffer fills up: that
-    /// happens while this process has no time to read.
+    /// happens while this process has no time to read. Only a socket that was opened elsewhere, by somebody with more
+    /// rights, may have to do without.
     inits: Option<OwnedFd>,
     senders: Senders,
 }
@@ -56,6 +58,43 @@ impl RawLink {
         sys::enlarge_buffers(fd.as_fd());
         sys::let_fragment(fd.as_fd(), family == Family::V4, false)?;
         Ok(Self { fd, family, inits: None, senders: Senders::default() })
+    }
+
+    /// Takes another such socket for INITs; `false` if there is one, or it hears another network.
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> io::Result<bool> {
+        let is_fit =
+            self.inits.is_none() && sys::namespace(fd.as_fd()) == sys::namespace(self.fd.as_fd());
+        if is_fit {
+            prepare(fd.as_fd(), self.family)?;
+            self.inits = Some(fd);
+        }
+        Ok(is_fit)
+    }
+
+    /// Opens the socket for INITs beside one that was opened elsewhere, where that is allowed and it would hear the same.
+    pub(super) fn complete(&mut self) {
+        if self.inits.is_some() {
+            return;
+        }
+        let opened = self
+            .hears_all()
+            .and_then(|hears| if hears { self.adopt(channel(self.family)?) } else { Ok(false) });
+        if !matches!(opened, Ok(true)) {
+            tracing::warn!(
+                family = ?self.family,
+                ?opened,
+                "there is no second raw socket: while the receive buffer is full, the kernel tells peers that nobody \
+                 here speaks SCTP, which ends associations of those that believe it. Hand over two of each family"
+            );
+        }
+    }
+
+    /// Whether another socket of this thread would hear the same: this one is bound to nothing, and it is known where it is.
+    fn hears_all(&self) -> io::Result<bool> {
+        let address = SockRef::from(&self.fd).local_addr()?.as_socket();
+        let interface = sys::option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX)?;
+        let is_bound = address.is_none_or(|own| !own.ip().is_unspecified()) || interface != 0;
+        Ok(!is_bound && sys::namespace(self.fd.as_fd()).is_some())
     }
 
     /// Lets the kernel deliver packets to these destination ports only, or to all.

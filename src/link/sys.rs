@@ -173,6 +173,12 @@ pub(super) fn option(fd: BorrowedFd, level: c_int, name: c_int) -> io::Result<c_
     Ok(value.cast_signed())
 }
 
+/// The network namespace that a socket belongs to, as a number that no other one has; `None` where the kernel does not say
+/// (before Linux 5.14).
+pub(super) fn namespace(fd: BorrowedFd) -> Option<[u32; 2]> {
+    option_words::<2>(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE).ok()
+}
+
 /// Packets dropped because the socket's receive buffer was full, since it was opened.
 pub(super) fn drops(fd: BorrowedFd) -> u64 {
     // SK_MEMINFO_DROPS is the last of the nine words (linux/sock_diag.h); zeros on older kernels.
