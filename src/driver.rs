@@ -1,11 +1,12 @@
 //! What drives the endpoints: the links, the deadlines, and the I/O thread, which serves both unless a waiting thread does.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use usctp_assoc::{Datagram, PathNotice};
 
 use self::endpoint::SharedEndpoint;
+use self::endpoints::{Endpoints, Key};
 use self::held::Held;
 use self::lead::{Holder, Lead, TICK};
 use self::outgoing::{Batch, Spares};
@@ -26,6 +28,7 @@ use crate::neighbours::Neighbours;
 use crate::origin::Origin;
 
 pub(crate) mod endpoint;
+mod endpoints;
 mod held;
 mod host;
 mod io_thread;
@@ -47,7 +50,9 @@ pub(crate) struct Driver {
     links: Links,
     origin: Origin,
     spares: Arc<Spares>,
-    endpoints: RwLock<HashMap<u16, Arc<SharedEndpoint>>>,
+    endpoints: RwLock<Endpoints>,
+    /// The key of the next endpoint.
+    next_key: AtomicU64,
     /// Held while the kernel is told which ports are wanted.
     filtering: Mutex<()>,
     /// Whether packets for all ports are wanted, those of nobody among them.
@@ -104,6 +109,7 @@ impl Driver {
             origin: Origin::here(),
             spares: Arc::default(),
             endpoints: RwLock::default(),
+            next_key: AtomicU64::new(0),
             filtering: Mutex::default(),
             hears_strangers: AtomicBool::new(false),
             schedule: Mutex::default(),
@@ -218,8 +224,11 @@ impl Driver {
     fn has_sent_astray(&self, datagram: &Datagram) -> bool {
         let Some(&[high, low]) = datagram.payload.first_chunk() else { return false };
         let ours = datagram.udp_port.is_none() || datagram.udp_port == self.links.udp_port();
-        let sender = ours.then(|| self.endpoint(u16::from_be_bytes([high, low]))).flatten();
-        sender.is_some_and(|sender| sender.has_sent_astray(datagram))
+        let endpoints = self.read_endpoints();
+        ours && endpoints
+            .of_port(u16::from_be_bytes([high, low]))
+            .iter()
+            .any(|sender| sender.has_sent_astray(datagram))
     }
 
     /// How many packets out of the blue were answered.
@@ -232,25 +241,30 @@ impl Driver {
     /// # Errors
     /// [`Error::StackClosed`]; [`Error::Link`] if the kernel refuses the port filter.
     pub(crate) fn insert(&self, endpoint: Arc<SharedEndpoint>) -> Result<(), Error> {
-        let port = endpoint.port();
-        self.write_endpoints().insert(port, endpoint);
+        let key = endpoint.key();
+        self.write_endpoints().insert(endpoint);
         let result = match self.closing.get() {
             Some(_) => Err(Error::StackClosed),
             None => self.filter().map_err(Error::from),
         };
         if result.is_err() {
-            self.remove(port);
+            self.remove(key);
         }
         result
     }
 
+    /// The key of an endpoint that is yet to be made.
+    pub(crate) fn new_key(&self) -> Key {
+        Key(self.next_key.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Lets go of an endpoint.
-    pub(crate) fn remove(&self, port: u16) {
-        self.write_endpoints().remove(&port);
-        self.lock_schedule().remove(port);
+    pub(crate) fn remove(&self, key: Key) {
+        self.write_endpoints().remove(key);
+        self.lock_schedule().remove(key);
         // A filter that lets too much through does no harm.
         if let Err(error) = self.filter() {
-            tracing::debug!(%error, port, "the port stays in the filter");
+            tracing::debug!(%error, "the port of an endpoint that is gone stays in the filter");
         }
         if self.is_closing() {
             self.call_io_thread();
@@ -258,8 +272,8 @@ impl Driver {
     }
 
     /// Enters that an endpoint is to be looked at by then.
-    pub(crate) fn schedule(&self, port: u16, at: Instant) {
-        let must_wake = self.lock_schedule().enter(port, at);
+    pub(crate) fn schedule(&self, key: Key, at: Instant) {
+        let must_wake = self.lock_schedule().enter(key, at);
         if must_wake {
             self.ring();
         } else if self.lead.holder() == Holder::Nobody && at < Instant::now() + TICK {
@@ -344,19 +358,46 @@ impl Driver {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoint(&self, port: u16) -> Option<Arc<SharedEndpoint>> {
-        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).get(&port).cloned()
+    fn endpoint(&self, key: Key) -> Option<Arc<SharedEndpoint>> {
+        self.read_endpoints().get(key).cloned()
+    }
+
+    /// The endpoint that packets to this address and port are for.
+    fn endpoint_at(&self, port: u16, address: IpAddr) -> Option<Arc<SharedEndpoint>> {
+        self.read_endpoints().find(port, address).cloned()
+    }
+
+    /// The endpoints that a report on a packet from this port may be for: it does not always say which address that left from.
+    fn endpoints_from(&self, port: u16, address: Option<IpAddr>) -> Vec<Arc<SharedEndpoint>> {
+        let endpoints = self.read_endpoints();
+        match address.and_then(|address| endpoints.find(port, address)) {
+            Some(endpoint) => vec![Arc::clone(endpoint)],
+            None => endpoints.of_port(port).to_vec(),
+        }
+    }
+
+    /// Whether this stack has the port, on whichever address.
+    fn has_port(&self, port: u16) -> bool {
+        !self.read_endpoints().of_port(port).is_empty()
     }
 
     fn endpoints(&self) -> Vec<Arc<SharedEndpoint>> {
-        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        endpoints.values().cloned().collect()
+        self.read_endpoints().iter().cloned().collect()
     }
 
-    fn write_endpoints(
-        &self,
-    ) -> std::sync::RwLockWriteGuard<'_, HashMap<u16, Arc<SharedEndpoint>>> {
+    fn read_endpoints(&self) -> RwLockReadGuard<'_, Endpoints> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_endpoints(&self) -> RwLockWriteGuard<'_, Endpoints> {
         self.endpoints.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether packets to this address are for the endpoint, whose port they have.
+    fn is_for(&self, endpoint: &SharedEndpoint, address: IpAddr) -> bool {
+        let endpoints = self.read_endpoints();
+        let found = endpoints.find(endpoint.port(), address);
+        found.is_some_and(|found| found.key() == endpoint.key())
     }
 
     fn lock_schedule(&self) -> MutexGuard<'_, Schedule> {
@@ -367,7 +408,10 @@ impl Driver {
     /// kernel is told last holds every change that was made before.
     fn filter(&self) -> Result<(), LinkError> {
         let _filtering = self.filtering.lock().unwrap_or_else(PoisonError::into_inner);
-        let ports: Vec<u16> = self.endpoints().iter().map(|endpoint| endpoint.port()).collect();
+        let mut ports: Vec<u16> =
+            self.read_endpoints().iter().map(|endpoint| endpoint.port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
         self.links.accept_ports(&ports, self.hears_strangers.load(Ordering::SeqCst))
     }
 }

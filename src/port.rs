@@ -4,11 +4,12 @@
 //! Instead the owner of a port binds an abstract Unix socket named after it. Such names live in the same
 //! network namespace as the addresses, need no file system and vanish with their process, however it ends.
 //!
-//! Two limits are meant to be known. The port is claimed whole: a second process is refused the port even if
-//! it binds other addresses. And names are not privileged: any process of the namespace can bind one and so
-//! keep a port from us, as any can with an unprivileged UDP port.
+//! A port is claimed for each local address that is bound, or for all: so two processes can have one port on different
+//! addresses. One limit is meant to be known: names are not privileged. Any process of the namespace can bind one and so keep
+//! a port from us, as any can with an unprivileged UDP port.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
@@ -33,39 +34,52 @@ pub enum Carrier {
     Udp(u16),
 }
 
-/// A claimed port, free again when this is dropped or the process ends.
+/// A claimed port on some local addresses, or on all, free again when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Port {
+    carrier: Carrier,
     number: u16,
-    _name: UnixDatagram,
+    /// The names that stand for its addresses.
+    names: Vec<(IpAddr, UnixDatagram)>,
+    /// The name that stands for all addresses, or says that somebody has some.
+    _whole: UnixDatagram,
+}
+
+/// What a claim is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// These local addresses, and no others.
+    Addresses(&'a [IpAddr]),
+    /// All that the host has, now or later.
+    All,
 }
 
 impl Port {
-    /// Claims a port; 0 claims a random ephemeral one.
+    /// Claims a port on local addresses; 0 claims a random ephemeral one.
     ///
     /// # Errors
-    /// [`LinkError::AddressInUse`] if the port is claimed, also by this process;
+    /// [`LinkError::AddressInUse`] if the port is claimed on one of the addresses, also by this process;
     /// [`LinkError::NoFreePort`] if all ephemeral ones are; [`LinkError::Io`] if the system has no
     /// sockets left.
-    pub fn claim(carrier: Carrier, number: u16) -> Result<Self, LinkError> {
+    pub fn claim(carrier: Carrier, number: u16, place: Place<'_>) -> Result<Self, LinkError> {
         if number == 0 {
-            return Self::claim_ephemeral(carrier);
+            return Self::claim_ephemeral(carrier, place);
         }
-        Self::claim_by(bind_patiently, carrier, number)
+        Self::claim_by(bind_patiently, carrier, number, place)
     }
 
-    fn claim_by(
-        bind: fn(&str) -> io::Result<UnixDatagram>,
-        carrier: Carrier,
-        number: u16,
-    ) -> Result<Self, LinkError> {
-        match bind(&port_name(carrier, number)) {
-            Ok(name) => Ok(Self { number, _name: name }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(LinkError::AddressInUse { port: number })
-            }
-            Err(source) => Err(LinkError::Io { what: "claim an SCTP port", source }),
-        }
+    /// Claims more addresses: all of them or none. Those that it has already stay so.
+    ///
+    /// # Errors
+    /// As for [`claim`](Self::claim).
+    pub fn add(&mut self, addresses: &[IpAddr]) -> Result<(), LinkError> {
+        let is_new = |address: &IpAddr| !self.names.iter().any(|(own, _)| own == address);
+        let new = addresses.iter().copied().filter(is_new);
+        let claim =
+            |address| Ok((address, bind_name(bind, self.carrier, self.number, Name::At(address))?));
+        let new = new.map(claim).collect::<Result<Vec<_>, LinkError>>()?;
+        self.names.extend(new);
+        Ok(())
     }
 
     /// The port's number.
@@ -73,11 +87,46 @@ impl Port {
         self.number
     }
 
-    fn claim_ephemeral(carrier: Carrier) -> Result<Self, LinkError> {
+    /// Binds its own names first, and then looks whether others have any that overlap: of two that claim at once, at least one
+    /// sees the other.
+    fn claim_by(
+        bind: Bind,
+        carrier: Carrier,
+        number: u16,
+        place: Place<'_>,
+    ) -> Result<Self, LinkError> {
+        let bind_name = |name| bind_name(bind, carrier, number, name);
+        let is_bound = |name| is_bound(&port_name(carrier, number, name));
+        let (names, whole, overlaps) = match place {
+            Place::All => {
+                let whole = bind_name(Name::All)?;
+                (Vec::new(), whole, (0..SHARES).any(|share| is_bound(Name::Share(share))))
+            }
+            Place::Addresses(addresses) => {
+                let names = addresses.iter().map(|&own| Ok((own, bind_name(Name::At(own))?)));
+                let names = names.collect::<Result<_, LinkError>>()?;
+                // Most are free at once: nobody waits for one that is not.
+                let at_once =
+                    |share| self::bind_name(self::bind, carrier, number, Name::Share(share));
+                let shares = (0..SHARES).map(at_once);
+                let is_free =
+                    |share: &Result<_, _>| !matches!(share, Err(LinkError::AddressInUse { .. }));
+                let whole = { shares }.find(is_free).unwrap_or(Err(in_use(number)))?;
+                (names, whole, is_bound(Name::All))
+            }
+        };
+        if overlaps {
+            Err(in_use(number))
+        } else {
+            Ok(Self { carrier, number, names, _whole: whole })
+        }
+    }
+
+    fn claim_ephemeral(carrier: Carrier, place: Place<'_>) -> Result<Self, LinkError> {
         let mut rng = rand::rng();
         let drawn = (0..DRAWS).map(|_| rng.random_range(EPHEMERAL));
         for number in drawn.chain(EPHEMERAL) {
-            match Self::claim_by(bind, carrier, number) {
+            match Self::claim_by(bind, carrier, number, place) {
                 Err(LinkError::AddressInUse { .. }) => {}
                 result => return result,
             }
@@ -86,10 +135,15 @@ impl Port {
     }
 }
 
-/// Whether any process of the network namespace has claimed the port; also if the system does not say, because a sandbox
-/// (Landlock, SELinux, seccomp) forbids the question.
-pub fn is_claimed(carrier: Carrier, number: u16) -> bool {
-    let asked = SocketAddr::from_abstract_name(port_name(carrier, number));
+/// Whether any process of the network namespace has claimed the port on this address; also if the system does not say,
+/// because a sandbox (Landlock, SELinux, seccomp) forbids the question.
+pub fn is_claimed(carrier: Carrier, number: u16, address: IpAddr) -> bool {
+    let names = [Name::All, Name::At(address)];
+    names.into_iter().any(|name| is_bound(&port_name(carrier, number, name)))
+}
+
+fn is_bound(name: &str) -> bool {
+    let asked = SocketAddr::from_abstract_name(name);
     let answer = asked.and_then(|name| UnixDatagram::unbound()?.connect_addr(&name));
     // Nothing else says that there is no such name (connect(2)). When in doubt it is somebody's: then nobody's association
     // is aborted.
@@ -171,11 +225,49 @@ fn lists_sctp(protocols: &str) -> bool {
         .any(|name| name.starts_with("SCTP"))
 }
 
-fn port_name(carrier: Carrier, number: u16) -> String {
+/// What of a port a name stands for.
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    /// All addresses.
+    All,
+    /// One.
+    At(IpAddr),
+    /// That somebody has some: whoever wants all need not know which there are.
+    Share(u8),
+}
+
+/// So many can have one port on different addresses.
+const SHARES: u8 = 32;
+
+fn port_name(carrier: Carrier, number: u16, name: Name) -> String {
+    let place = match name {
+        Name::All => "*".to_owned(),
+        Name::At(address) => address.to_string(),
+        Name::Share(share) => format!("share/{share}"),
+    };
     match carrier {
-        Carrier::Ip => format!("usctp/port/{number}"),
-        Carrier::Udp(udp) => format!("usctp/udp/{udp}/port/{number}"),
+        Carrier::Ip => format!("usctp/port/{number}/{place}"),
+        Carrier::Udp(udp) => format!("usctp/udp/{udp}/port/{number}/{place}"),
     }
+}
+
+/// How a name is bound: at once, or with patience.
+type Bind = fn(&str) -> io::Result<UnixDatagram>;
+
+fn bind_name(
+    bind: Bind,
+    carrier: Carrier,
+    number: u16,
+    name: Name,
+) -> Result<UnixDatagram, LinkError> {
+    match bind(&port_name(carrier, number, name)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(in_use(number)),
+        result => result.map_err(|source| LinkError::Io { what: "claim an SCTP port", source }),
+    }
+}
+
+fn in_use(port: u16) -> LinkError {
+    LinkError::AddressInUse { port }
 }
 
 /// A child process that another thread is just starting holds a copy of every descriptor until it has become another

@@ -18,7 +18,7 @@ use crate::driver::wait::block_on;
 use crate::driver::{self, Choices, Driver};
 use crate::error::Error;
 use crate::link::{LinkBuffers, LinkCounters, LinkError, Links};
-use crate::port::{self, Carrier, Port};
+use crate::port::{self, Carrier, Place, Port};
 use crate::socket::Socket;
 
 /// The UDP port that IANA assigned to SCTP over UDP (RFC 6951, section 5.1).
@@ -118,7 +118,7 @@ impl Stack {
     ///
     /// # Errors
     /// [`Error::BadLocalAddress`] with the index of the address at fault; [`Error::Link`] if another socket, of this
-    /// process or another one, has the port; [`Error::Config`]; [`Error::StackClosed`].
+    /// process or another one, has the port on one of the addresses; [`Error::Config`]; [`Error::StackClosed`].
     pub fn bind(
         &self,
         port: u16,
@@ -132,9 +132,10 @@ impl Stack {
         }
         let config = Config::new(options)?;
         let shutdown_guard = config.shutdown_guard();
-        let lease = self.carriers.claim(port)?;
-        let number = lease.first().map_or(port, Port::number);
         let host = self.driver.host_addresses()?;
+        let place = if bound.is_empty() { Place::All } else { Place::Addresses(&bound) };
+        let lease = self.carriers.claim(port, place)?;
+        let number = lease.first().map_or(port, Port::number);
         let own = match bound.as_slice() {
             [] => self.driver.bound_to_all(&host),
             bound => bound.to_vec(),
@@ -344,7 +345,7 @@ impl Builder {
 
 impl Carriers {
     /// Claims a port over all that carries packets here.
-    fn claim(self, port: u16) -> Result<Vec<Port>, LinkError> {
+    fn claim(self, port: u16, place: Place<'_>) -> Result<Vec<Port>, LinkError> {
         let udp = self.udp.map(Carrier::Udp);
         let (first, second) = match (self.raw, udp) {
             (true, udp) => (Carrier::Ip, udp),
@@ -352,9 +353,9 @@ impl Carriers {
             (false, None) => return Ok(Vec::new()),
         };
         for _ in 0..DRAWS {
-            let lease = Port::claim(first, port)?;
+            let lease = Port::claim(first, port, place)?;
             let Some(second) = second else { return Ok(vec![lease]) };
-            match Port::claim(second, lease.number()) {
+            match Port::claim(second, lease.number(), place) {
                 Ok(other) => return Ok(vec![lease, other]),
                 // Drawn anew.
                 Err(LinkError::AddressInUse { .. }) if port == 0 => {}

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use usctp::address::{self, Wildcard};
 use usctp::link::{LinkError, Links};
-use usctp::port::{self, Carrier, Port, Responder};
+use usctp::port::{self, Carrier, Place, Port, Responder};
 use usctp::{Options, Stack};
 
 use self::landlock::{NO_NAMES, NO_READING, forbid};
@@ -20,6 +20,15 @@ mod namespace;
 
 fn addresses(list: &[&str]) -> Vec<IpAddr> {
     list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+/// Claims a port on all addresses.
+fn claim(carrier: Carrier, number: u16) -> Result<Port, LinkError> {
+    Port::claim(carrier, number, Place::All)
+}
+
+fn is_claimed(carrier: Carrier, number: u16) -> bool {
+    port::is_claimed(carrier, number, IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// Waits for what follows from a name that was given up: a child that another test is just starting may hold a copy of
@@ -47,17 +56,17 @@ fn two_interfaces() {
 #[test]
 fn a_port_belongs_to_one_until_it_is_dropped() {
     in_namespace(|| {
-        let port = Port::claim(Carrier::Ip, 5000).unwrap();
+        let port = claim(Carrier::Ip, 5000).unwrap();
         assert_eq!(port.number(), 5000);
-        let again = Port::claim(Carrier::Ip, 5000);
+        let again = claim(Carrier::Ip, 5000);
         assert!(matches!(again, Err(LinkError::AddressInUse { port: 5000 })), "{again:?}");
-        assert!(port::is_claimed(Carrier::Ip, 5000) && !port::is_claimed(Carrier::Ip, 5001));
+        assert!(is_claimed(Carrier::Ip, 5000) && !is_claimed(Carrier::Ip, 5001));
         // The ports behind a UDP port are a space of their own.
-        assert!(!port::is_claimed(Carrier::Udp(9899), 5000));
-        let encapsulated = Port::claim(Carrier::Udp(9899), 5000).unwrap();
+        assert!(!is_claimed(Carrier::Udp(9899), 5000));
+        let encapsulated = claim(Carrier::Udp(9899), 5000).unwrap();
         drop(port);
-        soon("the port is free", || !port::is_claimed(Carrier::Ip, 5000));
-        drop(Port::claim(Carrier::Ip, 5000).unwrap());
+        soon("the port is free", || !is_claimed(Carrier::Ip, 5000));
+        drop(claim(Carrier::Ip, 5000).unwrap());
         drop(encapsulated);
     });
 }
@@ -65,11 +74,11 @@ fn a_port_belongs_to_one_until_it_is_dropped() {
 #[test]
 fn a_port_that_a_sandbox_forbids_to_ask_for_is_taken_to_be_claimed() {
     in_namespace(|| {
-        let _port = Port::claim(Carrier::Ip, 5000).unwrap();
+        let _port = claim(Carrier::Ip, 5000).unwrap();
         let asked = std::thread::spawn(|| {
             forbid(NO_NAMES).then(|| {
-                let _own = Port::claim(Carrier::Ip, 5002).unwrap();
-                [5000, 5001, 5002].map(|number| port::is_claimed(Carrier::Ip, number))
+                let _own = claim(Carrier::Ip, 5002).unwrap();
+                [5000, 5001, 5002].map(|number| is_claimed(Carrier::Ip, number))
             })
         });
         // Who is outside of the sandbox sees nothing of it.
@@ -97,11 +106,38 @@ fn who_may_not_look_for_other_users_of_sctp_answers_no_strangers() {
 }
 
 #[test]
+fn a_port_is_claimed_for_each_address_and_what_overlaps_is_refused() {
+    in_namespace(|| {
+        let all = addresses(&["10.1.0.1", "10.1.0.2", "fd01::1"]);
+        let on = |place| Port::claim(Carrier::Ip, 5000, place);
+        let in_use = |place| matches!(on(place), Err(LinkError::AddressInUse { port: 5000 }));
+        let mut one = on(Place::Addresses(&all[..1])).unwrap();
+        let two = on(Place::Addresses(&all[1..2])).unwrap();
+        assert!(in_use(Place::Addresses(&all[..1])));
+        assert!(in_use(Place::Addresses(&all[1..])), "one of them is taken");
+        assert!(in_use(Place::All));
+        let claimed = || all.iter().map(|own| port::is_claimed(Carrier::Ip, 5000, *own));
+        assert!(claimed().eq([true, true, false]));
+        assert!(one.add(&all[1..]).is_err());
+        assert!(claimed().eq([true, true, false]), "all of them or none");
+        one.add(&all[2..]).unwrap();
+        assert!(in_use(Place::Addresses(&all[2..])));
+        drop((one, two));
+        soon("they are free", || claimed().eq([false, false, false]));
+        let whole = on(Place::All).unwrap();
+        assert!(in_use(Place::Addresses(&all[..1])) && in_use(Place::All));
+        assert!(claimed().eq([true, true, true]));
+        drop(whole);
+        soon("it is free", || claimed().eq([false, false, false]));
+    });
+}
+
+#[test]
 fn network_namespaces_do_not_share_ports() {
     in_namespace(|| {
-        let _port = Port::claim(Carrier::Ip, 5000).unwrap();
+        let _port = claim(Carrier::Ip, 5000).unwrap();
         in_namespace(|| {
-            Port::claim(Carrier::Ip, 5000).unwrap();
+            claim(Carrier::Ip, 5000).unwrap();
         });
     });
 }
@@ -109,7 +145,7 @@ fn network_namespaces_do_not_share_ports() {
 #[test]
 fn ephemeral_ports_are_random_and_different() {
     in_namespace(|| {
-        let ports: Vec<Port> = (0..200).map(|_| Port::claim(Carrier::Ip, 0).unwrap()).collect();
+        let ports: Vec<Port> = (0..200).map(|_| claim(Carrier::Ip, 0).unwrap()).collect();
         let mut numbers: Vec<u16> = ports.iter().map(Port::number).collect();
         assert!(numbers.iter().all(|number| *number >= 49_152));
         assert!(!numbers.is_sorted(), "in order: {numbers:?}");

@@ -833,11 +833,55 @@ fn closing_a_socket_closes_its_associations_and_frees_its_port() {
 }
 
 #[test]
+fn one_port_on_two_addresses_are_two_sockets() {
+    let stack = Stack::builder().udp(0).open().unwrap();
+    let client_stack = Stack::builder().udp(0).udp_peer(stack.udp_port().unwrap()).open().unwrap();
+    let on = |address| stack.bind(5001, &[ip(address)], options());
+    let servers = ["127.0.0.1", "127.0.0.2"].map(|address| on(address).unwrap());
+    assert!(on("127.0.0.2").unwrap_err().is_address_in_use());
+    assert!(stack.bind(5001, &[], options()).unwrap_err().is_address_in_use());
+    servers.iter().for_each(|server| server.listen().unwrap());
+    let client = client_stack.bind(0, &[ip("127.0.0.3")], options()).unwrap();
+    for (index, address) in ["127.0.0.1", "127.0.0.2"].into_iter().enumerate() {
+        let mut connecting = client.connect(SocketAddr::new(ip(address), 5001)).unwrap();
+        let near = connecting.wait_timeout(PATIENCE).unwrap();
+        let far = servers[index].accept_timeout(PATIENCE).unwrap();
+        assert_eq!(far.local_addresses(), [ip(address)]);
+        near.send(Message::new(0, address)).unwrap();
+        assert_eq!(receive(&far).payload, address);
+        far.send(Message::new(0, "from there")).unwrap();
+        assert_eq!(receive(&near).payload, "from there");
+    }
+    // Addresses that are bound later must not overlap either; what one gives up serves its associations still.
+    assert!(servers[0].bindx_add(&[ip("127.0.0.2")]).unwrap_err().is_address_in_use());
+    servers[0].bindx_add(&[ip("127.0.0.4")]).unwrap();
+    assert!(on("127.0.0.4").unwrap_err().is_address_in_use());
+    let mut connecting = client.connect(SocketAddr::new(ip("127.0.0.4"), 5001)).unwrap();
+    let _near = connecting.wait_timeout(PATIENCE).unwrap();
+    // One that is closed leaves the other as it was.
+    let [first, second] = servers;
+    first.close();
+    drop(first);
+    let other = client_stack.bind(0, &[ip("127.0.0.3")], options()).unwrap();
+    let mut connecting = other.connect(SocketAddr::new(ip("127.0.0.4"), 5001)).unwrap();
+    assert!(connecting.wait_timeout(BRIEF).is_err());
+    let again = on("127.0.0.1").unwrap();
+    again.listen().unwrap();
+    for (server, address) in [(&again, "127.0.0.1"), (&second, "127.0.0.2")] {
+        let mut connecting = other.connect(SocketAddr::new(ip(address), 5001)).unwrap();
+        let _near = connecting.wait_timeout(PATIENCE).unwrap();
+        server.accept_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
 fn two_sockets_on_one_port_are_an_address_in_use() {
     let stack = Stack::builder().udp(0).open().unwrap();
     let socket = stack.bind(7, &[ip("127.0.0.1")], options()).unwrap();
-    let error = stack.bind(7, &[ip("127.0.0.2")], options()).unwrap_err();
-    assert!(error.is_address_in_use(), "{error}");
+    for overlapping in [&[ip("127.0.0.2"), ip("127.0.0.1")][..], &[]] {
+        let error = stack.bind(7, overlapping, options()).unwrap_err();
+        assert!(error.is_address_in_use(), "{error}");
+    }
     let other = stack.bind(0, &[ip("127.0.0.1")], options()).unwrap();
     assert!(other.port() >= 49152);
     drop(socket);
@@ -1055,6 +1099,29 @@ mod raw {
         }
         association.shutdown_timeout(PATIENCE).unwrap();
         echo.join().unwrap();
+    }
+
+    #[test]
+    fn two_stacks_have_one_port_on_different_addresses() {
+        in_namespace(|| {
+            let stacks = [(); 2].map(|()| Stack::builder().raw().open().unwrap());
+            let addresses = ["127.0.0.1", "127.0.0.2"];
+            let servers = [0, 1].map(|at| {
+                let server = stacks[at].bind(5001, &[ip(addresses[at])], options()).unwrap();
+                server.listen().unwrap();
+                server
+            });
+            assert!(stacks[0].bind(5001, &[ip("127.0.0.2")], options()).is_err());
+            let client_stack = Stack::builder().raw().open().unwrap();
+            let client = client_stack.bind(0, &[ip("127.0.0.3")], options()).unwrap();
+            for (server, address) in servers.iter().zip(addresses) {
+                let peer = SocketAddr::new(ip(address), 5001);
+                let near = client.connect(peer).unwrap().wait_timeout(PATIENCE).unwrap();
+                let far = server.accept_timeout(PATIENCE).unwrap();
+                near.send(Message::new(0, address)).unwrap();
+                assert_eq!(receive(&far).payload, address);
+            }
+        });
     }
 
     #[test]

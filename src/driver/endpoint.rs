@@ -14,6 +14,7 @@ use usctp_assoc::{
 
 use self::inner::After;
 use super::Driver;
+use super::endpoints::Key;
 use super::held::Held;
 use super::outgoing::{Batch, Next, Outgoing, Sending};
 use super::sources::{LinkMtus, Sources};
@@ -31,6 +32,7 @@ pub(crate) use inner::Inner;
 /// An endpoint that several threads drive.
 #[derive(Debug)]
 pub(crate) struct SharedEndpoint {
+    key: Key,
     port: u16,
     /// The addresses whose packets are for it, those included that were unbound since, which older associations have;
     /// none if it is bound to all.
@@ -61,6 +63,7 @@ impl SharedEndpoint {
         driver: &Arc<Driver>,
     ) -> Self {
         Self {
+            key: driver.new_key(),
             port: endpoint.port(),
             is_bound_to_all: bound.is_empty(),
             accepted: RwLock::new(bound),
@@ -76,8 +79,16 @@ impl SharedEndpoint {
         }
     }
 
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn is_bound_to_all(&self) -> bool {
+        self.is_bound_to_all
     }
 
     /// Whether packets to this local address are for this endpoint.
@@ -416,13 +427,13 @@ impl SharedEndpoint {
         if let Some(driver) = &driver {
             // Before the packets: there may be many.
             if let Some(deadline) = after.deadline {
-                driver.schedule(self.port, deadline);
+                driver.schedule(self.key, deadline);
             }
             if after.has_packets {
                 self.send(driver);
             }
             if !after.lease.is_empty() {
-                driver.remove(self.port);
+                driver.remove(self.key);
             }
         }
         drop(after.lease);
@@ -448,7 +459,7 @@ impl SharedEndpoint {
             let (notices, due) = driver.transmit(self, &mut held, &mut batch);
             if due.is_some() || held_before {
                 self.outgoing.hold_until(due);
-                due.into_iter().for_each(|due| driver.schedule(self.port, due));
+                due.into_iter().for_each(|due| driver.schedule(self.key, due));
             }
             if !notices.is_empty() {
                 later.extend(self.take_notices(notices));
@@ -457,7 +468,7 @@ impl SharedEndpoint {
                 Next::Send(next) => batch = next,
                 Next::Done => break,
                 Next::HandOver => {
-                    driver.schedule(self.port, Instant::now());
+                    driver.schedule(self.key, Instant::now());
                     break;
                 }
             }

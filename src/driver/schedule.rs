@@ -3,14 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use super::endpoints::Key;
+
 /// The nearest deadline of each endpoint.
 ///
 /// A deadline that moves away stays where it is: the thread that leads then looks once too often, which costs less than
 /// telling it of every restart of a retransmission timer.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    order: BTreeSet<(Instant, u16)>,
-    of: HashMap<u16, Instant>,
+    order: BTreeSet<(Instant, Key)>,
+    of: HashMap<Key, Instant>,
     sleep: Sleep,
 }
 
@@ -25,18 +27,18 @@ enum Sleep {
 }
 
 impl Schedule {
-    /// Enters that the endpoint of `port` is to be looked at by `at`; says whether the thread that leads must be woken.
+    /// Enters that an endpoint is to be looked at by `at`; says whether the thread that leads must be woken.
     #[must_use]
-    pub(crate) fn enter(&mut self, port: u16, at: Instant) -> bool {
-        match self.of.get(&port) {
+    pub(crate) fn enter(&mut self, key: Key, at: Instant) -> bool {
+        match self.of.get(&key) {
             Some(&known) if known <= at => return false,
             Some(&known) => {
-                self.order.remove(&(known, port));
+                self.order.remove(&(known, key));
             }
             None => {}
         }
-        self.of.insert(port, at);
-        self.order.insert((at, port));
+        self.of.insert(key, at);
+        self.order.insert((at, key));
         match self.sleep {
             Sleep::Awake => false,
             Sleep::Until(None) => true,
@@ -45,14 +47,14 @@ impl Schedule {
     }
 
     /// Takes out an endpoint whose deadline has come.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<u16> {
-        let &(at, port) = self.order.first()?;
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Key> {
+        let &(at, key) = self.order.first()?;
         if at > now {
             return None;
         }
         self.order.pop_first();
-        self.of.remove(&port);
-        Some(port)
+        self.of.remove(&key);
+        Some(key)
     }
 
     /// The nearest deadline of all.
@@ -76,9 +78,9 @@ impl Schedule {
     }
 
     /// Forgets an endpoint.
-    pub(crate) fn remove(&mut self, port: u16) {
-        if let Some(at) = self.of.remove(&port) {
-            self.order.remove(&(at, port));
+    pub(crate) fn remove(&mut self, key: Key) {
+        if let Some(at) = self.of.remove(&key) {
+            self.order.remove(&(at, key));
         }
     }
 }
@@ -94,14 +96,14 @@ mod tests {
         let now = Instant::now();
         let later = |ms| now + Duration::from_millis(ms);
         let mut schedule = Schedule::default();
-        assert!(!schedule.enter(1, later(100)), "the thread is awake and will look");
+        assert!(!schedule.enter(Key(1), later(100)), "the thread is awake and will look");
         assert_eq!(schedule.fall_asleep(None), Some(later(100)));
-        assert!(!schedule.enter(2, later(200)));
-        assert!(schedule.enter(3, later(50)));
+        assert!(!schedule.enter(Key(2), later(200)));
+        assert!(schedule.enter(Key(3), later(50)));
         schedule.wake_up();
         assert_eq!(schedule.due(later(49)), None);
-        assert_eq!(schedule.due(later(150)), Some(3));
-        assert_eq!(schedule.due(later(150)), Some(1));
+        assert_eq!(schedule.due(later(150)), Some(Key(3)));
+        assert_eq!(schedule.due(later(150)), Some(Key(1)));
         assert_eq!(schedule.due(later(150)), None);
     }
 
@@ -110,11 +112,11 @@ mod tests {
         let now = Instant::now();
         let later = |ms| now + Duration::from_millis(ms);
         let mut schedule = Schedule::default();
-        assert!(!schedule.enter(1, later(100)));
-        assert!(!schedule.enter(1, later(300)));
+        assert!(!schedule.enter(Key(1), later(100)));
+        assert!(!schedule.enter(Key(1), later(300)));
         assert_eq!(schedule.fall_asleep(None), Some(later(100)));
-        assert!(schedule.enter(1, later(10)));
-        assert_eq!(schedule.due(later(10)), Some(1));
+        assert!(schedule.enter(Key(1), later(10)));
+        assert_eq!(schedule.due(later(10)), Some(Key(1)));
         assert_eq!(schedule.due(later(400)), None, "an endpoint stands in it once");
     }
 
@@ -123,8 +125,8 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule::default();
         assert_eq!(schedule.fall_asleep(None), None);
-        assert!(schedule.enter(1, now));
-        schedule.remove(1);
+        assert!(schedule.enter(Key(1), now));
+        schedule.remove(Key(1));
         assert_eq!(schedule.fall_asleep(Some(now)), Some(now));
     }
 }

@@ -1,6 +1,7 @@
 //! Packets for ports that this stack does not own: who answers them, and how often (RFC 9260, section 8.4).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -13,6 +14,8 @@ use crate::port::{Carrier, Responder, is_claimed};
 const RATE: u32 = 200;
 /// How long a port is taken to belong to another process after it was found to.
 const BELIEF: Duration = Duration::from_secs(1);
+/// So many such ports are remembered.
+const MOST_BELIEVED: usize = 4096;
 /// How often it is asked whether packets for ports of nobody are for this process to answer, while they are not.
 const RETRY: Duration = Duration::from_secs(10);
 /// For how long they are not listened to once more came than are answered: then they cost nothing, and the buffer is for
@@ -36,8 +39,8 @@ pub(crate) struct Strangers {
     limit: RateLimit,
     /// Whether the last packet was one beyond the limit.
     is_spent: bool,
-    /// Ports of other processes, and when that was found out.
-    others: HashMap<u16, Instant>,
+    /// Ports of other processes, each on an address, and when that was found out.
+    others: HashMap<(u16, IpAddr), Instant>,
     udp_port: Option<u16>,
 }
 
@@ -131,8 +134,9 @@ impl Strangers {
             (None, _) => Carrier::Ip,
             (Some(_), local) => Carrier::Udp(local?),
         };
+        let at = (port, datagram.destination);
         let believed = |found: &Instant| now.saturating_duration_since(*found) < BELIEF;
-        if carrier == Carrier::Ip && self.others.get(&port).is_some_and(believed) {
+        if carrier == Carrier::Ip && self.others.get(&at).is_some_and(believed) {
             return None;
         }
         self.is_spent = !self.limit.take(now);
@@ -146,9 +150,11 @@ impl Strangers {
             self.ear = Ear::Crowded;
             return None;
         }
-        // A port of this stack counts too: the packet was for an address that its socket is not bound to.
-        if is_claimed(carrier, port) {
-            self.others.insert(port, now);
+        if is_claimed(carrier, port, datagram.destination) {
+            if self.others.len() >= MOST_BELIEVED {
+                self.others.clear();
+            }
+            self.others.insert(at, now);
             return None;
         }
         usctp_assoc::out_of_the_blue(datagram, out)
@@ -173,7 +179,7 @@ pub(crate) fn has_no_tag(datagram: &Datagram) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use usctp_assoc::Ecn;
 

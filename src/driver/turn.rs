@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use usctp_assoc::{Datagram, PathNotice};
 
 use super::Driver;
+use super::endpoints::Key;
 use super::lead::Waiter;
 use super::outgoing::Batch;
 use super::strangers::{Strangers, destination_port, has_no_tag};
@@ -22,8 +23,8 @@ pub(super) struct Turn {
     inbox: Inbox,
     datagrams: Vec<Datagram>,
     notices: Vec<PathNotice>,
-    /// Ports of endpoints whose deadline has come.
-    due: Vec<u16>,
+    /// Endpoints whose deadline has come.
+    due: Vec<Key>,
     strangers: Strangers,
     answers: Batch,
     /// Until when INITs are left to the kernel, because more came than are answered.
@@ -184,10 +185,11 @@ impl Turn {
         let mut datagrams = self.datagrams.drain(..).peekable();
         while let Some(first) = datagrams.next() {
             let port = destination_port(&first);
-            let endpoint = port.and_then(|port| driver.endpoint(port));
-            let endpoint = endpoint.filter(|endpoint| endpoint.accepts(first.destination));
+            let endpoint = port.and_then(|port| driver.endpoint_at(port, first.destination));
             let Some(endpoint) = endpoint else {
-                if driver.has_sent_astray(&first) {
+                // A port of this stack counts too: the packet was for an address that its socket is not bound to.
+                if port.is_some_and(|port| driver.has_port(port)) || driver.has_sent_astray(&first)
+                {
                     continue;
                 }
                 let Batch { bytes, transmits } = &mut self.answers;
@@ -195,8 +197,10 @@ impl Turn {
                 has_left_inits |= has_no_tag(&first) && self.strangers.is_spent();
                 continue;
             };
+            let address = first.destination;
             let same = |next: &Datagram| {
-                destination_port(next) == port && endpoint.accepts(next.destination)
+                destination_port(next) == port
+                    && (next.destination == address || driver.is_for(&endpoint, next.destination))
             };
             let rest = std::iter::from_fn(|| datagrams.next_if(same));
             has_left_inits |= endpoint.receive(std::iter::once(first).chain(rest));
@@ -210,10 +214,11 @@ impl Turn {
         while let Some(first) = notices.next() {
             tracing::debug!(notice = ?first, "the network reports");
             let port = first.quote.source_port;
-            if let Some(endpoint) = driver.endpoint(port) {
-                let same = |next: &PathNotice| next.quote.source_port == port;
-                let rest = std::iter::from_fn(|| notices.next_if(same));
-                endpoint.notice(std::iter::once(first).chain(rest));
+            let local = first.local;
+            let same = |next: &PathNotice| next.quote.source_port == port && next.local == local;
+            let rest: Vec<_> = std::iter::from_fn(|| notices.next_if(same)).collect();
+            for endpoint in driver.endpoints_from(port, local) {
+                endpoint.notice(std::iter::once(first).chain(rest.iter().copied()));
             }
         }
         drop(notices);
@@ -238,8 +243,8 @@ impl Turn {
         let mut schedule = driver.lock_schedule();
         self.due.extend(std::iter::from_fn(|| schedule.due(now)));
         drop(schedule);
-        for port in self.due.drain(..) {
-            if let Some(endpoint) = driver.endpoint(port) {
+        for key in self.due.drain(..) {
+            if let Some(endpoint) = driver.endpoint(key) {
                 endpoint.time_out();
             }
         }

@@ -241,14 +241,19 @@ impl Inner {
     /// Binds more addresses: all of them or none.
     ///
     /// # Errors
-    /// [`Error::BadLocalAddress`] if one is bound already.
+    /// [`Error::BadLocalAddress`] if one is bound already; [`Error::Link`] if another socket has it.
     pub(super) fn bind_more(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
         let is_bound = |address: &IpAddr| self.addresses().contains(&address.to_canonical());
         if let Some(index) = addresses.iter().position(is_bound) {
             return Err(bad(addresses, index, BadLocalAddress::AlreadyBound));
         }
-        for address in addresses {
-            self.endpoint.add_address(*address);
+        let canonical: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
+        // What is unbound stays claimed: associations that began before have it still.
+        for port in &mut self.lease {
+            port.add(&canonical)?;
+        }
+        for address in canonical {
+            self.endpoint.add_address(address);
         }
         Ok(())
     }
