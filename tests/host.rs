@@ -85,7 +85,7 @@ fn a_port_that_a_sandbox_forbids_to_ask_for_is_taken_to_be_claimed() {
         match asked.join().unwrap() {
             Some(claimed) => assert_eq!(claimed, [true, false, true]),
             None => {
-                println!("SKIPPED: the kernel has no Landlock that scopes abstract Unix sockets")
+                println!("SKIPPED: the kernel has no Landlock that scopes abstract Unix sockets");
             }
         }
     });
