@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use usctp_assoc::{Datagram, PathNotice, Transmit};
 
@@ -13,6 +13,7 @@ use self::buffers::Slots;
 use self::icmp::IcmpLink;
 use self::raw::RawLink;
 use self::routing::Routing;
+use self::strain::Strain;
 use self::sys::Arrived;
 use self::udp::{UdpLink, UdpSlots};
 use self::watch::Watch;
@@ -28,6 +29,7 @@ mod raw;
 mod room;
 pub(crate) mod routing;
 mod send;
+mod strain;
 #[expect(unsafe_code, reason = "the one place of the crate that speaks to the kernel directly")]
 mod sys;
 mod udp;
@@ -62,6 +64,7 @@ pub struct Links {
     routing: Routing,
     capture: Option<Capture>,
     counters: Counters,
+    strain: Strain,
 }
 
 /// What the receiving thread owns: the buffers that packets arrive in.
@@ -258,11 +261,14 @@ impl Links {
     /// Sleeps until a link has something, the caller's own descriptor is readable, or the time is over (`None`: no
     /// limit). A signal ends it early. One thread at a time sleeps.
     ///
+    /// A socket that is always ready and gives nothing but errors is left out for a while, longer each time. After half a
+    /// minute its link has failed.
+    ///
     /// # Errors
-    /// What epoll says; nothing is expected.
+    /// What receiving said, if all links have failed; what epoll says, of which nothing is expected.
     pub fn wait(&self, waiting: &Waiting, timeout: Option<Duration>) -> io::Result<Ready> {
         self.heed_inits(waiting, true)?;
-        waiting.wait(timeout)
+        self.sleep(waiting, timeout)
     }
 
     /// The same, with INITs left where they are if they have sockets of their own.
@@ -275,7 +281,35 @@ impl Links {
         timeout: Option<Duration>,
     ) -> io::Result<Ready> {
         self.heed_inits(waiting, false)?;
-        waiting.wait(timeout)
+        self.sleep(waiting, timeout)
+    }
+
+    fn sleep(&self, waiting: &Waiting, timeout: Option<Duration>) -> io::Result<Ready> {
+        if !self.strain.has_suspects() && !waiting.leaves_any() {
+            return waiting.wait(timeout);
+        }
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let now = Instant::now();
+        let left = self.strain.left(now);
+        waiting.leave(left.bits, &self.sockets());
+        let again = left.until.map(|until| until.saturating_duration_since(now));
+        waiting.wait([timeout, again].into_iter().flatten().min())
+    }
+
+    /// What receiving said, if none of the links that carry packets receives any more.
+    fn failure(&self) -> Option<io::Error> {
+        let open = [
+            (RAW_V4, self.raw_v4.is_some()),
+            (RAW_V6, self.raw_v6.is_some()),
+            (UDP_V4, self.udp.as_ref().is_some_and(|udp| udp.carries(Family::V4))),
+            (UDP_V6, self.udp.as_ref().is_some_and(|udp| udp.carries(Family::V6))),
+        ];
+        let mut open =
+            open.into_iter().filter(|(_, is_open)| *is_open).map(|(bit, _)| bit).peekable();
+        let first = *open.peek()?;
+        open.all(|bit| self.strain.has_failed(bit)).then(|| self.strain.error(first))
     }
 
     fn heed_inits(&self, waiting: &Waiting, heeded: bool) -> io::Result<()> {
@@ -284,7 +318,7 @@ impl Links {
         }
         for (raw, bit) in [(&self.raw_v4, INITS_V4), (&self.raw_v6, INITS_V6)] {
             if let Some(inits) = raw.as_ref().and_then(RawLink::inits) {
-                waiting.heed(inits, bit.into(), heeded)?;
+                waiting.heed(inits, bit, heeded)?;
             }
         }
         Ok(())
@@ -305,13 +339,13 @@ impl Links {
             [(INITS_V4, RAW_V4, &self.raw_v4), (INITS_V6, RAW_V6, &self.raw_v6)]
         {
             if let Some(raw) = raw {
-                self.receive_raw(raw, inbox, (ready.has(inits), ready.has(others)), datagrams);
+                self.receive_raw(raw, inbox, ready, (inits, others), datagrams);
             }
         }
         for (bit, icmp) in [(ICMP_V4, &self.icmp_v4), (ICMP_V6, &self.icmp_v6)] {
             if let (true, Some(icmp)) = (ready.has(bit), icmp) {
                 let Inbox { slots, arrived, .. } = inbox;
-                report(icmp.receive(slots, arrived, notices), "ICMP");
+                self.report(icmp.receive(slots, arrived, notices), ready, bit, "ICMP");
             }
         }
         if let Some(udp) = &self.udp {
@@ -319,7 +353,7 @@ impl Links {
                 if ready.has(bit) {
                     let slots = &mut inbox.udp_slots;
                     let result = udp.receive(family, slots, &self.counters, datagrams, notices);
-                    report(result, "UDP");
+                    self.report(result, ready, bit, "UDP");
                 }
             }
         }
@@ -327,7 +361,9 @@ impl Links {
         // What reflects our tag may come from this host itself, of whose new address the kernel has told by now.
         let asks = ready.has(WATCH) || fresh.iter().any(reflects_tag);
         if let (true, Some(watch)) = (asks, &self.watch) {
-            inbox.has_host_changed |= watch.drain(&mut inbox.gained);
+            let result = watch.drain(&mut inbox.gained);
+            inbox.has_host_changed |= matches!(result, Ok(true));
+            self.report(result.map(drop), ready, WATCH, "changes of addresses");
         }
         self.counters.received.add(fresh.len());
         if let Some(capture) = &self.capture {
@@ -342,26 +378,41 @@ impl Links {
         &self,
         raw: &RawLink,
         inbox: &mut Inbox,
-        (has_inits, has_others): (bool, bool),
+        ready: Ready,
+        (inits, others): (u16, u16),
         datagrams: &mut Vec<Datagram>,
     ) {
         let Inbox { slots, init_slots, arrived, .. } = inbox;
+        let (has_inits, has_others) = (ready.has(inits), ready.has(others));
         if has_inits {
             let result = raw.receive_inits(init_slots, arrived, &self.counters, datagrams);
-            report(result, "raw IP, INITs");
+            self.report(result, ready, inits, "raw IP, INITs");
         }
         let batches = match (has_inits, has_others) {
             (true, _) => BATCHES_WITH_INITS,
             (false, true) => 1,
             (false, false) => 0,
         };
-        for _ in 0..batches {
+        for batch in 0..batches {
             let result = raw.receive(slots, arrived, &self.counters, datagrams);
             let may_have_more = matches!(result, Ok(true));
-            report(result.map(drop), "raw IP");
+            // Only the first one was promised anything.
+            let promised = if batch == 0 { ready } else { Ready::ALL };
+            self.report(result.map(drop), promised, others, "raw IP");
             if !may_have_more {
                 break;
             }
+        }
+    }
+
+    /// Notes what became of a socket that was ready, or tried without being so. An empty one is no error; others are logged,
+    /// because there is nobody to answer for them.
+    fn report(&self, result: io::Result<()>, ready: Ready, bit: u16, link: &'static str) {
+        let Err(error) = result else { return self.strain.gave(bit) };
+        let is_empty = error.kind() == io::ErrorKind::WouldBlock;
+        if !is_empty || ready.has(bit) && ready != Ready::ALL {
+            tracing::debug!(%error, link, "nothing was received");
+            self.strain.gave_nothing(bit, &error, link, Instant::now());
         }
     }
 
@@ -543,6 +594,7 @@ const UDP_V6: u16 = 1 << 5;
 const WATCH: u16 = 1 << 6;
 const INITS_V4: u16 = 1 << 7;
 const INITS_V6: u16 = 1 << 8;
+const INITS: u16 = INITS_V4 | INITS_V6;
 
 impl Ready {
     /// Every link is to be tried.
@@ -602,13 +654,4 @@ fn reflects_tag(datagram: &Datagram) -> bool {
     const FIRST_CHUNK: usize = 12;
     let first = datagram.payload.get(FIRST_CHUNK..FIRST_CHUNK + 2);
     matches!(first, Some([6 | 14, flags]) if flags & 1 != 0)
-}
-
-/// An empty socket is no error; others are logged, because there is nobody to answer for them.
-fn report(result: io::Result<()>, link: &'static str) {
-    if let Err(error) = result
-        && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-    {
-        tracing::debug!(%error, link, "receiving failed");
-    }
 }

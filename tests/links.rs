@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -761,6 +761,40 @@ fn a_second_raw_socket_opened_elsewhere_keeps_the_kernel_from_telling_peers_that
 #[test]
 fn beside_a_raw_socket_opened_elsewhere_a_second_one_is_opened_by_who_may() {
     assert!(!is_told_when_full(1, false));
+}
+
+#[test]
+fn a_socket_that_is_always_ready_and_gives_nothing_is_left_alone_and_the_others_are_served() {
+    in_namespace(|| {
+        for (nth, how) in (0..).zip([Shutdown::Read, Shutdown::Both]) {
+            let port = 9899 + nth;
+            let v4 = UdpSocket::bind((LOOPBACK, port)).unwrap();
+            let v6 = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+            v6.set_only_v6(true).unwrap();
+            v6.bind(&std::net::SocketAddr::new(LOOPBACK_V6, port).into()).unwrap();
+            // Whoever else has the socket may do this. It counts, whatever the call says.
+            let other = Socket::from(v4.try_clone().unwrap());
+            let links = Links::from_fds([v4.into(), v6.into()]).unwrap();
+            let _ = other.shutdown(how);
+            let mut receiver = Receiver::new();
+            let waiting = links.waiting(receiver.never.as_fd()).unwrap();
+            let (mut rounds, end) = (0, Instant::now() + Duration::from_millis(500));
+            while Instant::now() < end {
+                let left = end.saturating_duration_since(Instant::now());
+                let ready = links.wait(&waiting, Some(left)).unwrap();
+                let Receiver { inbox, datagrams, notices, .. } = &mut receiver;
+                links.receive(inbox, ready, datagrams, notices);
+                rounds += 1;
+            }
+            assert!((10..200).contains(&rounds), "{rounds} rounds in half a second");
+            let way = Transmit { udp_port: Some(port), ..transmit(None, LOOPBACK_V6, 40) };
+            assert_eq!(send_one(&links, &packet(4000, 5000, 40, 1), way), []);
+            let ready = links.wait(&waiting, Some(Duration::from_secs(20))).unwrap();
+            let Receiver { inbox, datagrams, notices, .. } = &mut receiver;
+            links.receive(inbox, ready, datagrams, notices);
+            assert_eq!(datagrams.len(), 1);
+        }
+    });
 }
 
 #[test]

@@ -96,14 +96,15 @@ impl AsFd for IcmpLink {
     }
 }
 
-/// Reads the error queue of a UDP socket that carries encapsulated packets.
-pub(super) fn drain_error_queue(fd: BorrowedFd<'_>, notices: &mut Vec<PathNotice>) {
+/// Reads the error queue of a UDP socket that carries encapsulated packets; whether there was anything.
+pub(super) fn drain_error_queue(fd: BorrowedFd<'_>, notices: &mut Vec<PathNotice>) -> bool {
     let mut quote = [0; QUOTE];
-    for _ in 0..QUEUE_BATCH {
-        let Ok(error) = sys::receive_error(fd, &mut quote) else { return };
+    for turn in 0..QUEUE_BATCH {
+        let Ok(error) = sys::receive_error(fd, &mut quote) else { return turn > 0 };
         let quoted = quote.get(..error.len).unwrap_or_default();
         notices.extend(read_queued(&error, quoted));
     }
+    true
 }
 
 // Types of ICMP (RFC 792) and ICMPv6 (RFC 4443).

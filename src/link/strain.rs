@@ -127,8 +127,12 @@ fn place(bit: u16) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong fails the test")]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
+    use crate::link::{Links, UDP_V4, UDP_V6};
 
     const BIT: u16 = 1 << 4;
 
@@ -186,6 +190,28 @@ mod tests {
         strain.gave(BIT << 1);
         assert_eq!(strain.left(now).bits, BIT);
         assert!(!strain.has_failed(BIT));
+    }
+
+    #[test]
+    fn when_all_links_have_failed_whoever_waits_is_told_and_not_before() {
+        let mut links = Links::new();
+        links.open_udp(0).unwrap();
+        let never = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let waiting = links.waiting(never.as_fd()).unwrap();
+        let (now, wait) = (Instant::now(), || links.wait(&waiting, Some(Duration::ZERO)));
+        let error = io::Error::from_raw_os_error(libc::ENOMEM);
+        // A host may be without IPv6.
+        for bit in [UDP_V6, UDP_V4] {
+            assert!(wait().is_ok());
+            for _ in 0..FAILURES {
+                links.strain.gave_nothing(bit, &error, "a link", now);
+            }
+            assert!(wait().is_ok());
+            links.strain.gave_nothing(bit, &error, "a link", now + PATIENCE);
+        }
+        assert_eq!(wait().unwrap_err().raw_os_error(), Some(libc::ENOMEM));
+        links.strain.gave(UDP_V4);
+        assert!(wait().is_ok());
     }
 
     #[test]

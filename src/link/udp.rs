@@ -135,8 +135,12 @@ impl UdpLink {
         notices: &mut Vec<PathNotice>,
     ) -> io::Result<()> {
         let Some(side) = self.side(family) else { return Ok(()) };
-        icmp::drain_error_queue(side.socket.as_fd(), notices);
-        side.receive(slots, counters, datagrams)
+        let was_told = icmp::drain_error_queue(side.socket.as_fd(), notices);
+        match side.receive(slots, counters, datagrams) {
+            // It was ready because of that.
+            Err(error) if was_told && error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
     }
 
     fn side(&self, family: Family) -> Option<&Side> {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::{Ready, SOCKETS, sys};
+use super::{INITS, Ready, SOCKETS, sys};
 
 /// The set. Descriptors that are closed leave it.
 #[derive(Debug)]
@@ -15,12 +16,19 @@ pub struct Waiting {
     set: Epoll,
     /// Whether INITs end the sleep.
     heeds_inits: AtomicBool,
+    /// Sockets that are not in the set for the time being, by their bits.
+    left: AtomicU16,
+}
+
+fn interest(bit: u16, heeded: bool) -> EpollEvent {
+    let flags = if heeded { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+    EpollEvent::new(flags, bit.into())
 }
 
 impl Waiting {
     pub(super) fn new() -> io::Result<Self> {
         let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { set, heeds_inits: AtomicBool::new(true) })
+        Ok(Self { set, heeds_inits: AtomicBool::new(true), left: AtomicU16::new(0) })
     }
 
     /// A set of one descriptor, which is no link.
@@ -64,9 +72,38 @@ impl Waiting {
     }
 
     /// Whether this descriptor is to end the sleep.
-    pub(super) fn heed(&self, fd: BorrowedFd<'_>, bit: u64, heeded: bool) -> io::Result<()> {
-        let flags = if heeded { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        Ok(self.set.modify(fd, &mut EpollEvent::new(flags, bit))?)
+    pub(super) fn heed(&self, fd: BorrowedFd<'_>, bit: u16, heeded: bool) -> io::Result<()> {
+        if self.left.load(Ordering::Relaxed) & bit != 0 {
+            // It will be in the set again.
+            return Ok(());
+        }
+        Ok(self.set.modify(fd, &mut interest(bit, heeded))?)
+    }
+
+    /// Whether any socket is out of the set.
+    pub(super) fn leaves_any(&self) -> bool {
+        self.left.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes these sockets, each at the position of its bit, out of the set, and puts those back in that were out of it. Errors
+    /// and hang-ups end a sleep whatever is asked for, so it is not enough to ask for nothing.
+    pub(super) fn leave(&self, bits: u16, sockets: &[Option<BorrowedFd<'_>>]) {
+        let mut left = self.left.load(Ordering::Relaxed);
+        for (nth, socket) in (0_u16..).zip(sockets) {
+            let bit = 1 << nth;
+            let (Some(socket), true) = (socket, (left ^ bits) & bit != 0) else { continue };
+            let heeded = bit & INITS == 0 || self.heeds_inits.load(Ordering::Relaxed);
+            let changed = match bits & bit {
+                0 => self.set.add(socket, interest(bit, heeded)),
+                _ => self.set.delete(socket),
+            };
+            match changed {
+                Ok(()) | Err(Errno::EEXIST | Errno::ENOENT) => left ^= bit,
+                // What fails is tried again the next time.
+                Err(error) => tracing::debug!(%error, bit, "a socket cannot be waited for"),
+            }
+        }
+        self.left.store(left, Ordering::Relaxed);
     }
 
     /// Sleeps until something is ready, or the time is over (`None`: no limit). A signal ends it early.

@@ -27,17 +27,21 @@ impl Watch {
     /// Reads what there is; whether there was anything. What is there now is to be asked for, so that a message that was
     /// lost, or came too late, does no harm. But the addresses that came are told at once: the kernel says so before the first
     /// packet to one of them comes back.
-    pub(super) fn drain(&self, gained: &mut Vec<(IpAddr, u32)>) -> bool {
+    ///
+    /// # Errors
+    /// The kernel's, if it told nothing.
+    pub(super) fn drain(&self, gained: &mut Vec<(IpAddr, u32)>) -> io::Result<bool> {
         let mut messages = [0; 4096];
         for turn in 0..TURN {
             match recv(self.0.as_raw_fd(), &mut messages, MsgFlags::empty()) {
                 Ok(len) => read(messages.get(..len).unwrap_or_default(), gained),
                 // More happened than the socket has room for.
                 Err(Errno::ENOBUFS | Errno::EINTR) => {}
-                Err(_) => return turn > 0,
+                Err(_) if turn > 0 => break,
+                Err(error) => return Err(error.into()),
             }
         }
-        true
+        Ok(true)
     }
 }
 
