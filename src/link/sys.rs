@@ -263,7 +263,7 @@ pub(super) fn send_batch<'a>(
             fd.as_raw_fd(),
             headers.as_mut_ptr().cast::<libc::mmsghdr>(),
             count,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -310,7 +310,7 @@ pub(super) fn receive_batch(
             fd.as_raw_fd(),
             headers.as_mut_ptr().cast::<libc::mmsghdr>(),
             count,
-            libc::MSG_DONTWAIT,
+            libc::MSG_DONTWAIT as _,
             std::ptr::null_mut(),
         )
     };
@@ -380,9 +380,9 @@ fn receive_header(
         header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
     }
     header.msg_iov = vectors.as_mut_ptr();
-    header.msg_iovlen = vectors.len();
+    header.msg_iovlen = vectors.len() as _;
     header.msg_control = control.as_mut_ptr().cast::<c_void>();
-    header.msg_controllen = CONTROL;
+    header.msg_controllen = CONTROL as _;
 }
 
 fn read_arrived(header: &libc::mmsghdr) -> Arrived {

@@ -1,4 +1,6 @@
 //! Addresses and control messages in the kernel's own layout, written for sending and read after receiving.
+//!
+//! C libraries give lengths and flags different integer types, all of which hold what stands here: casts to `_`.
 
 use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -160,7 +162,7 @@ pub(super) fn write_control(
     }
     if len > 0 {
         header.msg_control = control.as_mut_ptr().cast::<c_void>();
-        header.msg_controllen = len;
+        header.msg_controllen = len as _;
     }
 }
 
@@ -190,7 +192,7 @@ fn append_control(
         let message = at.cast::<libc::cmsghdr>();
         (*message).cmsg_level = level;
         (*message).cmsg_type = kind;
-        (*message).cmsg_len = len as usize;
+        (*message).cmsg_len = len as _;
         std::ptr::copy_nonoverlapping(data.as_ptr(), libc::CMSG_DATA(message), data.len());
     }
     space
@@ -205,7 +207,8 @@ pub(super) fn each_control(header: &libc::msghdr, mut each: impl FnMut(c_int, c_
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while let Some(found) = message.as_ref() {
-            let len = found.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+            let whole: usize = found.cmsg_len as _;
+            let len = whole.saturating_sub(libc::CMSG_LEN(0) as usize);
             let data = std::slice::from_raw_parts(libc::CMSG_DATA(message), len);
             each(found.cmsg_level, found.cmsg_type, data);
             message = libc::CMSG_NXTHDR(header, message);
