@@ -416,3 +416,6 @@ fn moved(mean: usize, value: usize) -> usize {
 const USUAL_CHUNK: usize = 1400;
 /// Bytes that every association may hold.
 const LEAST: usize = 4096;
+
+#[cfg(test)]
+mod tests;

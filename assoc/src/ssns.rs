@@ -132,6 +132,7 @@ mod tests {
             ssns.take(StreamId(stream));
         }
         assert_eq!(ssns.memory(), 4_096 + 2 * 256);
+        assert_eq!(ssns.pages.capacity(), ssns.pages.len());
         ssns.clear();
         assert_eq!(ssns.memory(), 0);
     }

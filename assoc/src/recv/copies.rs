@@ -148,6 +148,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_most_of_its_packet_is_kept_with_it_and_what_is_little_as_a_copy() {
+        let packet = Bytes::from(vec![7; 100]);
+        let payload = |len: usize| Payload { packet: &packet, bytes: &packet[..len] };
+        let held = [49, 50, 100].map(|len| payload(len).hold().memory);
+        assert_eq!(held, [49 + ALLOCATION, 100 + SHARED, 100 + SHARED]);
+        let kept = [24, 25].map(|len| Copies::default().keep(payload(len)).bytes);
+        assert_eq!(kept.map(|bytes| bytes.as_ptr() == packet.as_ptr()), [false, true]);
+    }
+
+    #[test]
     fn messages_of_one_length_share_blocks() {
         let mut copies = Copies::default();
         let (packet, places) = packet(&[64; SHARE]);

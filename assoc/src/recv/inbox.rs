@@ -142,4 +142,19 @@ mod tests {
         assert_eq!(left, kept);
         assert_eq!((bytes, inbox.bytes()), (4 * (10 + ENTRY), 0));
     }
+
+    #[test]
+    fn each_message_gives_back_what_it_costs_and_a_long_queue_is_given_back_with_the_last() {
+        for (count, kept) in [(KEPT, true), (KEPT + 1, false)] {
+            let mut inbox = Inbox { messages: VecDeque::with_capacity(count), ..Inbox::default() };
+            (0..count).for_each(|_| inbox.push(part(1, false, "x"), 10));
+            let mut costs = Vec::new();
+            while let Some((_, cost)) = inbox.pop() {
+                costs.push((cost, inbox.bytes() % cost, inbox.bytes() / cost));
+            }
+            let each = (0..count).rev().map(|left| (10 + ENTRY, 0, left));
+            assert!(costs.into_iter().eq(each));
+            assert_eq!(inbox.idle(), if kept { count * ENTRY } else { 0 });
+        }
+    }
 }

@@ -391,7 +391,7 @@ impl Run {
     /// Takes the payload of all fragments out.
     fn take_payload(&mut self) -> Kept {
         let first = std::mem::take(&mut self.first);
-        if self.rest.is_empty() && self.cost > RUN {
+        if self.rest.is_empty() {
             return Kept { bytes: first, memory: self.cost - RUN };
         }
         let len = first.len() + self.len();
@@ -443,6 +443,7 @@ mod tests {
     use usctp_chunk::{Data, DataFlags, Tsn};
 
     use super::super::copies::SHARED;
+    use super::super::inbox::ENTRY;
     use super::*;
 
     thread_local! {
@@ -589,6 +590,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_with_the_number_of_one_that_comes_in_parts_is_a_contradiction() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.take(1, data(1, 0, true, false, "begun"), &mut inbox).unwrap();
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        let again = reassembly.take(5, data(5, 0, true, true, "again"), &mut inbox);
+        assert_eq!(again, Err(USED_AGAIN));
+    }
+
+    #[test]
     fn only_a_message_whose_turn_it_is_is_delivered_in_parts() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
         reassembly.take(5, data(5, 1, true, false, "later"), &mut inbox).unwrap();
@@ -648,6 +658,45 @@ mod tests {
         reassembly.take_behind(COUNT, 1, message(1), &mut inbox).unwrap();
         assert_eq!(delivered(&mut inbox).len() as u64, COUNT);
         assert_eq!(reassembly.bytes(), 0);
+    }
+
+    #[test]
+    fn a_message_holds_what_it_came_in_and_no_more_once_it_is_put_together() {
+        // Each is the whole of its packet, so that it is kept as it is; what is put together is a copy.
+        const PIECE: usize = 1 + SHARED;
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        reassembly.take(1, data(1, 0, true, false, "a"), &mut inbox).unwrap();
+        assert_eq!(reassembly.bytes(), RUN + PIECE);
+        reassembly.take(2, data(2, 0, false, false, "b"), &mut inbox).unwrap();
+        assert_eq!(reassembly.bytes(), RUN + PIECE + PART + PIECE);
+        reassembly.take(3, data(3, 0, false, true, "c"), &mut inbox).unwrap();
+        assert_eq!((reassembly.bytes(), inbox.bytes()), (0, ENTRY + 3 + ALLOCATION));
+        // What waits for its turn costs the same as what does not.
+        inbox.pop();
+        reassembly.take(5, data(5, 2, true, true, "e"), &mut inbox).unwrap();
+        assert_eq!((reassembly.bytes(), inbox.bytes()), (EARLY + PIECE, 0));
+        reassembly.take(4, data(4, 1, true, true, "d"), &mut inbox).unwrap();
+        assert_eq!((reassembly.bytes(), inbox.bytes()), (0, 2 * (ENTRY + PIECE)));
+        // And so does what goes to the application before its end is there.
+        (inbox.pop(), inbox.pop());
+        reassembly.take(6, data(6, 3, true, false, "f"), &mut inbox).unwrap();
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        assert_eq!((reassembly.bytes(), inbox.bytes()), (RUN, ENTRY + PIECE));
+    }
+
+    #[test]
+    fn a_queue_is_kept_for_the_parts_of_the_next_message_unless_it_is_long() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        for (index, end, kept) in [(1, 3, true), (4, 1_000, false), (1_001, 1_003, true)] {
+            reassembly.spare = VecDeque::new();
+            for index in index..=end {
+                let (first, last) = (index % 1_000 == 1 || index == 4, index == end);
+                reassembly.take(index, data(index, 0, first, last, "x"), &mut inbox).unwrap();
+                reassembly.next.set(StreamId(1), Ssn::default());
+            }
+            let spare = reassembly.spare.capacity();
+            assert_eq!((1..=SPARE_MAX).contains(&spare), kept, "{end}: {spare}");
+        }
     }
 
     #[test]

@@ -245,6 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn room_for_many_gaps_is_given_back_with_the_last_and_room_for_few_is_kept() {
+        for (room, kept) in [(KEPT, true), (KEPT + 1, false)] {
+            let mut map = TsnMap::new(Tsn::new(1));
+            map.ranges = VecDeque::with_capacity(room);
+            [2, 4, 6].into_iter().for_each(|tsn| map.record(Tsn::new(tsn)));
+            map.record(Tsn::new(1));
+            assert_eq!(gaps(&map), [(2, 2), (4, 4)]);
+            [3, 5].into_iter().for_each(|tsn| map.record(Tsn::new(tsn)));
+            assert_eq!((map.cumulative(), map.has_gaps()), (Tsn::new(6), false));
+            assert_eq!(map.ranges.capacity() >= room, kept);
+        }
+    }
+
+    #[test]
     fn what_no_gap_block_can_report_is_too_far() {
         let map = TsnMap::new(Tsn::new(10));
         assert_eq!(map.classify(Tsn::new(9 + 65_535)), Arrival::New(65_535));
