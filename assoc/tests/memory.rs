@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use usctp_assoc::{AssociationId, Config, Datagram, Ecn, Endpoint, Options};
+use usctp_assoc::{AssociationId, Budget, Config, Datagram, Ecn, Endpoint, Options};
 use usctp_chunk::{
     Chunk, CommonHeader, Data, DataFlags, Init, Packet, PacketBuilder, Parameter, Parameters, Ppid,
     Sequence, Ssn, StreamId, Tsn, VerificationTag,
@@ -302,6 +302,7 @@ fn streams_leave_two_bytes_each_behind_once_their_messages_are_taken() {
     let _one = one_at_a_time();
     let mut host = Host::new(|_| {});
     let peer = host.open(9, 0).unwrap();
+    let before = host.endpoint.budget().held();
     let region = Region::new(ALLOCATOR);
     // Each waits for a moment: first its second message comes, and then its first.
     for n in 0..65_534 {
@@ -312,6 +313,28 @@ fn streams_leave_two_bytes_each_behind_once_their_messages_are_taken() {
     let held = held(&region);
     println!("all streams used: {held} bytes stay");
     assert!(held <= 2 * 65_536 + 4_096 + NOISE, "{held}");
+    let charged = host.endpoint.budget().held() - before;
+    assert!(held <= charged + NOISE, "{held} held, {charged} charged");
+}
+
+#[test]
+fn messages_and_the_queue_that_they_waited_in_are_in_the_budget_as_they_are_held() {
+    let _one = one_at_a_time();
+    let mut host = Host::new(|_| {});
+    let peer = host.open(9, 0).unwrap();
+    let before = host.endpoint.budget().held();
+    let region = Region::new(ALLOCATOR);
+    for (count, taken) in [(1_500, false), (1_500, true)] {
+        if taken {
+            assert_eq!(host.take_all(peer), count);
+        } else {
+            (1..=count as u32)
+                .for_each(|tsn| host.data(peer, Piece::whole(tsn).on(0, (tsn - 1) as u16)));
+        }
+        let (held, charged) = (held(&region), host.endpoint.budget().held() - before);
+        println!("{count} messages, taken: {taken}: {held} held, {charged} in the budget");
+        assert!(held.abs_diff(charged) <= held / 8 + NOISE, "{held} held, {charged} charged");
+    }
 }
 
 #[test]
@@ -434,4 +457,49 @@ fn what_lies_behind_gaps_goes_before_a_peer_is_refused_and_the_greatest_hoard_fi
     assert!(host.charged(modest) > 48_000);
     host.data(reader, Piece::whole(1));
     assert_eq!(host.take_all(reader), 1);
+}
+
+#[test]
+fn who_holds_little_behind_gaps_any_more_keeps_it_when_the_budget_is_spent() {
+    let _one = one_at_a_time();
+    let mut host = Host::new(|options| options.limits.memory = 2 << 20);
+    let [emptied, shrunk, reader] = [1, 2, 3].map(|port| host.open(port, 0).unwrap());
+    let message = |tsn: u32| Piece::whole(tsn).on(0, (tsn - 1) as u16).of(1000);
+    // Both hold 40 messages, and get what they wait for; one has a few behind another gap.
+    for peer in [emptied, shrunk] {
+        (2..=40).for_each(|tsn| host.data(peer, message(tsn)));
+    }
+    (45..=49).for_each(|tsn| host.data(shrunk, message(tsn)));
+    for peer in [emptied, shrunk] {
+        host.data(peer, message(1));
+        assert_eq!(host.take_all(peer), 40);
+    }
+    (1..=1_000).for_each(|tsn| host.data(reader, message(tsn)));
+    (1..=800).for_each(|tsn| host.data(emptied, message(40 + tsn)));
+    assert!(host.open(99, 0).is_none(), "all is spent: {}", host.endpoint.budget().held());
+    assert_eq!(host.endpoint.counters().reneged, 0);
+    assert!(host.charged(shrunk) > 5_000);
+}
+
+#[test]
+fn endpoints_that_share_a_budget_have_no_more_than_that_between_them() {
+    let _one = one_at_a_time();
+    let whole = Budget::new(4 << 20);
+    let mut hosts = [(); 2].map(|()| Host::new(|_| {}));
+    let peers = hosts.each_mut().map(|host| {
+        host.endpoint.share_budget(&whole);
+        (1..=10).map(|port| host.open(port, 0).unwrap()).collect::<Vec<Peer>>()
+    });
+    for (host, peers) in hosts.iter_mut().zip(peers) {
+        for peer in peers {
+            (1..=200).for_each(|tsn| {
+                host.data(peer, Piece::whole(tsn).on(0, (tsn - 1) as u16).of(1000));
+            });
+        }
+    }
+    let held = hosts.each_ref().map(|host| host.endpoint.budget().held());
+    println!("{held:?} of {}", whole.held());
+    assert_eq!(held[0] + held[1], whole.held());
+    assert!(held[0] > 2 << 20 && whole.held() >= whole.limit(), "{held:?}");
+    assert!(hosts.iter_mut().all(|host| host.open(99, 0).is_none()), "neither takes one more");
 }

@@ -132,6 +132,7 @@ mod tests {
     #[test]
     fn small_packets_count_by_what_they_hold() {
         assert_eq!(Bench::new().leave(100), 40);
+        assert_eq!(Bench::new().leave(700), 6, "the last of them goes beyond");
     }
 
     #[test]

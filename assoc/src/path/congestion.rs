@@ -302,6 +302,36 @@ mod tests {
     }
 
     #[test]
+    fn an_expiry_of_t3_leaves_one_chunk_and_slow_start_up_to_half_of_the_window() {
+        let mut c = congestion();
+        c.cwnd = 20 * PMDCS;
+        c.on_timeout();
+        assert_eq!((c.cwnd(), c.ssthresh), (PMDCS, 10 * PMDCS));
+        c.on_timeout();
+        assert_eq!((c.cwnd(), c.ssthresh), (PMDCS, 4 * PMDCS));
+    }
+
+    #[test]
+    fn slow_start_takes_a_window_that_was_not_used_back_to_where_it_was() {
+        const RTO: Duration = Duration::from_secs(1);
+        let idle = |c: &mut Congestion| {
+            c.used_at = Some(base());
+            c.decay(base() + RTO, RTO);
+            (c.cwnd / PMDCS, c.ssthresh / PMDCS)
+        };
+        let mut c = congestion();
+        (c.cwnd, c.ssthresh) = (4 * PMDCS, 50 * PMDCS);
+        assert_eq!(idle(&mut c), (4, 50), "it is not made smaller");
+        c.cwnd = 20 * PMDCS;
+        assert_eq!(idle(&mut c), (10, 20));
+        c.on_acked(acked(PMDCS), false);
+        assert_eq!(idle(&mut c), (5, 20), "what came between did not fill it");
+        c.note_fully_used(1);
+        c.on_acked(acked(PMDCS), false);
+        assert_eq!(idle(&mut c), (4, 6), "it grew, and that is what it was");
+    }
+
+    #[test]
     fn congestion_avoidance_adds_one_chunk_for_each_window_acknowledged() {
         let mut c = congestion();
         c.note_fully_used(1);

@@ -259,4 +259,19 @@ mod tests {
         heartbeat.end_interim();
         assert!(infos.iter().all(|info| answered(&mut heartbeat, info).is_none()));
     }
+
+    #[test]
+    fn one_sent_in_between_ends_the_wait_unless_the_application_wants_to_hear_of_the_other() {
+        for awaited in [false, true] {
+            let (mut heartbeat, now) = (Heartbeat::default(), base());
+            sends(&mut heartbeat, now, true);
+            heartbeat.awaited = awaited;
+            // The first draws the same nonce as that one.
+            sends(&mut heartbeat, now, false);
+            let between = sends(&mut heartbeat, now, false);
+            let answer = heartbeat.take_answer(now + RTO / 2, &between).expect("it is the echo");
+            assert!(!answer.awaited);
+            assert_eq!([heartbeat.is_outstanding(), heartbeat.is_under_way()], [awaited; 2]);
+        }
+    }
 }

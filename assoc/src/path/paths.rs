@@ -308,3 +308,54 @@ impl Paths {
 
 /// What an address takes in the table that finds associations by it, in bytes.
 const NAME: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    fn paths(count: u8, state: PathState) -> Paths {
+        let peers: Vec<IpAddr> = (1..=count).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        Paths::new(&peers, state, &Config::default())
+    }
+
+    #[test]
+    fn the_memory_of_paths_is_what_there_is_room_for_with_their_names_and_those_left_out() {
+        const PATH: usize = size_of::<Path>();
+        let mut paths = paths(4, PathState::Active);
+        assert_eq!(paths.memory(), 4 * (PATH + NAME));
+        paths.remove(PathId(1));
+        paths.remove(PathId(2));
+        assert_eq!(paths.memory(), 4 * PATH + 2 * NAME + 2 * size_of::<IpAddr>());
+        // One is added to many now and then, and not to as many again.
+        let mut alone = self::paths(1, PathState::Active);
+        alone.add(IpAddr::from([10, 0, 0, 9]), PathState::Unconfirmed, &Config::default());
+        assert_eq!(alone.memory(), 2 * (PATH + NAME));
+    }
+
+    #[test]
+    fn only_a_path_that_failed_is_asked_for_its_return_and_faster_while_none_of_several_works() {
+        let mut options = Options::default();
+        options.heartbeat.failed_interval = Some(Duration::from_secs(8));
+        let config = Config::new(options).unwrap();
+        // How many of how many have failed, and whether the one in question is asked at all.
+        let pace = |count: u8, failed: usize, monitored: bool| {
+            let mut paths = paths(count, PathState::Active);
+            for path in paths.iter_mut() {
+                (0..10).for_each(|_| path.rto.back_off());
+                if !monitored {
+                    path.settings.heartbeat_interval = None;
+                }
+            }
+            for path in paths.iter_mut().take(failed) {
+                path.state = PathState::Inactive;
+            }
+            paths.pace_of_return(PathId(0), &config).map(|pace| pace.as_secs())
+        };
+        assert_eq!(
+            [pace(2, 1, true), pace(2, 2, true), pace(1, 1, true)],
+            [Some(8), Some(2), Some(8)]
+        );
+        assert_eq!([pace(2, 0, true), pace(2, 1, false)], [None, None]);
+    }
+}

@@ -334,6 +334,24 @@ fn a_retransmission_timer_that_is_bounded_for_a_path_expires_by_its_bound() {
 }
 
 #[test]
+fn heartbeats_end_at_once_where_they_are_switched_off_and_begin_where_they_are_switched_on() {
+    let name = "heartbeats_end_at_once_where_they_are_switched_off";
+    let mut ladder = single(name);
+    let switch = |ladder: &mut usctp_assoc::sim::Ladder, interval| {
+        let (ours, id) = (ladder.ours, ladder.id());
+        ladder.network.with(ours, id, |association, now| {
+            let mut settings = association.path_settings(z(1)).unwrap();
+            settings.heartbeat_interval = interval;
+            association.set_path_settings(now, z(1), settings).unwrap();
+        });
+    };
+    switch(&mut ladder, None);
+    ladder.silence(secs(120));
+    switch(&mut ladder, Some(secs(5)));
+    ladder.expects_within(secs(7), z(1), &[ChunkType::HEARTBEAT]);
+}
+
+#[test]
 fn a_link_that_takes_more_is_used_from_the_next_packet_on() {
     let name = "a_link_that_takes_more_is_used_from_the_next_packet_on";
     let config = config(|options| options.path_mtu = 1400);

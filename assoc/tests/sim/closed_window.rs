@@ -65,6 +65,21 @@ fn what_was_in_flight_when_the_window_closed_is_no_sign_of_congestion() {
 }
 
 #[test]
+fn a_window_with_room_for_less_than_the_next_chunk_is_closed_as_well() {
+    let name = "a_window_with_room_for_less_than_the_next_chunk_is_closed_as_well";
+    for (left, expiries) in [(0, 0), (999, 0), (1_000, 1)] {
+        let mut ladder = single_with(name, silent);
+        send(&mut ladder, 2, 1_000);
+        assert_eq!(hears_numbers(&mut ladder), [1, 2]);
+        let sack = sack(&ladder, 1, &[], left);
+        ladder.says(z(1), &[sack]);
+        wait(&mut ladder, ms(1_100));
+        // Only what had room can have been lost.
+        assert_eq!((t3_expiries(&ladder), ladder.path(z(1)).errors), (expiries, expiries as u16));
+    }
+}
+
+#[test]
 fn a_window_that_opens_lets_what_was_refused_out_at_once() {
     let mut ladder = single("a_window_that_opens_lets_what_was_refused_out_at_once");
     let base = busy(&mut ladder, 10);

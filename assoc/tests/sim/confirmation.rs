@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use usctp_assoc::sim::{Heard, Ladder, LinkSettings, a, payload, seed, z};
 use usctp_assoc::{
-    ActiveReason, AddressChange, AssociationState, Event, Message, PathState, PmtudMode,
+    ActiveReason, AddressChange, AssociationState, Datagram, Event, Message, PathState, PmtudMode,
 };
-use usctp_chunk::{Chunk, ChunkType, Heartbeat, UnknownChunk};
+use usctp_chunk::{Abort, Chunk, ChunkType, Heartbeat, UnknownChunk};
 
 use crate::world::{World, config, ms, ports, secs};
 
@@ -243,6 +243,34 @@ fn the_side_that_was_opened_confirms_only_where_its_init_ack_went() {
         .collect();
     assert_eq!(confirmed, [z(2)]);
     assert_eq!(ladder.paths().len(), 3);
+}
+
+#[test]
+fn an_abort_with_our_tag_ends_the_association_from_an_address_that_is_not_confirmed_too() {
+    let name = "an_abort_with_our_tag_ends_the_association_from_an_address_that_is_not_confirmed";
+    let mut ladder = learned(name);
+    let abort = Abort { tag_reflected: false, causes: Default::default() };
+    ladder.says(z(3), &[Chunk::Abort(abort)]);
+    // Only one that reflects the peer's tag may be a third host's.
+    assert_eq!(ladder.state(), AssociationState::Closed);
+}
+
+#[test]
+fn an_address_of_the_init_ack_is_the_peers_for_the_next_packet_though_nothing_left_between() {
+    let name = "an_address_of_the_init_ack_is_the_peers_for_the_next_packet";
+    let mut ladder = Ladder::new(name);
+    ladder.connectx(&[z(1)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    let abort = Chunk::Abort(Abort { tag_reflected: false, causes: Default::default() });
+    let packets = [(z(1), ladder.init_ack(&[z(1), z(3)])), (z(3), abort)].map(|(source, chunk)| {
+        let payload = ladder.packet(ladder.our_tag, &[chunk]);
+        let (destination, ecn) = (a(1), usctp_assoc::Ecn::NotEct);
+        Datagram { source, destination, udp_port: None, zone: 0, ecn, payload }
+    });
+    ladder.network.with_endpoint(ladder.ours, |endpoint, now| {
+        packets.into_iter().for_each(|packet| endpoint.handle_datagram(now, packet));
+    });
+    assert_eq!(ladder.state(), AssociationState::Closed);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn a_cookie_counts_only_with_the_ports_and_the_tag_it_was_made_for() {
 #[test]
 fn an_expired_cookie_is_stale_and_says_by_how_much() {
     let (mut ladder, init_ack) = asked("an_expired_cookie_is_stale_and_says_by_how_much");
-    ladder.network.run_for(secs(59));
+    ladder.network.run_for(secs(60));
     let (mut late, late_ack) = asked("an_expired_cookie_is_stale_and_says_by_how_much");
     ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie())]);
     assert_eq!(associations(&ladder), 1, "Valid.Cookie.Life is 60 s");
@@ -240,6 +240,16 @@ fn a_cookie_echo_may_bring_data_along() {
     let received = ladder.network.application(ladder.ours, id).received();
     assert_eq!(received.len(), 1);
     assert_eq!(&received[0].payload[..], b"first");
+}
+
+#[test]
+fn an_abort_beside_the_cookie_ends_what_the_cookie_opens() {
+    let (mut ladder, init_ack) = asked("an_abort_beside_the_cookie_ends_what_the_cookie_opens");
+    let abort = Abort { tag_reflected: false, causes: Default::default() };
+    ladder.says(z(1), &[Chunk::CookieEcho(init_ack.cookie()), Chunk::Abort(abort)]);
+    let counters = *ladder.network.endpoint(ladder.ours).counters();
+    assert_eq!((counters.bad_tag, counters.accepted), (0, 1));
+    assert!(ladder.hears_all().iter().all(|heard| !matches!(heard.only(), Chunk::Abort(_))));
 }
 
 #[test]

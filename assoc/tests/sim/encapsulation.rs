@@ -45,6 +45,19 @@ fn an_address_is_reached_at_the_udp_port_that_its_last_packet_came_from() {
 }
 
 #[test]
+fn an_init_that_crosses_ours_is_answered_where_ours_went_whatever_port_it_came_from() {
+    let name = "an_init_that_crosses_ours_is_answered_where_ours_went_whatever_port_it_came_from";
+    let mut ladder =
+        Ladder::with(name, config(|options| options.udp_port = PORT), &[a(1)], &[z(1), z(9)]);
+    ladder.connectx(&[z(1)]);
+    assert_eq!(ladder.expects(z(1), &[ChunkType::INIT]).udp_port, PORT);
+    // RFC 9260, 5.2.1: not at an address that the application has not listed.
+    let init = ladder.init(&[z(1), z(9)]);
+    ladder.says_over_with_tag(VerificationTag::ZERO, z(9), OTHER, &[init]);
+    assert_eq!(ladder.expects(z(1), &[ChunkType::INIT_ACK]).udp_port, PORT);
+}
+
+#[test]
 fn a_packet_without_udp_ends_the_encapsulation_for_its_address_and_one_with_udp_begins_it() {
     let name = "a_packet_without_udp_ends_the_encapsulation";
     let mut ladder = single_with(name, |options| options.udp_port = PORT);

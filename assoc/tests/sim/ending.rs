@@ -320,3 +320,13 @@ fn a_close_is_bounded_however_long_the_peer_takes_no_message() {
         assert_eq!(given_back(&ladder), [(Message::new(0, "second"), true)]);
     }
 }
+
+#[test]
+fn a_close_while_the_cookie_is_out_gives_the_attempt_up_and_tells_the_peer() {
+    let name = "a_close_while_the_cookie_is_out_gives_the_attempt_up_and_tells_the_peer";
+    let mut ladder = Ladder::in_state(name, AssociationState::CookieEchoed);
+    ladder.hears_all();
+    ladder.shuts_down();
+    assert_eq!(ladder.state(), AssociationState::Closed);
+    assert!(matches!(ladder.hears().only(), Chunk::Abort(_)));
+}

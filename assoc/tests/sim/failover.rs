@@ -539,4 +539,14 @@ fn a_peer_that_has_sent_shutdown_need_not_answer_heartbeats() {
     // RFC 9260, 8.3: silence says nothing of the path; what times out does.
     assert_eq!((play.ladder.path(z(1)).errors, play.ladder.path(z(2)).errors), (1, 0));
     assert_eq!(play.ladder.path(z(2)).counts.heartbeats_unanswered, 1);
+
+    // Nor of a path from which DATA has gone to another one.
+    let mut play = Play::new(name, 2, |_| {});
+    play.ladder.sends("elsewhere");
+    let shutdown = play.ladder.shutdown(0);
+    play.alive.clear();
+    request_heartbeat(&mut play.ladder, z(2));
+    play.ladder.says(z(1), &[shutdown]);
+    play.run(ms(1_020));
+    assert_eq!(play.ladder.path(z(2)).errors, 0);
 }

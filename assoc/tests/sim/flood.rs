@@ -92,6 +92,47 @@ fn an_init_ack_for_a_stranger_is_at_most_three_times_as_large_as_the_init() {
 }
 
 #[test]
+fn the_init_ack_for_a_stranger_lists_the_addresses_that_three_times_the_init_has_room_for() {
+    let name =
+        "the_init_ack_for_a_stranger_lists_the_addresses_that_three_times_the_init_has_room_for";
+    let ours: Vec<IpAddr> = (1..=60).map(a).collect();
+    // Whether it comes over UDP, and tells an adaptation; both make the cookie longer.
+    for (udp, adaptation) in [(false, false), (true, false), (false, true), (true, true)] {
+        let config = config(|options| options.udp_port = Some(9899));
+        let mut ladder = Ladder::with(name, config, &ours, &[z(1)]);
+        ladder.network.listen(ladder.ours, true);
+        for unknowns in [0, 1, 2, 3] {
+            for len in 0..24 {
+                let Chunk::Init(mut init) = ladder.init(&[]) else { panic!("it is an INIT") };
+                // Of these one is reported, padded, and the other only makes the INIT longer.
+                let reported =
+                    Parameter::Unknown { kind: ParameterType(0xc123), value: vec![0; 5].into() };
+                let ignored = Parameter::Unknown {
+                    kind: ParameterType(0x8123),
+                    value: vec![0; 4 * len].into(),
+                };
+                let reported = std::iter::repeat_n(reported, unknowns);
+                let adaptation = adaptation.then_some(Parameter::AdaptationLayer { indication: 7 });
+                init.parameters = reported.chain([ignored]).chain(adaptation).collect();
+                let init = Chunk::Init(init);
+                let below = if udp { 28 } else { 20 };
+                let asked =
+                    below + ladder.packet(VerificationTag::ZERO, std::slice::from_ref(&init)).len();
+                let port = udp.then_some(40_000);
+                ladder.says_over_with_tag(VerificationTag::ZERO, z(1), port, &[init]);
+                let answer = ladder.expects(z(1), &[ChunkType::INIT_ACK]);
+                assert_eq!(answer.udp_port, port);
+                let size = below + answer.bytes.len();
+                let case = format!("{asked} bytes are answered by {size}, udp {udp}, {unknowns}");
+                assert!(size <= 3 * asked, "{case}");
+                // Nothing shorter than one more address is left over.
+                assert!(size + 8 > 3 * asked || answer.addresses().len() == 60, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
 fn addresses_that_peers_only_name_are_few_and_probed_at_a_bounded_rate_by_all_together() {
     let name =
         "addresses_that_peers_only_name_are_few_and_probed_at_a_bounded_rate_by_all_together";

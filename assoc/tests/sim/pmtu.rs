@@ -119,6 +119,22 @@ fn first_probe(ladder: &mut Ladder) -> Heard {
 }
 
 #[test]
+fn a_side_that_closes_probes_no_more() {
+    let mut ladder =
+        Ladder::probing("a_side_that_closes_probes_no_more", config(|_| {}), &[a(1)], &[z(1)]);
+    ladder.establishes(&[z(1)]);
+    first_probe(&mut ladder);
+    ladder.shuts_down();
+    ladder.network.run_for(secs(20));
+    let heard = ladder.hears_all();
+    assert!(heard.len() > 2, "{heard:?}");
+    for heard in heard {
+        assert_eq!(usctp_assoc::sim::kinds(&heard.chunks), [ChunkType::SHUTDOWN]);
+    }
+    assert_eq!(ladder.path(z(1)).pmtud, usctp_assoc::PmtudState::Disabled);
+}
+
+#[test]
 fn a_probe_is_a_heartbeat_with_padding_and_only_its_exact_answer_counts() {
     let name = "a_probe_is_a_heartbeat_with_padding_and_only_its_exact_answer_counts";
     let mut ladder = Ladder::probing(name, config(|_| {}), &[a(1)], &[z(1)]);

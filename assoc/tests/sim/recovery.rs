@@ -9,7 +9,8 @@ use usctp_assoc::{
 use usctp_chunk::{Chunk, VerificationTag};
 
 use crate::rfc::{
-    FULL, PMDCS, acks, alone, chunks, grow, hears_numbers, send, single_with, t3_expiries, wait,
+    FULL, PMDCS, WIDE, acks, alone, chunks, grow, hears_numbers, sack, send, single_with,
+    t3_expiries, wait,
 };
 use crate::throughput::assert_kept;
 use crate::world::{World, config, ms, ports, secs};
@@ -63,6 +64,36 @@ fn a_lost_last_chunk_is_found_by_a_probe_long_before_t3_expires() {
     assert_eq!(hears_after(&mut ladder, base), [2]);
     assert_eq!(t3_expiries(&ladder), 0);
     assert_eq!(ladder.path(z(1)).counts.tail_loss_probes, 1);
+}
+
+#[test]
+fn a_probe_that_repaired_a_loss_cuts_the_window_and_one_that_was_not_needed_does_not() {
+    let name = "a_probe_that_repaired_a_loss_cuts_the_window_and_one_that_was_not_needed_does_not";
+    // After how long the probe's SACK comes, what it says came twice, and whether something was lost.
+    for (after, twice, lost) in [
+        (ms(40), None, true),
+        (ms(60), Some(1), true),
+        (ms(40), Some(3), false),
+        // Within less than a round trip it is the chunk itself that came.
+        (ms(39), None, false),
+    ] {
+        let mut ladder = single_with(name, rack);
+        let base = settle(&mut ladder);
+        let before = ladder.path(z(1));
+        send(&mut ladder, 3, FULL);
+        assert_eq!(hears_after(&mut ladder, base), [1, 2, 3]);
+        wait(&mut ladder, ms(80));
+        assert_eq!(hears_after(&mut ladder, base), [3]);
+        wait(&mut ladder, after);
+        let Chunk::Sack(mut all) = sack(&ladder, base + 3, &[], WIDE) else { unreachable!() };
+        all.duplicates =
+            twice.into_iter().map(|n| ladder.our_tsn.previous().plus(base + n)).collect();
+        ladder.says(z(1), &[Chunk::Sack(all)]);
+        let path = ladder.path(z(1));
+        let expected = if lost { 4 * PMDCS } else { before.ssthresh };
+        assert_eq!(path.ssthresh, expected, "{after:?} {twice:?}");
+        assert_eq!((path.counts.tail_loss_probes, path.flight), (1, 0));
+    }
 }
 
 #[test]

@@ -146,7 +146,17 @@ fn a_late_packet_does_not_spoil_a_good_end_but_a_bad_end_is_told() {
     });
     ladder.hears_all();
     let message = ladder.data("the ABORT was lost");
-    ladder.says(z(1), &[message]);
+    // Neither what is new nor what was sent before the end goes without an answer.
+    for late in [message, ladder.sack(0)] {
+        ladder.says(z(1), &[late]);
+        assert!(matches!(ladder.hears().only(), Chunk::Abort(_)));
+    }
+
+    // Whoever sends SHUTDOWN COMPLETE has forgotten the association, and sends nothing from before.
+    let mut ladder = Ladder::in_state(name, ShutdownAckSent);
+    ladder.says(z(1), &[Chunk::ShutdownComplete(Default::default())]);
+    assert_eq!(ladder.events().last(), Some(&Event::ShutdownComplete));
+    ladder.says(z(1), &[ladder.sack(0)]);
     assert!(matches!(ladder.hears().only(), Chunk::Abort(_)));
 }
 

@@ -325,6 +325,25 @@ fn an_acknowledgement_forgets_the_failures_of_path_and_association() {
 }
 
 #[test]
+fn a_sack_that_says_nothing_new_forgets_no_failure() {
+    let name = "a_sack_that_says_nothing_new_forgets_no_failure";
+    let mut ladder = single_with(name, |options| {
+        options.retransmission.association_max = 3;
+        options.retransmission.path_max = 20;
+        options.heartbeat.interval = None;
+    });
+    send(&mut ladder, 2, 1_000);
+    acks(&mut ladder, 0, &[(2, 2)]);
+    for expiries in 1..=3 {
+        wait(&mut ladder, secs(1 << (expiries - 1)));
+        acks(&mut ladder, 0, &[(2, 2)]);
+        assert_eq!(ladder.path(z(1)).errors, expiries);
+    }
+    wait(&mut ladder, secs(8));
+    assert_eq!(ladder.state(), AssociationState::Closed, "RFC 9260, 8.1");
+}
+
+#[test]
 fn an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent() {
     let name = "an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent";
     let mut ladder = double_with(name, |options| {
