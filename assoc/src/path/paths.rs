@@ -328,9 +328,9 @@ mod tests {
         paths.remove(PathId(2));
         assert_eq!(paths.memory(), 4 * PATH + 2 * NAME + 2 * size_of::<IpAddr>());
         // One is added to many now and then, and not to as many again.
-        let mut alone = self::paths(1, PathState::Active);
-        alone.add(IpAddr::from([10, 0, 0, 9]), PathState::Unconfirmed, &Config::default());
-        assert_eq!(alone.memory(), 2 * (PATH + NAME));
+        let mut few = self::paths(3, PathState::Active);
+        few.add(IpAddr::from([10, 0, 0, 9]), PathState::Unconfirmed, &Config::default());
+        assert_eq!(few.memory(), 4 * (PATH + NAME));
     }
 
     #[test]

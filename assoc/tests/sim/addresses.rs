@@ -8,7 +8,9 @@ use usctp_assoc::{
     AssociationId, AssociationState, Config, ConnectError, ConnectOptions, Datagram, Endpoint,
     Message, Transmit,
 };
-use usctp_chunk::{Chunk, ChunkType, Packet};
+use usctp_chunk::{
+    Chunk, ChunkType, CommonHeader, Init, Packet, PacketBuilder, Parameter, Tsn, VerificationTag,
+};
 
 const OURS: u16 = 5001;
 const THEIRS: u16 = 5000;
@@ -143,6 +145,7 @@ fn an_unlisted_address_is_told_to_a_peer_that_asks_it_and_to_all_if_there_is_no_
     let told = |asked: &str, unlisted: &[&str]| {
         let mut link = Link::new(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3", "10.0.0.4"]);
         link.ends[1].set_unlisted(unlisted.iter().map(|address| ip(address)));
+        assert_eq!(link.ends[1].unlisted().len(), unlisted.len());
         let id = link.connect(format!("{asked}:5000").parse().unwrap()).unwrap();
         assert_eq!(link.state(id), AssociationState::Established);
         link.listed(1)
@@ -227,4 +230,65 @@ fn the_same_link_local_address_in_two_zones_is_two_peers() {
     }
     assert_eq!(link.ends[0].counters().bad_tag, 1);
     assert_eq!(link.state(other), AssociationState::CookieWait);
+}
+
+/// What one end answers to an INIT from an address of the other, in which others are listed.
+fn answer_to_init(
+    link: &mut Link,
+    (source, zone): (IpAddr, u32),
+    listed: &[&str],
+) -> (Transmit, ChunkType) {
+    let init = Init {
+        initiate_tag: VerificationTag(77),
+        a_rwnd: 100_000,
+        outbound_streams: 10,
+        inbound_streams: 10,
+        initial_tsn: Tsn::new(1),
+        parameters: listed.iter().map(|address| Parameter::from_ip(ip(address))).collect(),
+    };
+    let header = CommonHeader {
+        source_port: THEIRS,
+        destination_port: OURS,
+        verification_tag: VerificationTag::ZERO,
+    };
+    let mut bytes = BytesMut::new();
+    let mut packet = PacketBuilder::new(&mut bytes, header, 1_400);
+    assert!(packet.push(&Chunk::Init(init)));
+    packet.finish();
+    let destination = if is_link_local(source) { link_local(1) } else { ip("10.0.0.1") };
+    let (ecn, payload) = (usctp_assoc::Ecn::NotEct, bytes.freeze());
+    let datagram = Datagram { source, destination, udp_port: None, zone, ecn, payload };
+    let end = &mut link.ends[0];
+    while end.poll_transmit(link.now, &mut BytesMut::new()).is_some() {}
+    end.handle_datagram(link.now, datagram);
+    let mut out = BytesMut::new();
+    let transmit = end.poll_transmit(link.now, &mut out).expect("it is answered");
+    let out = out.freeze();
+    let answer = Packet::parse(&out).unwrap();
+    let kind = answer.chunks().next().unwrap().unwrap().kind;
+    (transmit, kind)
+}
+
+#[test]
+fn only_to_a_neighbour_that_restarts_is_a_link_local_address_one_of_ipv6() {
+    let global = "2001:db8::2";
+    // From afar an address of IPv6 is of no use, as ours of that family do not reach it.
+    let mut link = Link::new(&["10.0.0.1", "fe80::1"], &["10.0.0.2", "fe80::2"]);
+    link.connect(SocketAddr::new(ip("10.0.0.2"), THEIRS)).unwrap();
+    let (_, kind) = answer_to_init(&mut link, (ip("10.0.0.2"), 0), &["10.0.0.2", global]);
+    assert_eq!(kind, ChunkType::INIT_ACK);
+    // RFC 9260, 5.2.2: from the same link it is a new one.
+    let mut link = Link::new(&["fe80::1", "10.0.0.1"], &["fe80::2", "10.0.0.2"]);
+    link.connect(in_zone(2, ZONES[0])).unwrap();
+    let (_, kind) = answer_to_init(&mut link, (link_local(2), ZONES[0]), &["10.0.0.2", global]);
+    assert_eq!(kind, ChunkType::ABORT);
+}
+
+#[test]
+fn an_init_from_the_link_that_crosses_ours_is_answered_where_ours_went_in_no_zone() {
+    let mut link = Link::new(&["fe80::1", "10.0.0.1"], &["fe80::2", "10.0.0.2"]);
+    let peer = SocketAddr::new(ip("10.0.0.2"), THEIRS);
+    link.ends[0].connectx(link.now, &[peer], ConnectOptions::default()).unwrap();
+    let (transmit, kind) = answer_to_init(&mut link, (link_local(2), ZONES[0]), &["10.0.0.2"]);
+    assert_eq!((kind, transmit.destination, transmit.zone), (ChunkType::INIT_ACK, peer.ip(), 0));
 }

@@ -285,14 +285,17 @@ fn a_shutdown_answers_a_window_probe_as_well() {
     });
     send(&mut ladder, 2, 1_000);
     ladder.hears_all();
+    wait(&mut ladder, ms(40));
     closes(&mut ladder, 1, &[]);
     for _ in 0..30 {
         let heard = ladder.hears_within(secs(3));
         assert_eq!(numbers(&ladder, &[heard]), [2]);
+        wait(&mut ladder, ms(1));
         ladder.says(z(1), &[ladder.shutdown(1)]);
+        assert_eq!(ladder.path(z(1)).flight, 0, "it is not waited for");
     }
     assert_eq!(ladder.state(), AssociationState::ShutdownReceived);
-    assert_eq!(ladder.path(z(1)).errors, 0);
+    assert_eq!((ladder.path(z(1)).errors, t3_expiries(&ladder)), (0, 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use usctp_assoc::sim::{Heard, Ladder, LinkSettings, a, payload, seed, z};
 use usctp_assoc::{
     ActiveReason, AddressChange, AssociationState, Datagram, Event, Message, PathState, PmtudMode,
 };
-use usctp_chunk::{Abort, Chunk, ChunkType, Heartbeat, UnknownChunk};
+use usctp_chunk::{Abort, Chunk, ChunkType, Heartbeat, UnknownChunk, VerificationTag};
 
 use crate::world::{World, config, ms, ports, secs};
 
@@ -271,6 +271,31 @@ fn an_address_of_the_init_ack_is_the_peers_for_the_next_packet_though_nothing_le
         packets.into_iter().for_each(|packet| endpoint.handle_datagram(now, packet));
     });
     assert_eq!(ladder.state(), AssociationState::Closed);
+}
+
+#[test]
+fn the_cookie_ack_asks_an_address_that_is_not_confirmed_though_a_close_called_off_all_heartbeats() {
+    let name = "the_cookie_ack_asks_an_address_that_is_not_confirmed_though_a_close_called_it_off";
+    let mut ladder = Ladder::new(name);
+    ladder.network.listen(ladder.ours, true);
+    ladder.says_with_tag(VerificationTag::ZERO, z(1), &[ladder.init(&[z(1), z(2)])]);
+    let cookie = Chunk::CookieEcho(ladder.expects(z(1), &[ChunkType::INIT_ACK]).cookie());
+    ladder.says(z(1), std::slice::from_ref(&cookie));
+    ladder.hears_all();
+    // COOKIE ACK was lost, and the cookie comes again, from an address that has not answered yet.
+    let payload = ladder.packet(ladder.our_tag, &[cookie]);
+    let (source, destination, ecn) = (z(2), a(1), usctp_assoc::Ecn::NotEct);
+    let datagram = Datagram { source, destination, udp_port: None, zone: 0, ecn, payload };
+    ladder.network.with_endpoint(ladder.ours, |endpoint, now| {
+        endpoint.handle_datagram(now, datagram);
+        let id = endpoint.associations().max().unwrap();
+        endpoint.association(id).unwrap().shutdown(now);
+    });
+    // RFC 9260, 5.4: nothing goes there without a nonce until one came back.
+    let heard = ladder.hears_all();
+    let there = heard.iter().filter(|heard| heard.destination == z(2));
+    let kinds: Vec<_> = there.map(|heard| usctp_assoc::sim::kinds(&heard.chunks)).collect();
+    assert_eq!(kinds, [[ChunkType::COOKIE_ACK, ChunkType::HEARTBEAT]]);
 }
 
 #[test]

@@ -257,6 +257,25 @@ fn two_endpoints_on_one_host_reach_each_other_by_every_address_of_it() {
             assert!(paths.len() >= 2, "{listed}: {paths:?}");
             assert!(paths.iter().all(|(_, state)| *state == PathState::Active), "{paths:?}");
         }
+        assert!(!hosts.at(a).has_sent_astray(&sent(listed, listed, 5001, 5000)));
+        // Of one that has not answered yet nobody knows where it is.
+        let nobody = [SocketAddr::new(ip(listed), 5002)];
+        let now = hosts.now;
+        hosts.at(a).connectx(now, &nobody, ConnectOptions::default()).unwrap();
+        assert!(!hosts.at(a).has_sent_astray(&sent(listed, listed, 5001, 5002)));
+        assert!(hosts.at(a).has_sent_astray(&sent(listed, listed, 5001, 5003)));
+    }
+}
+
+/// A packet between two ports, of which nothing is read but these.
+fn sent(source: &str, destination: &str, from: u16, to: u16) -> Datagram {
+    Datagram {
+        source: ip(source),
+        destination: ip(destination),
+        udp_port: None,
+        zone: 0,
+        ecn: usctp_assoc::Ecn::NotEct,
+        payload: [from.to_be_bytes(), to.to_be_bytes()].concat().into(),
     }
 }
 
@@ -316,7 +335,8 @@ fn an_association_ends_with_a_reason_when_its_last_path_becomes_this_hosts_own()
     let (a, z) = (hosts.bind(0, 5001, &[]), hosts.bind(1, 5000, &[]));
     let id = hosts.connect(a, z, &[BRIDGE]);
     assert_eq!(hosts.state(a, id), AssociationState::Established);
-    hosts.gain(0, BRIDGE);
+    hosts.at(a).add_host_addresses([(ip(BRIDGE), 0)]);
+    hosts.run();
     assert_eq!(hosts.state(a, id), AssociationState::Closed);
     let lost = Event::CommLost(LostReason::OwnAddress { peer: ip(BRIDGE) });
     assert_eq!(hosts.events.last(), Some(&(a, id, lost)));

@@ -119,6 +119,18 @@ fn first_probe(ladder: &mut Ladder) -> Heard {
 }
 
 #[test]
+fn small_messages_that_arrive_say_nothing_of_the_size_that_passes() {
+    let name = "small_messages_that_arrive_say_nothing_of_the_size_that_passes";
+    let mut ladder = Ladder::probing(name, config(|_| {}), &[a(1)], &[z(1)]);
+    ladder.establishes(&[z(1)]);
+    for count in 1..=3 {
+        crate::rfc::send(&mut ladder, 1, 400);
+        crate::rfc::acks(&mut ladder, count, &[]);
+        assert_eq!(ladder.path(z(1)).pmtud, PmtudState::Base);
+    }
+}
+
+#[test]
 fn a_side_that_closes_probes_no_more() {
     let mut ladder =
         Ladder::probing("a_side_that_closes_probes_no_more", config(|_| {}), &[a(1)], &[z(1)]);

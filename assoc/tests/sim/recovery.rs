@@ -82,8 +82,8 @@ fn a_probe_that_repaired_a_loss_cuts_the_window_and_one_that_was_not_needed_does
         let before = ladder.path(z(1));
         send(&mut ladder, 3, FULL);
         assert_eq!(hears_after(&mut ladder, base), [1, 2, 3]);
-        wait(&mut ladder, ms(80));
-        assert_eq!(hears_after(&mut ladder, base), [3]);
+        let probe = ladder.hears_within(ms(80));
+        assert_eq!(crate::rfc::numbers(&ladder, &[probe]), [base + 3]);
         wait(&mut ladder, after);
         let Chunk::Sack(mut all) = sack(&ladder, base + 3, &[], WIDE) else { unreachable!() };
         all.duplicates =
@@ -94,6 +94,25 @@ fn a_probe_that_repaired_a_loss_cuts_the_window_and_one_that_was_not_needed_does
         assert_eq!(path.ssthresh, expected, "{after:?} {twice:?}");
         assert_eq!((path.counts.tail_loss_probes, path.flight), (1, 0));
     }
+}
+
+#[test]
+fn no_probe_asks_for_a_tail_while_the_peer_reports_something_missing() {
+    let name = "no_probe_asks_for_a_tail_while_the_peer_reports_something_missing";
+    let mut ladder = single_with(name, rack);
+    let base = settle(&mut ladder);
+    send(&mut ladder, 3, FULL);
+    assert_eq!(hears_after(&mut ladder, base), [1, 2, 3]);
+    wait(&mut ladder, ms(40));
+    acks(&mut ladder, base, &[(2, 3)]);
+    wait(&mut ladder, ms(20));
+    assert_eq!(hears_after(&mut ladder, base), [1]);
+    // It is lost again, which only T3-rtx finds; that ends Fast Recovery, and 2 and 3 are still reported alone.
+    wait(&mut ladder, secs(1));
+    assert_eq!((hears_after(&mut ladder, base), t3_expiries(&ladder)), (vec![1], 1));
+    wait(&mut ladder, ms(900));
+    assert!(hears_numbers(&mut ladder).is_empty());
+    assert_eq!(ladder.path(z(1)).counts.tail_loss_probes, 0);
 }
 
 #[test]

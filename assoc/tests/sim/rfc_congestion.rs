@@ -243,9 +243,10 @@ fn what_the_peer_takes_back_and_gives_again_widens_the_window_once() {
     let before = ladder.path(z(1)).cwnd;
     for _ in 0..50 {
         acks(&mut ladder, 0, &[(2, 2)]);
+        // From the third on Fast Recovery has made it as large as that anyway.
+        assert_eq!(ladder.path(z(1)).cwnd, before + PMDCS);
         acks(&mut ladder, 0, &[]);
     }
-    assert_eq!(ladder.path(z(1)).cwnd, before + PMDCS);
 }
 
 #[test]
@@ -305,6 +306,46 @@ fn a_shutdown_ends_fast_recovery_as_a_sack_does_and_the_window_grows_again() {
     assert!(heard.len() > 5 && ladder.path(z(1)).flight >= cut, "the window is in use");
     shuts_down(&mut ladder, heard[0]);
     assert_eq!(ladder.path(z(1)).cwnd, cut + PMDCS);
+}
+
+#[test]
+fn a_shutdown_is_no_report_of_what_is_missing() {
+    let mut ladder = single_with("a_shutdown_is_no_report_of_what_is_missing", |options| {
+        (options.heartbeat.interval, options.max_burst) = (None, 100);
+    });
+    let base = grow(&mut ladder, 20 * PMDCS, FULL);
+    send(&mut ladder, 9, FULL);
+    assert_eq!(hears_numbers(&mut ladder).len(), 9);
+    for last in 2..=4 {
+        acks(&mut ladder, base, &[(2, last)]);
+    }
+    assert_eq!(hears_numbers(&mut ladder), [base + 1]);
+    // In Fast Recovery each Cumulative TSN that moves counts for all that is missing (RFC 9260, 7.2.4), in SACKs.
+    for last in 6..=7 {
+        acks(&mut ladder, base, &[(2, 4), (6, last)]);
+    }
+    shuts_down(&mut ladder, base + 4);
+    assert!(!hears_numbers(&mut ladder).contains(&(base + 5)));
+    acks(&mut ladder, base + 4, &[(2, 4)]);
+    assert!(hears_numbers(&mut ladder).contains(&(base + 5)), "that is the third report");
+}
+
+#[test]
+fn a_fast_retransmission_that_does_not_fit_beside_a_sack_follows_it_at_once() {
+    let name = "a_fast_retransmission_that_does_not_fit_beside_a_sack_follows_it_at_once";
+    let (mut ladder, acked, _) = in_use(name, FULL);
+    for last in 2..=3 {
+        acks(&mut ladder, acked, &[(2, last)]);
+    }
+    hears_numbers(&mut ladder);
+    let third = crate::rfc::sack(&ladder, acked, &[(2, 4)], crate::rfc::WIDE);
+    // A gap asks for a SACK at once.
+    ladder.says(z(1), &[third, crate::rfc::data(1_005, 0, "BE", "behind a gap")]);
+    let heard = ladder.hears_all();
+    assert_eq!(crate::rfc::numbers(&ladder, &heard), [acked + 1]);
+    assert_eq!(crate::rfc::sacks(&heard).len(), 1);
+    let path = ladder.path(z(1));
+    assert!(path.flight > path.cwnd + PMDCS, "{path:?}");
 }
 
 #[test]

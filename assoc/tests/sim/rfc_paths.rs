@@ -362,6 +362,9 @@ fn an_acknowledgement_is_credited_to_where_the_chunk_was_last_sent() {
     ladder.says(z(1), &[all_but_the_moved]);
     assert_eq!(ladder.path(z(1)).errors, 0);
     assert_eq!(ladder.path(z(2)).cwnd, 4404, "the second path is credited for nothing");
+    // Nor do those that were moved, which may have come by either, though they fill its window.
+    acks(&mut ladder, acked + 10, &[]);
+    assert_eq!((ladder.path(z(2)).cwnd, ladder.path(z(2)).flight), (4404, 0));
 }
 
 #[test]

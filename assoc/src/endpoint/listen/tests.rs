@@ -183,3 +183,21 @@ fn base() -> Instant {
     static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *BASE.get_or_init(first)
 }
+
+#[test]
+fn what_makes_the_cookie_of_a_stranger_longer_leaves_less_room_for_addresses() {
+    let endpoint = Endpoint::new(Config::default(), 7, Vec::new(), [7; 32], base());
+    let datagram = |udp_port, zone| Datagram {
+        source: ip(9),
+        destination: ip(1),
+        udp_port,
+        zone,
+        ecn: Ecn::NotEct,
+        payload: vec![0; 100].into(),
+    };
+    let room = |udp_port, zone| endpoint.room_for_stranger(&datagram(udp_port, zone), &offer());
+    let plain = room(None, 0);
+    assert_eq!(plain - room(None, 5), 4);
+    // The packet may be longer as well by three times the header of UDP, of which one is its own.
+    assert_eq!(room(Some(9), 0), plain + 2 * 8 - 4);
+}

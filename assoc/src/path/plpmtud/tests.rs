@@ -204,6 +204,28 @@ fn two_expiries_for_large_packets_show_a_black_hole_if_smaller_ones_pass() {
 }
 
 #[test]
+fn a_size_that_passed_and_then_times_out_itself_is_not_fallen_back_to() {
+    let mut bench = Bench::new(1500, |_| {});
+    bench.run(MINUTES);
+    bench.passes = 1400;
+    bench.pmtud.on_t3(bench.now, 1500, RTT);
+    let passed = bench.step().expect("a smaller one is tried");
+    bench.pmtud.on_t3(bench.now, passed, RTT);
+    assert_eq!(bench.pmtud.mtu(), 1500);
+    assert!(bench.pmtud.due().is_some_and(|next| next < passed));
+}
+
+#[test]
+fn a_router_that_finds_the_least_size_too_big_changes_nothing() {
+    let mut bench = Bench::with_headers(1280, false, 40, |_| {});
+    bench.run(MINUTES);
+    let before = bench.seen();
+    assert_eq!(before.0, 1280);
+    bench.pmtud.on_packet_too_big(bench.now, 0, RTT);
+    assert_eq!(bench.seen(), before);
+}
+
+#[test]
 fn a_start_that_nothing_confirmed_falls_after_one_expiry() {
     let mut bench = Bench::new(1300, |_| {});
     bench.step();

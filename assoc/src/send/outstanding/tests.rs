@@ -157,6 +157,15 @@ fn base() -> Instant {
 }
 
 #[test]
+fn only_what_is_longer_than_a_path_takes_is_sent_again() {
+    for (limit, lost) in [(LEN + Data::HEADER, 0), (LEN + Data::HEADER - 1, 2)] {
+        let mut bench = Bench::new(2);
+        bench.outstanding.lose_longer(PathId(0), limit, &mut bench.paths);
+        assert_eq!(bench.lost().len(), lost, "{limit}");
+    }
+}
+
+#[test]
 fn each_byte_leaves_flight_once_however_often_it_is_acknowledged() {
     let mut b = Bench::new(10);
     b.sack(2, &[(2, 3)]);
