@@ -213,6 +213,8 @@ fn holds_what_is_charged(what: &str, pieces: impl IntoIterator<Item = Piece>) {
     // So many that what is common to all does not count.
     assert!(charged > 200_000, "{what}: {charged} charged");
     assert!(held <= charged + charged / 8 + NOISE, "{what}: {held} held, {charged} charged");
+    // What is charged is for the worst case, in which what grows by doubling has just done so.
+    assert!(charged <= 2 * held + NOISE, "{what}: {held} held, {charged} charged");
     let most = 2 * Options::default().limits.receive_buffer + 2_000;
     assert!(charged <= most, "{what}: {charged}");
     host.take_all(peer);

@@ -685,6 +685,26 @@ mod tests {
     }
 
     #[test]
+    fn what_grows_by_doubling_is_charged_at_least_for_the_room_that_it_has() {
+        let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
+        // Five in queues of eight: parts of a message, and messages that wait for the end of another one.
+        (1..=6).for_each(|n| _ = reassembly.take(n, data(n, 0, n == 1, false, "x"), &mut inbox));
+        let run = reassembly.runs.get(&1).unwrap();
+        let parts = run.cost - RUN - 6 * (1 + SHARED);
+        assert!((1..=parts).contains(&(run.rest.capacity() * size_of::<Bytes>())), "{parts}");
+        assert!(reassembly.begin_partial_delivery(&mut inbox));
+        let before = reassembly.bytes();
+        for n in 11..=15 {
+            let mut message = data(n, 0, true, true, "x");
+            message.flags.unordered = true;
+            reassembly.take(n, message, &mut inbox).unwrap();
+        }
+        let held = reassembly.bytes() - before - 5 * (1 + SHARED);
+        let room = reassembly.partial[&StreamId(1)].held.capacity();
+        assert!((1..=held).contains(&(room * size_of::<(Received, usize)>())), "{held}");
+    }
+
+    #[test]
     fn a_queue_is_kept_for_the_parts_of_the_next_message_unless_it_is_long() {
         let (mut reassembly, mut inbox) = (Reassembly::default(), Inbox::default());
         for (index, end, kept) in [(1, 3, true), (4, 1_000, false), (1_001, 1_003, true)] {

@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_charged_for_the_room_that_they_have() {
+        let mut map = TsnMap::new(Tsn::new(1));
+        (1..=5).for_each(|n| map.record(Tsn::new(2 * n)));
+        assert!(map.memory() >= map.ranges.capacity() * size_of::<Range>());
+    }
+
+    #[test]
     fn room_for_many_gaps_is_given_back_with_the_last_and_room_for_few_is_kept() {
         for (room, kept) in [(KEPT, true), (KEPT + 1, false)] {
             let mut map = TsnMap::new(Tsn::new(1));

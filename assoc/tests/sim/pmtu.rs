@@ -131,6 +131,28 @@ fn small_messages_that_arrive_say_nothing_of_the_size_that_passes() {
 }
 
 #[test]
+fn small_messages_that_arrive_do_not_confirm_the_size_that_a_path_starts_with() {
+    let name = "small_messages_that_arrive_do_not_confirm_the_size_that_a_path_starts_with";
+    let mut ladder = Ladder::probing(name, config(|_| {}), &[a(1)], &[z(1)]);
+    ladder.establishes(&[z(1)]);
+    crate::rfc::send(&mut ladder, 1, 400);
+    crate::rfc::acks(&mut ladder, 1, &[]);
+    crate::rfc::send(&mut ladder, 1, crate::rfc::FULL);
+    ladder.hears_all();
+    assert_eq!(ladder.path(z(1)).mtu, 1500);
+    // It takes less, as one expiry shows and a smaller probe that is answered.
+    ladder.network.run_for(secs(1));
+    let heard = ladder.hears_all();
+    let probe = heard.iter().find_map(|heard| match &heard.chunks[..] {
+        [Chunk::Heartbeat(probe), Chunk::Pad(_)] if heard.bytes.len() < 1_300 => Some(probe),
+        _ => None,
+    });
+    let probe = probe.unwrap_or_else(|| panic!("{heard:?}")).clone();
+    ladder.says(z(1), &[Chunk::HeartbeatAck(probe)]);
+    assert!(ladder.path(z(1)).mtu < 1_300);
+}
+
+#[test]
 fn a_side_that_closes_probes_no_more() {
     let mut ladder =
         Ladder::probing("a_side_that_closes_probes_no_more", config(|_| {}), &[a(1)], &[z(1)]);

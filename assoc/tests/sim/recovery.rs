@@ -214,6 +214,37 @@ fn a_retransmission_that_is_lost_as_well_cuts_the_window_once_more() {
 }
 
 #[test]
+fn a_retransmission_from_before_the_cut_that_is_lost_as_well_cuts_nothing_again() {
+    let name = "a_retransmission_from_before_the_cut_that_is_lost_as_well_cuts_nothing_again";
+    let mut ladder = single_with(name, rack);
+    let base = grow(&mut ladder, 32 * PMDCS, FULL);
+    for number in 1..=40 {
+        send(&mut ladder, 1, FULL);
+        wait(&mut ladder, ms(40));
+        acks(&mut ladder, base + number, &[]);
+    }
+    let base = base + 40;
+    hears_numbers(&mut ladder);
+    send(&mut ladder, 3, FULL);
+    assert_eq!(hears_after(&mut ladder, base), [1, 2, 3]);
+    // A probe is sent, which is lost; and so is 1, as 2 shows.
+    let probe = ladder.hears_within(ms(90));
+    assert_eq!(crate::rfc::numbers(&ladder, &[probe]), [base + 3]);
+    wait(&mut ladder, ms(40));
+    acks(&mut ladder, base, &[(2, 2)]);
+    wait(&mut ladder, ms(20));
+    assert_eq!(hears_after(&mut ladder, base), [1]);
+    let cut = ladder.path(z(1)).cwnd;
+    assert!(cut > 8 * PMDCS, "{cut}");
+    wait(&mut ladder, ms(40));
+    acks(&mut ladder, base + 2, &[]);
+    wait(&mut ladder, ms(20));
+    assert_eq!(hears_after(&mut ladder, base), [3]);
+    // It says nothing that was not known when the window was cut.
+    assert_eq!(ladder.path(z(1)).cwnd, cut);
+}
+
+#[test]
 fn a_paced_window_leaves_over_the_round_trip_and_not_in_one_burst() {
     let name = "a_paced_window_leaves_over_the_round_trip_and_not_in_one_burst";
     let mut ladder = single_with(name, |options| options.recovery = CUBIC);
