@@ -678,7 +678,7 @@ mod tests {
         reassembly.take(4, data(4, 1, true, true, "d"), &mut inbox).unwrap();
         assert_eq!((reassembly.bytes(), inbox.bytes()), (0, 2 * (ENTRY + PIECE)));
         // And so does what goes to the application before its end is there.
-        (inbox.pop(), inbox.pop());
+        delivered(&mut inbox);
         reassembly.take(6, data(6, 3, true, false, "f"), &mut inbox).unwrap();
         assert!(reassembly.begin_partial_delivery(&mut inbox));
         assert_eq!((reassembly.bytes(), inbox.bytes()), (RUN, ENTRY + PIECE));
