@@ -462,6 +462,20 @@ fn what_lies_behind_gaps_goes_before_a_peer_is_refused_and_the_greatest_hoard_fi
 }
 
 #[test]
+fn what_lies_behind_gaps_goes_as_soon_as_the_budget_is_spent() {
+    let _one = one_at_a_time();
+    let mut host = Host::new(|options| options.limits.memory = 1 << 20);
+    let [greedy, slow] = [1, 2].map(|port| host.open(port, 0).unwrap());
+    let message = |tsn: u32| Piece::whole(tsn).on(0, (tsn - 1) as u16).of(1000);
+    (2..=400).for_each(|tsn| host.data(greedy, message(tsn)));
+    assert!(host.charged(greedy) > 400_000);
+    (1..=1_000).for_each(|tsn| host.data(slow, message(tsn)));
+    // Nobody had to ask for an association first.
+    assert_eq!(host.endpoint.counters().reneged, 1);
+    assert!(host.charged(greedy) < 1_000, "{}", host.charged(greedy));
+}
+
+#[test]
 fn who_holds_little_behind_gaps_any_more_keeps_it_when_the_budget_is_spent() {
     let _one = one_at_a_time();
     let mut host = Host::new(|options| options.limits.memory = 2 << 20);

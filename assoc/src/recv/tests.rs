@@ -17,6 +17,8 @@ struct Host {
     receiver: Receiver,
     inbox: Inbox,
     pressure: Pressure,
+    /// Whole messages come, or parts of which neither end has come.
+    whole: bool,
 }
 
 impl Host {
@@ -24,7 +26,7 @@ impl Host {
         let mut limits = Options::default().limits;
         limits.receive_buffer = LIMIT;
         let receiver = Receiver::new(Tsn::new(1), 1, &limits);
-        Self { receiver, inbox: Inbox::default(), pressure: Pressure::None }
+        Self { receiver, inbox: Inbox::default(), pressure: Pressure::None, whole: true }
     }
 
     /// A message of `len` bytes in a packet of its own, so that holding it costs `cost`.
@@ -35,7 +37,8 @@ impl Host {
     }
 
     fn hears_part(&mut self, tsn: u32, packet: &Bytes, at: std::ops::Range<usize>) -> Verdict {
-        let flags = DataFlags { unordered: true, beginning: true, ending: true, immediate: false };
+        let (beginning, ending) = (self.whole, self.whole);
+        let flags = DataFlags { unordered: true, beginning, ending, immediate: false };
         let sequence = Sequence::Ssn(Ssn::default());
         let head =
             DataHead { tsn: Tsn::new(tsn), stream: StreamId(0), sequence, ppid: Ppid(0), flags };
@@ -100,9 +103,41 @@ fn while_the_budget_is_spent_what_is_in_order_is_taken_up_to_a_little() {
         let mut host = if held == 0 { Host::new() } else { Host::full(1, held) };
         host.pressure = Pressure::Spent;
         assert_eq!(host.next(1_000, PLAIN), verdict, "{held}");
-        // Nothing tells that it was refused but that it is not acknowledged.
+        // Nothing but a SACK says that there was no room.
         assert_eq!(host.receiver.needs_sack(), verdict == Verdict::Dropped);
+        host.receiver.advertise(&host.inbox);
+        host.receiver.sack_sent();
+        assert!(!host.receiver.needs_sack());
     }
+}
+
+#[test]
+fn what_was_thrown_away_takes_no_room_and_is_told_at_once() {
+    let mut host = Host::new();
+    host.whole = false;
+    for tsn in [1, 3, 4] {
+        assert_eq!(host.hears(tsn, 1_000, PLAIN), Verdict::Accepted);
+    }
+    assert!(host.receiver.spare() > 0);
+    host.receiver.sack_sent();
+    assert!(!host.receiver.sack_is_due());
+    host.receiver.renege();
+    assert!(host.receiver.sack_is_due());
+    // The first is acknowledged for good, and stays.
+    assert_eq!((host.receiver.window.unread, host.receiver.spare()), (1_000, 0));
+    assert!(host.receiver.buffered(&host.inbox) > 1_000);
+}
+
+#[test]
+fn what_a_chunk_costs_is_seen_beside_what_was_thrown_away_for_it() {
+    let mut host = Host::full(4, 3_500);
+    host.whole = false;
+    assert_eq!(host.hears(6, 1_000, PLAIN), Verdict::Accepted);
+    host.whole = true;
+    let before = host.receiver.window.mean_cost;
+    assert_eq!(host.hears(5, 1_000, 3_000), Verdict::Accepted);
+    assert!(!host.receiver.map().has_gaps(), "what lay behind it is gone");
+    assert_eq!(host.receiver.window.mean_cost, moved(before, 3_000));
 }
 
 #[test]

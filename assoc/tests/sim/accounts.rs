@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use usctp_assoc::sim::{Ladder, PEER_PORT, PORT, a, z};
 use usctp_assoc::{
-    AddressChange, Config, Counters, Event, Message, NoticeKind, PathSettings, Quote, Statistics,
+    AddressChange, AssociationState, Config, Counters, Event, Message, NoticeKind, PathSettings,
+    Quote, Statistics,
 };
 use usctp_chunk::{
     Abort, Chunk, ChunkType, CommonHeader, PacketBuilder, UnknownChunk, VerificationTag,
 };
 
-use crate::rfc::{acks, alone, data, double, sack, send, single, wait};
+use crate::rfc::{acks, alone, data, double, sack, send, single, single_with, wait};
 use crate::world::{config, ms, secs};
 
 const ZERO: VerificationTag = VerificationTag::ZERO;
@@ -271,6 +272,27 @@ fn a_restart_tells_of_no_return_of_a_path_that_had_not_failed() {
         matches!(change, AddressChange::Active(_))
     };
     assert_eq!(events[before..].iter().find(active), None);
+}
+
+#[test]
+fn a_restart_forgets_the_failures_of_the_association() {
+    let name = "a_restart_forgets_the_failures_of_the_association";
+    let mut ladder = single_with(name, |options| {
+        options.retransmission.association_max = 3;
+        options.retransmission.path_max = 20;
+        options.heartbeat.interval = None;
+    });
+    ladder.sends("lost");
+    wait(&mut ladder, secs(4));
+    assert_eq!(ladder.path(z(1)).errors, 2);
+    ladder.hears_all();
+    restarts(&mut ladder, &[z(1)]);
+    ladder.sends("lost again");
+    wait(&mut ladder, secs(8));
+    // RFC 9260, 5.2.4 (A)
+    assert_eq!(ladder.state(), AssociationState::Established);
+    wait(&mut ladder, secs(8));
+    assert_eq!(ladder.state(), AssociationState::Closed);
 }
 
 #[test]

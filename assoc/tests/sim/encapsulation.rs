@@ -58,6 +58,18 @@ fn an_init_that_crosses_ours_is_answered_where_ours_went_whatever_port_it_came_f
 }
 
 #[test]
+fn an_init_ack_from_an_address_that_was_not_asked_says_its_udp_port_too() {
+    let name = "an_init_ack_from_an_address_that_was_not_asked_says_its_udp_port_too";
+    let mut ladder =
+        Ladder::with(name, config(|options| options.udp_port = PORT), &[a(1)], &[z(1), z(9)]);
+    ladder.connectx(&[z(1)]);
+    ladder.expects(z(1), &[ChunkType::INIT]);
+    let init_ack = ladder.init_ack(&[z(1), z(9)]);
+    ladder.says_over(z(9), OTHER, &[init_ack]);
+    assert_eq!(ladder.path(z(9)).udp_port, OTHER);
+}
+
+#[test]
 fn a_packet_without_udp_ends_the_encapsulation_for_its_address_and_one_with_udp_begins_it() {
     let name = "a_packet_without_udp_ends_the_encapsulation";
     let mut ladder = single_with(name, |options| options.udp_port = PORT);

@@ -322,6 +322,7 @@ fn a_path_to_an_address_that_this_host_gets_later_ends_and_nothing_is_lost_with_
     let primary = AddressChange::Primary(PrimaryReason::Removed);
     assert_eq!(hosts.told(a, "10.0.0.2").last(), Some(&primary));
     assert_eq!(hosts.paths(a, id), [(ip("10.0.0.2"), PathState::Active)]);
+    assert!(hosts.at(a).view(id).unwrap().paths().all(|path| path.primary));
     assert_eq!(hosts.recv(z, theirs).as_deref(), Some(&b"lost"[..]), "it is sent again at once");
     hosts.assert_lasts(a, id, z);
     let later = hosts.sent.split_off(sent);
@@ -331,15 +332,21 @@ fn a_path_to_an_address_that_this_host_gets_later_ends_and_nothing_is_lost_with_
 
 #[test]
 fn an_association_ends_with_a_reason_when_its_last_path_becomes_this_hosts_own() {
-    let mut hosts = Hosts::new(&[&["10.0.0.1"], &[BRIDGE]]);
-    let (a, z) = (hosts.bind(0, 5001, &[]), hosts.bind(1, 5000, &[]));
-    let id = hosts.connect(a, z, &[BRIDGE]);
-    assert_eq!(hosts.state(a, id), AssociationState::Established);
-    hosts.at(a).add_host_addresses([(ip(BRIDGE), 0)]);
-    hosts.run();
-    assert_eq!(hosts.state(a, id), AssociationState::Closed);
-    let lost = Event::CommLost(LostReason::OwnAddress { peer: ip(BRIDGE) });
-    assert_eq!(hosts.events.last(), Some(&(a, id, lost)));
+    for bound in [false, true] {
+        let mut hosts = Hosts::new(&[&["10.0.0.1"], &[BRIDGE]]);
+        let (a, z) = (hosts.bind(0, 5001, &[]), hosts.bind(1, 5000, &[]));
+        let id = hosts.connect(a, z, &[BRIDGE]);
+        assert_eq!(hosts.state(a, id), AssociationState::Established);
+        if bound {
+            hosts.at(a).set_addresses([ip("10.0.0.1"), ip(BRIDGE)]);
+        } else {
+            hosts.at(a).add_host_addresses([(ip(BRIDGE), 0)]);
+        }
+        hosts.run();
+        assert_eq!(hosts.state(a, id), AssociationState::Closed);
+        let lost = Event::CommLost(LostReason::OwnAddress { peer: ip(BRIDGE) });
+        assert_eq!(hosts.events.last(), Some(&(a, id, lost)));
+    }
 }
 
 #[test]
