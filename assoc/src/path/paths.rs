@@ -334,6 +334,16 @@ mod tests {
     }
 
     #[test]
+    fn windows_grow_by_what_fits_beside_the_header_of_udp() {
+        let mut paths = paths(1, PathState::Active);
+        let path = paths.path_mut(PathId(0)).unwrap();
+        for (port, limit) in [(None, 1_468), (Some(9_899), 1_460), (None, 1_468)] {
+            path.set_udp_port(port);
+            assert_eq!((path.congestion.pmdcs(), path.chunk_limit()), (limit, limit));
+        }
+    }
+
+    #[test]
     fn only_a_path_that_failed_is_asked_for_its_return_and_faster_while_none_of_several_works() {
         let mut options = Options::default();
         options.heartbeat.failed_interval = Some(Duration::from_secs(8));

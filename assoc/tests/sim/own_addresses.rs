@@ -332,15 +332,15 @@ fn a_path_to_an_address_that_this_host_gets_later_ends_and_nothing_is_lost_with_
 
 #[test]
 fn an_association_ends_with_a_reason_when_its_last_path_becomes_this_hosts_own() {
-    for bound in [false, true] {
+    for way in 0..3 {
         let mut hosts = Hosts::new(&[&["10.0.0.1"], &[BRIDGE]]);
         let (a, z) = (hosts.bind(0, 5001, &[]), hosts.bind(1, 5000, &[]));
         let id = hosts.connect(a, z, &[BRIDGE]);
         assert_eq!(hosts.state(a, id), AssociationState::Established);
-        if bound {
-            hosts.at(a).set_addresses([ip("10.0.0.1"), ip(BRIDGE)]);
-        } else {
-            hosts.at(a).add_host_addresses([(ip(BRIDGE), 0)]);
+        match way {
+            0 => hosts.at(a).add_host_addresses([(ip(BRIDGE), 0)]),
+            1 => hosts.at(a).set_addresses([ip("10.0.0.1"), ip(BRIDGE)]),
+            _ => assert!(hosts.at(a).add_address(ip(BRIDGE))),
         }
         hosts.run();
         assert_eq!(hosts.state(a, id), AssociationState::Closed);

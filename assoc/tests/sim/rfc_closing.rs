@@ -48,6 +48,22 @@ fn is_repeated(ladder: &mut Ladder, kinds: &[ChunkType]) {
 }
 
 #[test]
+fn data_that_comes_while_a_side_closes_is_answered_by_shutdown_where_it_came_from() {
+    let name = "data_that_comes_while_a_side_closes_is_answered_by_shutdown_where_it_came_from";
+    let mut ladder = crate::rfc::double(name);
+    ladder.shuts_down();
+    ladder.expects(z(1), &[ChunkType::SHUTDOWN]);
+    // RFC 9260, 6.4 and 9.2
+    ladder.says(z(2), &[crate::rfc::data(1_000, 0, "BE", "on its way")]);
+    let heard = ladder.hears_all();
+    let shutdown = |heard: &&usctp_assoc::sim::Heard| {
+        heard.chunks.iter().any(|chunk| matches!(chunk, Chunk::Shutdown(_)))
+    };
+    let to: Vec<_> = heard.iter().filter(shutdown).map(|heard| heard.destination).collect();
+    assert_eq!(to, [z(2)], "{heard:?}");
+}
+
+#[test]
 fn an_abort_is_sent_alone_with_the_tag_of_the_peer_and_the_reason() {
     let mut ladder = single("an_abort_is_sent_alone_with_the_tag_of_the_peer_and_the_reason");
     ladder.sends("outstanding");
