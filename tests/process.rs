@@ -19,8 +19,10 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use usctp::port::Responder;
 use usctp::{Association, Connecting, Error, Message, Options, Socket, Stack};
 
+use self::alone::in_process_of_its_own;
 use self::namespace::in_namespace;
 
+mod alone;
 mod namespace;
 
 /// Longer than anything here takes, on a machine that does much else.
@@ -226,23 +228,6 @@ fn a_forked_child_is_told_whose_the_stack_is_and_does_no_harm_to_it() {
     assert_eq!(receive(&client), "to the end");
     client.shutdown_timeout(PATIENCE).unwrap();
     pair.client.close();
-}
-
-/// Runs this test again in a process of its own, since what it does is done to the whole process; true in that process.
-fn in_process_of_its_own(name: &str) -> bool {
-    const CHILD: &str = "USCTP_TEST_OWN_PROCESS";
-    if std::env::var_os(CHILD).is_some() {
-        return true;
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
-    if said.contains("SKIPPED") {
-        println!("{said}");
-    }
-    false
 }
 
 /// From now on this process gets no descriptor.
