@@ -15,6 +15,7 @@ mod contestant;
 mod program;
 mod report;
 mod stage;
+mod tools;
 mod usrsctp;
 
 use std::error::Error;
@@ -71,12 +72,14 @@ fn measure(words: Vec<String>) -> Outcome<()> {
         println!("{HELP}");
         return Ok(());
     };
-    let chosen: Vec<Case> =
+    let mut chosen: Vec<Case> =
         cases().into_iter().filter(|case| case.is_chosen(&arguments.filters)).collect();
     if arguments.list {
         chosen.iter().for_each(|case| println!("{case}"));
         return Ok(());
     }
+    // Before the lab, which packages cannot be installed from.
+    tools::provide(&mut chosen);
     // Before anything starts a thread.
     let lab = Lab::enter()?;
     let contestants = Contestant::present(&arguments.only);
