@@ -30,6 +30,8 @@ mod association;
 pub mod capture;
 mod driver;
 mod error;
+#[cfg(test)]
+mod faults;
 mod item;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -39,6 +39,8 @@ mod watch;
 pub use error::LinkError;
 pub use room::LinkBuffers;
 pub(crate) use send::Jam;
+#[cfg(test)]
+pub(crate) use sys::faults;
 pub(crate) use sys::wiped_on_fork;
 pub use waiting::Waiting;
 

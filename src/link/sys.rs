@@ -16,6 +16,8 @@ use self::control::{
 
 mod control;
 mod epoll;
+#[cfg(test)]
+pub(crate) mod faults;
 mod fork;
 
 pub(super) use self::epoll::epoll_wait;
@@ -231,6 +233,8 @@ pub(super) fn send_batch<'a>(
     fd: BorrowedFd,
     packets: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
+    #[cfg(test)]
+    let packets = packets.take(faults::sending(fd)?);
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BATCH];
     let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
     let mut controls = [const { MaybeUninit::<Control>::uninit() }; BATCH];

@@ -206,7 +206,11 @@ impl Side {
             let mut buffers = slots.each_mut().map(|slot| IoSliceMut::new(slot));
             // With the error queue on, a call may return the fate of an earlier packet instead; the
             // queue tells it in full.
-            persist(|| self.state.recv((&self.socket).into(), &mut buffers, &mut metas))?
+            persist(|| {
+                #[cfg(test)]
+                sys::faults::receiving(self.socket.as_fd())?;
+                self.state.recv((&self.socket).into(), &mut buffers, &mut metas)
+            })?
         };
         for (slot, meta) in slots.iter_mut().zip(&metas).take(count) {
             let packets = pool.take_packet(slot, meta.len.min(GREATEST_PACKET));
