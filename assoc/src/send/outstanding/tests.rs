@@ -316,6 +316,17 @@ fn a_retransmission_is_missing_once_three_sacks_acknowledged_what_was_sent_after
 }
 
 #[test]
+fn what_is_in_flight_on_a_path_is_neither_covered_by_a_gap_block_nor_on_another_path() {
+    let mut bench = Bench::new(3);
+    bench.push(PathId(1));
+    bench.sack(0, &[(2, 2)]);
+    let on = |path| -> Vec<u64> {
+        bench.outstanding.in_flight_on(PathId(path)).map(|sent| sent.number).collect()
+    };
+    assert_eq!((on(0), on(1)), (vec![0, 2], vec![3]));
+}
+
+#[test]
 fn the_earliest_outstanding_chunk_of_a_path_is_told_from_later_ones() {
     let mut b = Bench::new(4);
     b.sack(0, &[(2, 2)]);
