@@ -201,7 +201,7 @@ impl Association {
     /// Takes the next event; waits for one.
     ///
     /// Events need not be taken: [`Event::Readable`], [`Event::Writable`] and [`Event::SenderDry`]
-    /// stand in the queue once, [`Event::Restart`] once between two messages, and of the kinds that can come in any number the oldest give way
+    /// stand in the queue once, [`Event::Restart`] once between two messages, 256 times at most, and of the kinds that can come in any number the oldest give way
     /// (see [`events_lost`](Self::events_lost)).
     ///
     /// # Errors

@@ -51,7 +51,9 @@ impl Host {
     /// Sends a message, and has it acknowledged.
     fn send(&mut self, payload: &'static str) {
         let association = self.endpoint.association(self.id).unwrap();
-        association.send(Instant::now(), Message::new(0, payload)).unwrap();
+        let mut message = Message::new(0, payload);
+        message.immediate = true;
+        association.send(Instant::now(), message).unwrap();
         self.run_until(|event| *event == Event::SenderDry);
     }
 
@@ -139,6 +141,34 @@ fn a_restart_stands_between_the_messages_that_it_separates() {
     let first = ["UP", "of the first life"];
     let last = ["RESTART", "of the last life"];
     assert_eq!(words, [&first[..], &later, &later, &later, &last].concat());
+}
+
+#[test]
+fn a_peer_that_restarts_without_end_makes_no_queue_grow_of_which_only_the_messages_are_taken() {
+    let (stack, socket) = listen();
+    let server = stack.udp_port().unwrap();
+    let mut host = Host::connect(UdpSocket::bind((LOCAL, 0)).unwrap(), server, 0);
+    let association = socket.accept_timeout(PATIENCE).unwrap();
+    for life in 1..=300 {
+        host.send("a message");
+        association.recv_timeout(PATIENCE).unwrap().unwrap();
+        host = Host::connect(host.crash(), server, (life % 251) as u8);
+    }
+    host.send("the last one");
+    let words = words_until(&association, "the last one");
+    assert_eq!(words.iter().filter(|word| *word == "RESTART").count(), 256);
+    assert!(association.events_lost() >= 300 - 256);
+}
+
+#[test]
+fn who_waits_for_anything_is_told_that_another_thread_closes() {
+    let (_stack, socket) = listen();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| socket.next_any_timeout(PATIENCE));
+        thread::sleep(Duration::from_millis(20));
+        socket.close();
+        assert!(matches!(waiting.join().unwrap(), Err(Error::StackClosed)));
+    });
 }
 
 #[test]

@@ -854,7 +854,7 @@ fn one_port_on_two_addresses_are_two_sockets() {
     }
     // Addresses that are bound later must not overlap either; what one gives up serves its associations still.
     assert!(servers[0].bindx_add(&[ip("127.0.0.2")]).unwrap_err().is_address_in_use());
-    servers[0].bindx_add(&[ip("127.0.0.4")]).unwrap();
+    servers[0].bindx_add(&[ip("127.0.0.4"), ip("127.0.0.4")]).unwrap();
     assert!(on("127.0.0.4").unwrap_err().is_address_in_use());
     let mut connecting = client.connect(SocketAddr::new(ip("127.0.0.4"), 5001)).unwrap();
     let _near = connecting.wait_timeout(PATIENCE).unwrap();

@@ -42,10 +42,8 @@ impl Held {
         self.keep(now, links, batch);
         if self.batch.is_empty() {
             // All but always.
-            if self.due.take().is_some() {
-                self.jam.clear();
-                self.batch = Batch::default();
-            }
+            self.jam.clear();
+            self.due = None;
             return None;
         }
         Some(*self.due.get_or_insert(now + RETRY))
@@ -69,7 +67,7 @@ impl Held {
         if is_stuck && moved.is_some_and(|moved| now.saturating_duration_since(moved) > PATIENCE) {
             // As a network would: what comes later is of more use.
             links.note_dropped(before);
-            self.batch.clear();
+            self.batch = Batch::default();
         }
     }
 

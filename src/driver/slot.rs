@@ -121,9 +121,9 @@ impl Slot {
 
 /// A queue of events that no peer can make grow without bound.
 ///
-/// Events that only say "look again" stand in it once, and restarts once between two messages. Of those that can come in any number (changes of addresses,
-/// errors the peer reports), the oldest give way. The ends of an association and messages that could not be
-/// delivered (which the application's own send buffer bounds) are never dropped.
+/// Events that only say "look again" stand in it once, and restarts once between two messages. Of those that can come in any
+/// number (changes of addresses, errors the peer reports; and of restarts, apart), the oldest give way. The ends of an
+/// association and messages that could not be delivered (which the application's own send buffer bounds) are never dropped.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     queue: VecDeque<(Place, Event)>,
@@ -131,7 +131,8 @@ pub(crate) struct EventQueue {
     droppable: usize,
     /// Which of those that stand in it once do.
     present: u8,
-    /// Where the last restart stands.
+    /// How many restarts stand in it, and where the last one does.
+    restarts: usize,
     restart: Option<Place>,
     lost: u64,
 }
@@ -143,13 +144,21 @@ impl EventQueue {
         if self.present & once != 0 {
             return;
         }
-        if event == Event::Restart && self.restart.replace(place) == Some(place) {
-            return;
+        if event == Event::Restart {
+            if self.restart.replace(place) == Some(place) {
+                return;
+            }
+            if self.restarts == CAPACITY {
+                self.drop_oldest(|event| *event == Event::Restart);
+                self.restarts -= 1;
+            }
+            self.restarts += 1;
         }
         self.present |= once;
         if is_droppable(&event) {
             if self.droppable == CAPACITY {
-                self.drop_oldest();
+                self.drop_oldest(is_droppable);
+                self.droppable -= 1;
             }
             self.droppable += 1;
         }
@@ -160,9 +169,9 @@ impl EventQueue {
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let (_, event) = self.queue.pop_front()?;
         self.present &= !once(&event);
-        if event == Event::Restart && !self.queue.iter().any(|(_, event)| *event == Event::Restart)
-        {
-            self.restart = None;
+        if event == Event::Restart {
+            self.restarts -= 1;
+            self.restart = self.restart.filter(|_| self.restarts > 0);
         }
         if is_droppable(&event) {
             self.droppable -= 1;
@@ -180,10 +189,9 @@ impl EventQueue {
         self.lost
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.queue.iter().position(|(_, event)| is_droppable(event)) {
+    fn drop_oldest(&mut self, fits: impl Fn(&Event) -> bool) {
+        if let Some(oldest) = self.queue.iter().position(|(_, event)| fits(event)) {
             self.queue.remove(oldest);
-            self.droppable -= 1;
             self.lost += 1;
         }
     }

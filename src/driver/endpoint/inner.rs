@@ -247,7 +247,10 @@ impl Inner {
         if let Some(index) = addresses.iter().position(is_bound) {
             return Err(bad(addresses, index, BadLocalAddress::AlreadyBound));
         }
-        let canonical: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
+        let mut canonical: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
+        // One that is listed twice is bound once.
+        canonical.sort_unstable();
+        canonical.dedup();
         // What is unbound stays claimed: associations that began before have it still.
         for port in &mut self.lease {
             port.add(&canonical)?;
